@@ -1,0 +1,87 @@
+"""Per-step spans, exact cost and budgets that hold, for existing agent apps on OpenTelemetry.
+
+from otel_harn_steps import instrument, step
+
+instrument()
+
+@step("plan", max_usd=0.05, error_boundary="escalate")
+def plan(question): ...
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from otel_harn_steps._active import ActiveStep, current_step
+from otel_harn_steps._definition import Budget, StepDefinition, StepErrorBoundary
+from otel_harn_steps._delivery import drain_completed_steps, peek_completed_steps
+from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
+from otel_harn_steps._manual import record_llm_usage
+from otel_harn_steps._records import CompletedStep
+from otel_harn_steps._registry import register_step, register_step_from_dict
+from otel_harn_steps._reset import reset_steps
+from otel_harn_steps._step import enter_step, step
+from otel_harn_steps._version import __version__
+
+if TYPE_CHECKING:
+    from otel_harn_steps._instrument import instrument, uninstrument
+    from otel_harn_steps._processor import StepSpanProcessor
+    from otel_harn_steps._sinks import JsonLinesSink, LogEventSink
+
+__all__ = [
+    "ActiveStep",
+    "Budget",
+    "CompletedStep",
+    "JsonLinesSink",
+    "LogEventSink",
+    "StepBudgetExceeded",
+    "StepDefinition",
+    "StepErrorBoundary",
+    "StepEscalated",
+    "StepSpanProcessor",
+    "__version__",
+    "current_step",
+    "drain_completed_steps",
+    "enter_step",
+    "instrument",
+    "is_step_budget_exhausted",
+    "mark_escalated",
+    "peek_completed_steps",
+    "record_llm_usage",
+    "register_step",
+    "register_step_from_dict",
+    "reset_steps",
+    "step",
+    "uninstrument",
+]
+
+# Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
+# should not pay for.
+_LAZY = {
+    "JsonLinesSink": "_sinks",
+    "LogEventSink": "_sinks",
+    "StepSpanProcessor": "_processor",
+    "instrument": "_instrument",
+    "uninstrument": "_instrument",
+}
+
+for _public in (
+    ActiveStep,
+    Budget,
+    CompletedStep,
+    StepBudgetExceeded,
+    StepDefinition,
+    StepErrorBoundary,
+    StepEscalated,
+):
+    _public.__module__ = __name__  # so that tracebacks, `error.type` and pickles name the public place
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 -- only for the lazy names
+
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value

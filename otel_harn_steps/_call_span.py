@@ -1,0 +1,115 @@
+"""The span of one call, by the GenAI semantic conventions. Made only where nobody else makes one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+
+from otel_harn_steps import _names as names
+from otel_harn_steps._guard import guard
+from otel_harn_steps._money import to_usd
+from otel_harn_steps._settings import settings
+from otel_harn_steps._telemetry import is_suppressed, tracer
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.util.types import AttributeValue
+
+    from otel_harn_steps._active import ActiveStep
+    from otel_harn_steps._reading import Reading, Request
+    from otel_harn_steps._usage import ModelCall
+
+# Scopes of instrumentations whose current span is the inference span of the call that is being made.
+_INFERENCE_SCOPES = (
+    "com.anthropic.sdk",
+    "openinference.instrumentation",
+    "opentelemetry.instrumentation.anthropic",
+    "opentelemetry.instrumentation.genai",
+    "opentelemetry.instrumentation.openai",
+    "opentelemetry.util.genai",
+    "logfire.openai",
+    "logfire.anthropic",
+)
+
+
+class CallSpan:
+    """A call's span, or nothing. `context` is the one to make the call in."""
+
+    __slots__ = ("_span", "context")
+
+    def __init__(self, request: Request, active: ActiveStep, context: Context, start_time_ns: int) -> None:
+        self._span: Span = INVALID_SPAN
+        self.context = context
+        if is_suppressed(context) or not _is_wanted(request, active, context):
+            return
+        attributes: dict[str, AttributeValue] = {
+            names.OPERATION: request.operation,
+            names.PROVIDER: request.provider,
+            names.STEP_NAME: active.definition.name,
+        }
+        if request.model:
+            attributes[names.REQUEST_MODEL] = request.model
+        name = f"{request.operation} {request.model}" if request.model else request.operation
+        with guard("starting a call's span", ours=False):
+            self._span = tracer().start_span(name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
+            self.context = set_span_in_context(self._span, context)
+
+    def end(
+        self, request: Request, reading: Reading | None, call: ModelCall | None, error: BaseException | None
+    ) -> None:
+        """End the span with what is known of the call."""
+        span = self._span
+        if not span.is_recording():
+            return
+        with guard("ending a call's span", ours=False):
+            if reading is not None and call is not None:
+                span.set_attributes(_answer_attributes(request, reading, call))
+            if error is not None and not isinstance(error, GeneratorExit):
+                kind = type(error)
+                span.set_attribute(names.ERROR_TYPE, f"{kind.__module__}.{kind.__qualname__}")
+                # Without the message: a provider's errors quote the request.
+                span.set_status(Status(StatusCode.ERROR))
+            span.end()
+
+
+def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:
+    wanted = settings().call_spans
+    if wanted != "auto":
+        return wanted
+    if request.makes_own_span:
+        return False
+    # util-genai's documented contract: an outer inference span announces itself under this key.
+    genai = sys.modules.get("opentelemetry.util.genai.invocation")
+    if genai is not None and context.get(getattr(genai, "CLIENT_INFERENCE_CONTEXT_KEY", "")) is not None:
+        return False
+    span = get_current_span(context)
+    if span is active.span:
+        return True
+    scope = getattr(span, "instrumentation_scope", None)
+    return not getattr(scope, "name", "").startswith(_INFERENCE_SCOPES)
+
+
+def _answer_attributes(request: Request, reading: Reading, call: ModelCall) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {}
+    if reading.model:
+        attributes[names.RESPONSE_MODEL] = reading.model
+    if reading.response_id:
+        attributes[names.RESPONSE_ID] = reading.response_id
+    usage = call.usage
+    if usage is None:
+        return attributes
+    if usage.input_tokens is not None:
+        attributes[names.CALL_INPUT_TOKENS] = usage.input_tokens
+    if usage.output_tokens is not None and request.operation != "embeddings":
+        attributes[names.CALL_OUTPUT_TOKENS] = usage.output_tokens
+    if usage.cache_read_tokens:
+        attributes[names.CALL_CACHE_READ] = usage.cache_read_tokens
+    if usage.cache_write_tokens:
+        attributes[names.CALL_CACHE_WRITE] = usage.cache_write_tokens
+    if usage.reasoning_tokens:
+        attributes[names.CALL_REASONING] = usage.reasoning_tokens
+    if call.cost_picousd is not None:
+        attributes[names.CALL_COST_USD] = to_usd(call.cost_picousd)
+    return attributes

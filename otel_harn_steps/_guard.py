@@ -1,0 +1,61 @@
+"""The edge between our faults and the app: what goes wrong in here is logged once and dropped."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_logger = logging.getLogger("otel_harn_steps")
+_logged: set[tuple[str, type[BaseException]]] = set()
+
+
+class guard:  # noqa: N801 -- reads as a statement: `with guard("reading usage"):`
+    """Stop our own faults: logged once per place and type, then dropped. Under pytest they raise.
+
+    Only code whose errors are never meant for the user belongs below it. A budget error does not.
+
+    Args:
+        doing: what goes on below, for the log: "reading usage".
+        ours: whether it is our code that runs. A fault of a user's sink or of another span processor is not ours,
+            and is dropped under pytest too.
+    """
+
+    __slots__ = ("_doing", "_ours")
+
+    def __init__(self, doing: str, *, ours: bool = True) -> None:
+        self._doing = doing
+        self._ours = ours
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Swallow an `Exception`; let what interrupts the program pass."""
+        if kind is None or not issubclass(kind, Exception):
+            return False
+        if self._ours and "PYTEST_CURRENT_TEST" in os.environ:
+            return False
+        if (self._doing, kind) not in _logged:
+            _logged.add((self._doing, kind))
+            # Without the traceback's locals and without the message: both may hold a prompt.
+            _logger.warning(
+                "otel_harn_steps failed while %s (%s at %s); the app goes on, further such faults are not logged",
+                self._doing,
+                kind.__name__,
+                _place(traceback),
+            )
+        return True
+
+
+def _place(traceback: TracebackType | None) -> str:
+    if traceback is None:
+        return "unknown"
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    return f"{Path(code.co_filename).name}:{traceback.tb_lineno}"

@@ -1,0 +1,125 @@
+"""`instrument()` and `uninstrument()`: patch what is installed, now or when it is imported, and put everything back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from opentelemetry import trace
+
+from otel_harn_steps._delivery import Sink
+from otel_harn_steps._engine import Switch
+from otel_harn_steps._guard import guard
+from otel_harn_steps._patches import patch_clients, unpatch_clients
+from otel_harn_steps._prices import checked_rates, forget_prices
+from otel_harn_steps._processor import StepSpanProcessor
+from otel_harn_steps._settings import CallSpans, Rates, Settings, use_settings
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+_logger = logging.getLogger("otel_harn_steps")
+
+
+class _State:
+    """What `instrument()` has put in place."""
+
+    processor: StepSpanProcessor | None = None
+    provider: Any = None
+
+
+def instrument(
+    *,
+    prices: Mapping[str, Rates] | None = None,
+    unpriced: Literal["warn", "raise"] | Rates = "warn",
+    call_spans: CallSpans = "auto",
+    stream_usage: bool = True,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    sinks: Sequence[Sink] = (),
+) -> None:
+    """Patch the model clients, so that their calls are billed to the step that they run in.
+
+    Clients that are imported later are patched then. A `StepSpanProcessor` is added to the SDK's tracer provider, if
+    there is one; without an SDK budgets and records hold all the same. Called again, it changes the settings only.
+
+    Args:
+        prices: your own prices, before the price book: US dollars per million tokens by model, as in
+            `{"my-model": {"input_mtok": 2.5, "output_mtok": 10}}`. Keys: "model", "provider:model", "provider:*".
+        unpriced: what happens to a call of unknown price under a `max_usd` budget: "warn" (tokens are counted, dollars
+            are not), "raise" (as if the budget were crossed), or the rates to assume for it.
+        call_spans: whether each call gets a span of its own. "auto": unless another instrumentation makes one.
+        stream_usage: whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the
+            same chunks either way.
+        tracer_provider: where spans go; default: the global one.
+        meter_provider: where metrics go; default: the global one.
+        logger_provider: where log events go; default: the global one.
+        sinks: callables that receive each `CompletedStep`.
+
+    Raises:
+        TypeError, ValueError: a setting is wrong; the message names it and what is allowed.
+    """
+    _check(call_spans, unpriced)
+    for name, rates in (prices or {}).items():
+        checked_rates(f"prices[{name!r}]", rates)
+    use_settings(
+        Settings(
+            prices=MappingProxyType(dict(prices or {})),
+            unpriced=unpriced,
+            call_spans=call_spans,
+            stream_usage=bool(stream_usage),
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+        )
+    )
+    forget_prices()
+    _add_processor(tracer_provider, sinks)
+    patch_clients()
+    Switch.is_on = True
+
+
+def uninstrument() -> None:
+    """Put every original back, remove the processor, and forget the settings."""
+    Switch.is_on = False
+    unpatch_clients()
+    _remove_processor()
+    use_settings(Settings())
+    forget_prices()
+
+
+def _check(call_spans: object, unpriced: object) -> None:
+    if call_spans != "auto" and not isinstance(call_spans, bool):
+        raise ValueError(f"call_spans must be 'auto', True or False, not {call_spans!r}")
+    if isinstance(unpriced, str):
+        if unpriced not in ("warn", "raise"):
+            raise ValueError(f"unpriced must be 'warn', 'raise' or a mapping of rates, not {unpriced!r}")
+    else:
+        checked_rates("unpriced", unpriced)
+
+
+def _add_processor(tracer_provider: TracerProvider | None, sinks: Sequence[Sink]) -> None:
+    provider = tracer_provider or trace.get_tracer_provider()
+    add = getattr(provider, "add_span_processor", None)
+    if _State.processor is not None:
+        if _State.provider is provider and not sinks:
+            return
+        _remove_processor()
+    _State.processor = StepSpanProcessor(*sinks)
+    _State.provider = provider
+    if add is not None:
+        with guard("adding the span processor", ours=False):
+            add(_State.processor)
+
+
+def _remove_processor() -> None:
+    """Take the processor out of service. The SDK has no way to remove one, so it stays there, deaf."""
+    if _State.processor is not None:
+        _State.processor.shutdown()
+        _State.processor = None
+        _State.provider = None

@@ -1,0 +1,41 @@
+"""Who answers at an address: the clients of one protocol talk to many providers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+# By the end of the host's name. The names are those of `gen_ai.provider.name`, or of genai-prices where it has none.
+_HOSTS: Final = {
+    ".openai.azure.com": "azure.ai.openai",
+    ".cognitiveservices.azure.com": "azure.ai.openai",
+    ".services.ai.azure.com": "azure.ai.openai",
+    ".api.aws": "aws.bedrock",
+    ".amazonaws.com": "aws.bedrock",
+    ".api.openai.com": "openai",
+    ".api.cerebras.ai": "cerebras",
+    ".api.cohere.ai": "cohere",
+    ".api.cohere.com": "cohere",
+    ".api.deepseek.com": "deepseek",
+    ".api.fireworks.ai": "fireworks",
+    ".api.groq.com": "groq",
+    ".api.mistral.ai": "mistral_ai",
+    ".api.moonshot.ai": "moonshot_ai",
+    ".api.moonshot.cn": "moonshot_ai",
+    ".api.novita.ai": "novita",
+    ".api.perplexity.ai": "perplexity",
+    ".api.together.ai": "together",
+    ".api.together.xyz": "together",
+    ".api.x.ai": "x_ai",
+    ".api.z.ai": "zai",
+    ".generativelanguage.googleapis.com": "gcp.gemini",
+    ".aiplatform.googleapis.com": "gcp.vertex_ai",
+    ".openrouter.ai": "openrouter",
+}
+
+
+@lru_cache(maxsize=256)
+def provider_at(host: str, default: str) -> str:
+    """The provider behind `host`; `default` for a host that nobody knows (a proxy, a local server)."""
+    dotted = f".{host}"
+    return next((provider for suffix, provider in _HOSTS.items() if dotted.endswith(suffix)), default)

@@ -1,0 +1,129 @@
+"""The `anthropic` client: Anthropic itself, and its models on Bedrock and Vertex."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from otel_harn_steps._providers import _stainless as stainless
+from otel_harn_steps._reading import Part, Reading, Request
+from otel_harn_steps._usage import Terms, Usage, count_at, field, token_count
+
+_OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion"}
+_MESSAGES: Final = ("Messages.create", "Messages.stream", "Messages.parse")
+# Requests within the call that its top-level numbers leave out (the client's own documentation of `iterations`).
+_LEFT_OUT: Final = frozenset({"compaction", "advisor_message"})
+_USAGE_FIELDS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation",
+    "output_tokens_details",
+    "server_tool_use",
+    "service_tier",
+    "speed",
+    "inference_geo",
+    "iterations",
+)
+
+
+class _Anthropic:
+    name: Final = "anthropic"
+    seams: Final = stainless.seams("anthropic", {"messages.messages": _MESSAGES, "beta.messages.messages": _MESSAGES})
+
+    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
+        options = stainless.options_of(args, kwargs)
+        operation = _OPERATIONS.get(stainless.path_of(options))
+        if operation is None or options.method != "post":
+            return None
+        kind = type(instance).__name__
+        provider = "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else "anthropic"
+        # Since 1.14 the client traces itself, for the calls that have a span name.
+        traces_itself = getattr(instance, "_tracer", None) is not None and bool(getattr(options, "span_name", None))
+        model = stainless.model_of(stainless.body_of(options))
+        return Request(operation, provider, model, makes_own_span=traces_itself)
+
+    def prepare(self, request: Request, args: Sequence[Any], kwargs: Mapping[str, Any], *, ask_usage: bool) -> None:
+        options = stainless.options_of(args, kwargs)
+        if request.model is not None and not stainless.body_of(options).get("model"):
+            stainless.change_body(options, model=request.model)
+
+    def withdraw(self, request: Request, error: BaseException, args: Sequence[Any]) -> bool:
+        return False
+
+    def was_sent(self, error: BaseException) -> bool:
+        return stainless.was_sent(error)
+
+    def read(self, request: Request, answer: Any) -> Reading:
+        model, response_id = field(answer, "model"), field(answer, "id")
+        usage = field(answer, "usage")
+        return Reading(
+            model if isinstance(model, str) else None,
+            response_id if isinstance(response_id, str) else None,
+            () if usage is None else tuple(_parts(usage)),
+        )
+
+    def fold(self, state: Any, event: Any) -> Any:
+        kind = field(event, "type")
+        if kind == "message_start":
+            message = field(event, "message")
+            # The output count of a start is a placeholder: an early end leaves it unknown.
+            usage = {**_known(field(message, "usage")), "output_tokens": None}
+            return {"model": field(message, "model"), "id": field(message, "id"), "usage": usage}
+        if kind == "message_delta" and state is not None:
+            # Counts of a delta are cumulative, and they replace; what it leaves out stands.
+            return {**state, "usage": {**state["usage"], **_known(field(event, "usage"))}}
+        return state
+
+    def hides(self, event: Any) -> bool:
+        return False
+
+
+def _known(usage: Any) -> dict[str, Any]:
+    return {name: value for name in _USAGE_FIELDS if (value := field(usage, name)) is not None}
+
+
+def _parts(usage: Any) -> list[Part]:
+    terms = _terms(usage)
+    own = _usage(usage)
+    if own.input_tokens is None and own.output_tokens is None:
+        return []
+    parts = [Part(own, terms)]
+    iterations: Any = field(usage, "iterations") or ()
+    for iteration in iterations:
+        if field(iteration, "type") in _LEFT_OUT:
+            model = field(iteration, "model")
+            parts.append(Part(_usage(iteration), terms, model if isinstance(model, str) else None))
+    return parts
+
+
+def _usage(usage: Any) -> Usage:
+    read, written = count_at(usage, "cache_read_input_tokens"), count_at(usage, "cache_creation_input_tokens")
+    uncached = token_count(field(usage, "input_tokens"))
+    return Usage(
+        None if uncached is None else uncached + read + written,
+        token_count(field(usage, "output_tokens")),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=count_at(field(usage, "cache_creation"), "ephemeral_1h_input_tokens"),
+        reasoning_tokens=count_at(field(usage, "output_tokens_details"), "thinking_tokens"),
+        web_searches=count_at(field(usage, "server_tool_use"), "web_search_requests"),
+    )
+
+
+def _terms(usage: Any) -> Terms:
+    terms: list[tuple[str, str]] = []
+    if field(usage, "inference_geo") == "us":
+        terms.append(("inference_geo", "us"))
+    tier = field(usage, "service_tier")
+    if tier == "batch":
+        terms.append(("processing", "batch"))
+    elif isinstance(tier, str):
+        terms.append(("service_tier", tier))
+    if field(usage, "speed") == "fast":
+        terms.append(("speed", "fast"))
+    return tuple(terms)
+
+
+ANTHROPIC: Final = _Anthropic()

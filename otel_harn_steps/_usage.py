@@ -1,0 +1,110 @@
+"""What one call to a model used: tokens, fees, and the terms that change their price."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+Terms = tuple[tuple[str, str], ...]
+"""What else decides the price of a call, as sorted pairs: `(("service_tier", "flex"),)`. Empty for the list price."""
+
+LIST_PRICE: Final[Terms] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call. Cached tokens are part of `input_tokens`, reasoning tokens part of `output_tokens`.
+
+    `None` is unknown, which is not zero. Audio and one-hour cache writes are parts of the counts that they belong to.
+    """
+
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    tool_input_tokens: int = 0
+    web_searches: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both sides are known."""
+        return self.input_tokens is not None and self.output_tokens is not None
+
+    def __add__(self, other: Usage) -> Usage:
+        """The usage of two requests together. A side that one of them does not know is what the other knows."""
+        return Usage(
+            _add_known(self.input_tokens, other.input_tokens),
+            _add_known(self.output_tokens, other.output_tokens),
+            *(getattr(self, name) + getattr(other, name) for name in _PARTS),
+        )
+
+
+_PARTS = (
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "cache_read_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "tool_input_tokens",
+    "web_searches",
+)
+
+
+def _add_known(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One finished call, ready to be billed.
+
+    `usage` is None where the provider told nothing (an unmetered call), `cost_picousd` where nobody knows the price.
+    """
+
+    provider: str
+    model: str | None
+    usage: Usage | None
+    cost_picousd: int | None = None
+
+
+def token_count(value: object) -> int | None:
+    """A count of tokens from whatever a provider sent: None if it is none, never negative.
+
+    Takes integers, whole or broken floats (truncated), decimals, and strings of digits.
+    """
+    if type(value) is int:
+        return max(0, value)
+    number: int | None = None
+    if isinstance(value, str):
+        number = int(value) if value.strip().lstrip("+-").isdecimal() else None
+    elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
+        number = int(value)
+    return None if number is None else max(number, 0)
+
+
+def field(source: object, name: str) -> object:
+    """`source[name]` of a mapping, `source.name` of an object, None where there is no such thing."""
+    # Most sources are a client's objects: a dict is seen by its type, any other mapping only where there is no such name.
+    if type(source) is dict:
+        return source.get(name)
+    found = getattr(source, name, None)
+    return source.get(name) if found is None and isinstance(source, Mapping) else found
+
+
+def count_at(source: object, name: str) -> int:
+    """The count at `name`, with 0 for a part that the provider did not name."""
+    return token_count(field(source, name)) or 0
