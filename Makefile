@@ -1,0 +1,41 @@
+# make demo   runs the example agent: no key, no network beyond the installation
+# make test   runs the checks and the tests
+# Another Python than python3 (3.11 or newer): make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-clients lint types bench clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/python examples/demo.py
+
+test: lint types
+	$(BIN)/python -m pytest -n auto -m "not slow and not backends"
+
+test-clients:
+	PYTHON=$(PYTHON) tools/client_sets.sh
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test
+	MYPYPATH=examples $(BIN)/mypy --strict otel_harn_steps examples tests/typing/api.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An extra of pyproject.toml is installed once, and again when that file changes.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+# Half a venv is removed again: with it the next run would not try to make a whole one.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
