@@ -1,0 +1,1 @@
+"""The tests of otel_harn_steps."""

@@ -1,0 +1,11 @@
+"""Recorded provider traffic, served over a loopback socket to the real client libraries.
+
+cases      what was recorded                      (`Case`, `cases()`)
+answers    what the server says                   (`Answer`; a case, a mutated case, a 429)
+server     the server                             (`ReplayServer`, `Exchange`)
+modes      one text for sync and async clients    (`SYNC`, `AsyncMode`)
+clients    real clients pointed at the server     (`Clients`)
+ways       every way an app can make a call       (`Way`, `ways_of`)
+seen       what the app saw, comparable           (`Seen`)
+bills      what a call must cost in tokens        (`Bill`, `bill_of`)
+"""
