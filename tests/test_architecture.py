@@ -1,0 +1,152 @@
+"""The rooms of `docs/architecture.md`: imports point down, the wings never meet, and importing stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "otel_harn_steps"
+
+ROOMS = {
+    "ground": ("_definition", "_errors", "_money", "_records", "_usage", "_version"),
+    "hall": ("_active", "_delivery", "_guard", "_names", "_observed", "_registry", "_settings", "_telemetry", "_told"),
+    "west": ("_boundary", "_generators", "_metrics", "_run", "_sinks", "_step"),
+    "east": (
+        "_call_span",
+        "_engine",
+        "_manual",
+        "_meter",
+        "_prices",
+        "_providers",
+        "_rates",
+        "_reading",
+        "_streams",
+        "_transport",
+    ),
+    "doors": ("__init__", "_instrument", "_instrumentor", "_patches", "_processor", "_reset"),
+}
+# What each room may import, beside itself.
+BELOW = {
+    "ground": set(),
+    "hall": {"ground"},
+    "west": {"hall", "ground"},
+    "east": {"hall", "ground"},
+    "doors": {"west", "east", "hall", "ground"},
+}
+ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules}
+
+
+def module_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: str) -> str | None:
+    return ROOM_OF.get(module.partition(".")[0])
+
+
+def name_of(file: Path) -> str:
+    """`_providers.openai` of `otel_harn_steps/_providers/openai.py`."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file) for file in module_files()}
+
+
+def is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def nodes(tree: ast.AST, *, at_import_only: bool) -> Iterator[ast.AST]:
+    """Every node below; or those that run when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if at_import_only and is_for_types_only(node):
+            yield from (each for branch in node.orelse for each in (branch, *nodes(branch, at_import_only=True)))
+        elif not (at_import_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+            yield node
+            yield from nodes(node, at_import_only=at_import_only)
+
+
+def imports_of(file: Path, *, at_import_only: bool = False) -> set[str]:
+    """The modules of the package that a file imports; also lazily and for types alone, unless told otherwise."""
+    found = set()
+    for node in nodes(ast.parse(file.read_text(encoding="utf-8")), at_import_only=at_import_only):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name}:{node.lineno}: a relative import hides which room it reaches"
+            found |= {module_named(f"{node.module}.{alias.name}") for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {module_named(alias.name) for alias in node.names}
+    return found - {None}
+
+
+def module_named(imported: str) -> str | None:
+    """The module of the package that `imported` is, or is a name of. None where it is of somebody else."""
+    package, _, name = imported.partition(".")
+    if package != "otel_harn_steps":
+        return None
+    return name if name in MODULES else name.rpartition(".")[0] or "__init__"
+
+
+def test_every_module_has_a_room():
+    assert {name.partition(".")[0] for name in MODULES} == set(ROOM_OF)
+
+
+def test_the_picture_in_the_docs_names_every_module():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = page.partition("```text")[2].partition("```")[0]
+    assert sorted(ROOM_OF) == sorted(set(re.findall(r"(?<!\w)_\w+", picture)))
+
+
+@pytest.mark.parametrize("file", module_files(), ids=name_of)
+def test_imports_point_down(file):
+    room = room_of(name_of(file))
+    allowed = {room} | BELOW.get(room, set())
+    assert {module: room_of(module) for module in imports_of(file) if room_of(module) not in allowed} == {}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    files = {name_of(file): file for file in module_files()}
+    graph = {name: imports_of(file, at_import_only=True) - {name} for name, file in files.items()}
+    TopologicalSorter(graph).prepare()  # raises on a cycle, and names it
+
+
+def loaded_by(*statements: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after the statements."""
+    program = "\n".join((*statements, "import sys", "print(*sys.modules)"))
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=True
+    )
+    return set(ran.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def loaded_by_import():
+    """The modules that importing the package loads, beyond a bare interpreter's."""
+    return loaded_by("import otel_harn_steps") - loaded_by()
+
+
+def test_importing_loads_no_third_party_module_beyond_the_api(loaded_by_import):
+    by_the_api = {name.partition(".")[0] for name in loaded_by("import opentelemetry.trace, wrapt")}
+    ours = {name.partition(".")[0] for name in loaded_by_import} - set(sys.stdlib_module_names)
+    assert ours - by_the_api == {"otel_harn_steps"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["asyncio", "genai_prices", "opentelemetry.instrumentation", "opentelemetry.sdk", "openai", "pydantic"],
+)
+def test_importing_leaves_out_what_is_not_needed_yet(loaded_by_import, module):
+    assert module not in loaded_by_import
+
+
+@pytest.mark.parametrize("module", ["genai_prices", "pydantic", "openai", "anthropic"])
+def test_instrumenting_imports_neither_clients_nor_prices(module):
+    assert module not in loaded_by("import otel_harn_steps", "otel_harn_steps.instrument()")
