@@ -7,6 +7,7 @@ contexts, the threading instrumentation) carries the step. Its span shows the sa
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from threading import RLock
 from typing import TYPE_CHECKING, cast
 
@@ -23,16 +24,18 @@ from otel_harn_steps._settings import settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from otel_harn_steps._observed import Watch
     from otel_harn_steps._usage import ModelCall
 
 _logger = logging.getLogger("otel_harn_steps")
 _ACTIVE_KEY = create_key("otel_harn_steps.active_step")
+_limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 _warned_uncovered: set[str] = set()
 
 
-def current_step() -> ActiveStep | None:
-    """The innermost step that is active here: in this task, thread, and copy of the context."""
-    return cast("ActiveStep | None", get_value(_ACTIVE_KEY))
+def current_step(context: Context | None = None) -> ActiveStep | None:
+    """The innermost step that is active here: in this task, thread, and copy of the context; or in `context`."""
+    return cast("ActiveStep | None", get_value(_ACTIVE_KEY, context))
 
 
 def context_of(active: ActiveStep, parent: Context) -> Context:
@@ -49,6 +52,7 @@ class Tally:
         "cost_picousd",
         "input_tokens",
         "llm_calls",
+        "observed_calls",
         "output_tokens",
         "reasoning_tokens",
         "unmetered_calls",
@@ -58,26 +62,25 @@ class Tally:
     def __init__(self) -> None:
         self.input_tokens = self.output_tokens = self.llm_calls = self.cost_picousd = 0
         self.cache_read_tokens = self.cache_write_tokens = self.reasoning_tokens = 0
-        self.unpriced_calls = self.unmetered_calls = 0
+        self.unpriced_calls = self.unmetered_calls = self.observed_calls = 0
 
     def add(self, call: ModelCall) -> None:
         """Count one call."""
         self.llm_calls += 1
         usage = call.usage
+        if call.cost_picousd is not None:
+            self.cost_picousd += call.cost_picousd
+        elif usage is not None:
+            self.unpriced_calls += 1
+        if usage is None or not usage.is_complete:
+            self.unmetered_calls += 1
         if usage is None:
-            self.unmetered_calls += 1
             return
-        if not usage.is_complete:
-            self.unmetered_calls += 1
         self.input_tokens += usage.input_tokens or 0
         self.output_tokens += usage.output_tokens or 0
         self.cache_read_tokens += usage.cache_read_tokens
         self.cache_write_tokens += usage.cache_write_tokens
         self.reasoning_tokens += usage.reasoning_tokens
-        if call.cost_picousd is None:
-            self.unpriced_calls += 1
-        else:
-            self.cost_picousd += call.cost_picousd
 
 
 class ActiveStep:
@@ -91,7 +94,6 @@ class ActiveStep:
         "_lock",
         "_max_picousd",
         "_open_streams",
-        "_shown",
         "breach",
         "by_model",
         "definition",
@@ -101,6 +103,7 @@ class ActiveStep:
         "path",
         "span",
         "subtree",
+        "watch",
     )
 
     def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None) -> None:
@@ -113,9 +116,9 @@ class ActiveStep:
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.breach: StepBudgetExceeded | None = None
-        self._max_picousd = None if definition.max_usd is None else to_picousd(definition.max_usd)
+        self.watch: Watch | None = None
+        self._max_picousd = None if definition.max_usd is None else _limit_picousd(definition.max_usd)
         self._open_streams: list[Callable[[], None]] = []
-        self._shown: dict[str, AttributeValue] = {}
         # One lock for the whole tree: a call changes the totals of every step above it at once. Reentrant, because
         # the garbage collector may settle an abandoned stream in the middle of anything.
         self._lock: RLock = RLock() if parent is None else parent._lock
@@ -151,6 +154,11 @@ class ActiveStep:
     def unmetered_calls(self) -> int:
         """Own calls whose usage is unknown, or known in part."""
         return self.own.unmetered_calls
+
+    @property
+    def observed_calls(self) -> int:
+        """Own calls that no patched client made: their usage is what another instrumentation's span told."""
+        return self.own.observed_calls
 
     @property
     def total_input_tokens(self) -> int:
@@ -218,6 +226,15 @@ class ActiveStep:
         if self.parent is not None:
             self._warn_of_uncovered_spend()
         return first
+
+    def observe(self, call: ModelCall) -> None:
+        """Bill a call that another instrumentation's span told of. Quiet, as `add` is."""
+        with self._lock:
+            for tally in (self.own, self.by_model.setdefault((call.provider, call.model), Tally())):
+                tally.observed_calls += 1
+            for step in self._lineage():
+                step.subtree.observed_calls += 1
+            self.add(call)
 
     def _lineage(self) -> Iterator[ActiveStep]:
         step: ActiveStep | None = self
@@ -299,11 +316,17 @@ class ActiveStep:
 
     # -- what the span shows --------------------------------------------------------------------------------------
 
-    def show(self, *, final: bool = False) -> None:
-        """Write the numbers that changed to the span; at the end also those that are still zero."""
-        if not self.span.is_recording():
-            return
-        own, subtree, shown = self.own, self.subtree, self._shown
+    def show(self) -> None:
+        """Write to the span what has been spent so far. What is still zero is written at the end."""
+        if self.span.is_recording():
+            self.span.set_attributes({name: value for name, value in self._numbers().items() if value})
+
+    def unshown(self) -> dict[str, AttributeValue]:
+        """What `show` has not written: all that is zero."""
+        return {name: value for name, value in self._numbers().items() if not value}
+
+    def _numbers(self) -> dict[str, AttributeValue]:
+        own, subtree = self.own, self.subtree
         numbers: dict[str, AttributeValue] = {
             names.INPUT_TOKENS: own.input_tokens,
             names.OUTPUT_TOKENS: own.output_tokens,
@@ -314,6 +337,7 @@ class ActiveStep:
             names.LLM_CALLS: own.llm_calls,
             names.UNPRICED_CALLS: own.unpriced_calls,
             names.UNMETERED_CALLS: own.unmetered_calls,
+            names.OBSERVED_CALLS: own.observed_calls,
             names.TOTAL_INPUT_TOKENS: subtree.input_tokens,
             names.TOTAL_OUTPUT_TOKENS: subtree.output_tokens,
             names.TOTAL_COST_USD: to_usd(subtree.cost_picousd),
@@ -324,10 +348,7 @@ class ActiveStep:
             numbers[names.MODEL] = self.last_model
         if self.breach is not None:
             numbers[names.BUDGET_LIMIT] = self.breach.limit
-        unseen = None if final else 0
-        changed = {name: value for name, value in numbers.items() if shown.get(name, unseen) != value}
-        shown.update(changed)
-        self.span.set_attributes(changed)
+        return numbers
 
 
 def forget_warnings() -> None:

@@ -33,11 +33,14 @@ class Verdict:
         raise self.error from self.cause
 
 
+_COMPLETED: Final = Verdict("completed")
+
+
 def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
     """Judge what left the body of `active`: `raised`, or the breach that its body swallowed."""
     error = raised if raised is not None else active.breach
     if error is None:
-        return Verdict("completed")
+        return _COMPLETED
     if _is_cancellation(error):
         return Verdict("cancelled", error, error)
     if not isinstance(error, StepBudgetExceeded) or _is_of_a_step_above(active, error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
@@ -10,6 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from otel_harn_steps import _names as names
 from otel_harn_steps._guard import guard
 from otel_harn_steps._money import to_usd
+from otel_harn_steps._observed import call_closed, call_opened, call_void
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import is_suppressed, tracer
 
@@ -37,11 +39,12 @@ _INFERENCE_SCOPES = (
 class CallSpan:
     """A call's span, or nothing. `context` is the one to make the call in."""
 
-    __slots__ = ("_span", "context")
+    __slots__ = ("_billed", "_span", "context")
 
     def __init__(self, request: Request, active: ActiveStep, context: Context, start_time_ns: int) -> None:
         self._span: Span = INVALID_SPAN
         self.context = context
+        self._billed = call_opened(active, request.model, context)
         if is_suppressed(context) or not _is_wanted(request, active, context):
             return
         attributes: dict[str, AttributeValue] = {
@@ -59,7 +62,12 @@ class CallSpan:
     def end(
         self, request: Request, reading: Reading | None, call: ModelCall | None, error: BaseException | None
     ) -> None:
-        """End the span with what is known of the call."""
+        """End the span with what is known of the call. `call` None: this one was not billed."""
+        if self._billed is not None:
+            if call is None:
+                call_void(self._billed, time_ns())
+            else:
+                call_closed(self._billed, call, None if reading is None else reading.response_id, time_ns())
         span = self._span
         if not span.is_recording():
             return

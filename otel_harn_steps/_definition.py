@@ -16,6 +16,8 @@ _T = TypeVar("_T")
 
 Scope = str
 SCOPES: Final = ("step", "tree")
+_TRUNCATED: Final = 0
+_MOST_TOKENS: Final = 2**63 - 1  # what a span's attribute holds
 
 
 class StepErrorBoundary(StrEnum):
@@ -82,7 +84,9 @@ class StepDefinition:
         for key in ("name", "function"):
             if not isinstance(getattr(self, key), str):
                 raise TypeError(f"{key} must be a string, not {getattr(self, key)!r}")
-        if self.max_tokens != 0:  # 0 is what 0.5 was truncated to, and a limit
+        if (
+            isinstance(self.max_tokens, bool) or self.max_tokens != _TRUNCATED
+        ):  # 0 is what 0.5 was truncated to, and a limit
             object.__setattr__(self, "max_tokens", max_tokens_of(self.max_tokens))
         max_usd_of(self.max_usd)
         model_of(self.model)
@@ -111,8 +115,10 @@ def max_tokens_of(value: object) -> int | None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"max_tokens must be a number above 0, not {value!r}")
-    if not math.isfinite(value) or value <= 0:
+    if not math.isfinite(_as_float(value)) or value <= 0:
         raise ValueError(f"max_tokens must be a finite number above 0, not {value!r}")
+    if value > _MOST_TOKENS:
+        raise ValueError(f"max_tokens must be at most {_MOST_TOKENS}, which is more than a step can spend")
     return int(value)
 
 
@@ -127,9 +133,16 @@ def max_usd_of(value: object) -> float | Decimal | None:
         return None
     if not isinstance(value, (int, float, Decimal)) or isinstance(value, bool):
         raise TypeError(f"max_usd must be a number, 0 or more, not {value!r}")
-    if not math.isfinite(value) or value < 0:
+    if not math.isfinite(_as_float(value)) or value < 0:
         raise ValueError(f"max_usd must be a finite number, 0 or more, not {value!r}")
     return value
+
+
+def _as_float(value: float | Decimal) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond all floats
+        return math.inf
 
 
 def model_of(value: object) -> str | None:

@@ -79,6 +79,11 @@ def peek_completed_steps() -> list[CompletedStep]:
     return log.peek()
 
 
+def dropped_completed_steps() -> int:
+    """How many records the in-process log has dropped because nobody drained it."""
+    return log.dropped
+
+
 def add_receiver(receiver: Receiver) -> None:
     """Let `receiver` have every record from now on, as long as it lives."""
     global _receivers  # noqa: PLW0603 -- replaced whole, so that a reader never sees it half changed

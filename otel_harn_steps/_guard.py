@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,17 +13,7 @@ _logger = logging.getLogger("otel_harn_steps")
 _logged: set[tuple[str, type[BaseException]]] = set()
 
 
-class guard:  # noqa: N801 -- reads as a statement: `with guard("reading usage"):`
-    """Stop our own faults: logged once per place and type, then dropped. Under pytest they raise.
-
-    Only code whose errors are never meant for the user belongs below it. A budget error does not.
-
-    Args:
-        doing: what goes on below, for the log: "reading usage".
-        ours: whether it is our code that runs. A fault of a user's sink or of another span processor is not ours,
-            and is dropped under pytest too.
-    """
-
+class _Guard:
     __slots__ = ("_doing", "_ours")
 
     def __init__(self, doing: str, *, ours: bool = True) -> None:
@@ -50,6 +41,20 @@ class guard:  # noqa: N801 -- reads as a statement: `with guard("reading usage")
                 _place(traceback),
             )
         return True
+
+
+@lru_cache(maxsize=256)
+def guard(doing: str, *, ours: bool = True) -> _Guard:
+    """Stop our own faults: logged once per place and type, then dropped. Under pytest they raise.
+
+    Only code whose errors are never meant for the user belongs below it. A budget error does not.
+
+    Args:
+        doing: what goes on below, for the log: "reading usage".
+        ours: whether it is our code that runs. A fault of a user's sink or of another span processor is not ours,
+            and is dropped under pytest too.
+    """
+    return _Guard(doing, ours=ours)
 
 
 def _place(traceback: TracebackType | None) -> str:

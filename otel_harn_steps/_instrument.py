@@ -35,13 +35,16 @@ class _State:
 def instrument(
     *,
     prices: Mapping[str, Rates] | None = None,
+    models: Mapping[str, str] | None = None,
     unpriced: Literal["warn", "raise"] | Rates = "warn",
     call_spans: CallSpans = "auto",
     stream_usage: bool = True,
+    metrics: bool = True,
+    redact_errors: bool = False,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     logger_provider: LoggerProvider | None = None,
-    sinks: Sequence[Sink] = (),
+    sinks: Sequence[Sink] | None = None,
 ) -> None:
     """Patch the model clients, so that their calls are billed to the step that they run in.
 
@@ -51,15 +54,20 @@ def instrument(
     Args:
         prices: your own prices, before the price book: US dollars per million tokens by model, as in
             `{"my-model": {"input_mtok": 2.5, "output_mtok": 10}}`. Keys: "model", "provider:model", "provider:*".
+        models: what stands behind names of your own (deployments, inference profiles), for the price: as in
+            `{"my-prod-deployment": "gpt-4o"}`. Keys: "name", "provider:name".
         unpriced: what happens to a call of unknown price under a `max_usd` budget: "warn" (tokens are counted, dollars
             are not), "raise" (as if the budget were crossed), or the rates to assume for it.
         call_spans: whether each call gets a span of its own. "auto": unless another instrumentation makes one.
         stream_usage: whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the
             same chunks either way.
+        metrics: whether steps are counted in metrics.
+        redact_errors: whether records and spans name the type of an app's exception instead of its message, which may
+            quote a prompt. The messages of budget errors hold names and numbers only, and stay.
         tracer_provider: where spans go; default: the global one.
         meter_provider: where metrics go; default: the global one.
         logger_provider: where log events go; default: the global one.
-        sinks: callables that receive each `CompletedStep`.
+        sinks: callables that receive each `CompletedStep`; None keeps those of an earlier call.
 
     Raises:
         TypeError, ValueError: a setting is wrong; the message names it and what is allowed.
@@ -70,9 +78,12 @@ def instrument(
     use_settings(
         Settings(
             prices=MappingProxyType(dict(prices or {})),
+            models=MappingProxyType(_checked_models(models or {})),
             unpriced=unpriced,
             call_spans=call_spans,
             stream_usage=bool(stream_usage),
+            metrics=bool(metrics),
+            redact_errors=bool(redact_errors),
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
             logger_provider=logger_provider,
@@ -103,14 +114,24 @@ def _check(call_spans: object, unpriced: object) -> None:
         checked_rates("unpriced", unpriced)
 
 
-def _add_processor(tracer_provider: TracerProvider | None, sinks: Sequence[Sink]) -> None:
+def _checked_models(models: object) -> dict[str, str]:
+    if not isinstance(models, Mapping):
+        raise TypeError(f"models must be a mapping such as {{'my-deployment': 'gpt-4o'}}, not {models!r}")
+    for name, model in models.items():
+        if not isinstance(name, str) or not isinstance(model, str) or not model:
+            raise TypeError(f"models must map names to names of models, not {name!r} to {model!r}")
+    return dict(models)
+
+
+def _add_processor(tracer_provider: TracerProvider | None, sinks: Sequence[Sink] | None) -> None:
     provider = tracer_provider or trace.get_tracer_provider()
     add = getattr(provider, "add_span_processor", None)
     if _State.processor is not None:
-        if _State.provider is provider and not sinks:
+        if _State.provider is provider and sinks is None:
             return
+        sinks = _State.processor.sinks if sinks is None else sinks
         _remove_processor()
-    _State.processor = StepSpanProcessor(*sinks)
+    _State.processor = StepSpanProcessor(*(sinks or ()))
     _State.provider = provider
     if add is not None:
         with guard("adding the span processor", ours=False):

@@ -7,11 +7,12 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # no __all__
 
-from otel_harn_steps._instrument import instrument, uninstrument
+from otel_harn_steps.config._automatic import start_by_file
+from otel_harn_steps.config._starting import stop
 
 
 class HarnStepsInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base class is untyped
-    """`instrument()` and `uninstrument()` in the form that OpenTelemetry's tools load."""
+    """What OpenTelemetry's tools load. It does what the configuration file says; without one it is `instrument()`."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """None: clients are patched if and when they are imported."""
@@ -19,7 +20,7 @@ class HarnStepsInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base
 
     def _instrument(self, **kwargs: Any) -> None:
         known = ("tracer_provider", "meter_provider", "logger_provider")
-        instrument(**{name: kwargs[name] for name in known if name in kwargs})
+        start_by_file(**{name: kwargs[name] for name in known if name in kwargs})
 
     def _uninstrument(self, **kwargs: Any) -> None:  # noqa: ARG002 -- the signature of the base class
-        uninstrument()
+        stop()

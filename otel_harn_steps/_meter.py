@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from threading import Lock
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
@@ -18,13 +19,15 @@ from otel_harn_steps._settings import settings
 from otel_harn_steps._usage import ModelCall, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from otel_harn_steps._active import ActiveStep
     from otel_harn_steps._errors import StepBudgetExceeded
 
 _METER_KEY = create_key("otel_harn_steps.meter")
 _NOTHING = Reading()
+NOT_A_CALL = Reading()
+"""What a provider reads from an answer that spent nothing: a look at a job that is still running, a cache."""
 
 
 def current_meter(context: Context | None = None) -> Meter | None:
@@ -73,9 +76,18 @@ class Meter:
 
     def is_of(self, provider: Provider) -> bool:
         """Whether it is a call of this client library."""
-        return self._provider is provider
+        return self._provider.name == provider.name
+
+    @property
+    def asks_usage(self) -> bool:
+        """Whether the stream was asked for its usage where the app did not ask."""
+        return self._request.asks_usage
 
     # -- a whole answer ------------------------------------------------------------------------------------------
+
+    def watched(self, result: Any) -> Any:
+        """`result`, or what stands for it, where the provider watches it in a way of its own. None: it does not."""
+        return self._provider.watched(self._request, result, self)
 
     def answered(self, answer: Any, response: Any) -> None:
         """Bill the call that got `answer`.
@@ -87,7 +99,8 @@ class Meter:
         Raises:
             StepBudgetExceeded: the call crossed a limit.
         """
-        breach = self._close(self._read(answer), response=response)
+        reading = self._read(answer)
+        breach = self._close(reading, response=response if reading.response is None else reading.response)
         if breach is not None:
             raise breach
 
@@ -97,6 +110,10 @@ class Meter:
 
     def failed(self, error: BaseException) -> None:
         """The call raised. What was spent all the same is billed quietly: the app's exception goes first."""
+        if self.is_delegated:  # whoever made the call has billed it
+            if self._finish():
+                self._span.end(self._request, None, None, error)
+            return
         body = body_of(self.http_response)
         if body is not None:  # answered and paid for; then the client could not parse it
             self._close(self._read(decoded(body)), error=error)
@@ -110,7 +127,10 @@ class Meter:
             self._span.end(self._request, None, None, error)
 
     def goes_again(self, error: BaseException, args: Sequence[Any]) -> bool:
-        """Whether the call failed only because the engine asked for usage: then it is made again as the app wrote it."""
+        """Whether the call failed only because usage was asked for: then it is made again, as the app wrote it.
+
+        Withdraws the asking.
+        """
         if not self._request.asks_usage:
             return False
         with guard("reading an error"):
@@ -118,8 +138,9 @@ class Meter:
         return False
 
     def abandoned(self) -> None:
-        """Close the meter of a call that somebody else bills."""
+        """Close the meter of a call that somebody else bills, or that was none."""
         if self._finish():
+            self._active.stream_settled(self.settle)
             self._span.end(self._request, None, None, None)
 
     # -- a stream --------------------------------------------------------------------------------------------------
@@ -173,6 +194,9 @@ class Meter:
     def _close(
         self, reading: Reading, *, error: BaseException | None = None, response: Any = None
     ) -> StepBudgetExceeded | None:
+        if reading is NOT_A_CALL:
+            self.abandoned()
+            return None
         if not self._finish():
             return None
         self._active.stream_settled(self.settle)
@@ -209,17 +233,53 @@ class Meter:
 
 
 def open_meter(
-    provider: Provider, active: ActiveStep, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    provider: Provider,
+    active: ActiveStep,
+    instance: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    *,
+    is_sent: bool = False,
 ) -> Meter | None:
-    """The meter of the call at a provider's seam, with the call prepared for it. None: not a request to a model."""
+    """The meter of the call at a provider's seam, with the call prepared for it, unless it is sent already.
+
+    None: not a request to a model.
+
+    Raises:
+        StepBudgetExceeded: the step is exhausted. Nothing was sent.
+    """
+    request: Request | None = None
     with guard("reading a request"):
-        request = provider.request(instance, args, kwargs)
-        if request is None:
-            return None
-        request.model = request.model or active.definition.model
-        provider.prepare(request, args, kwargs, ask_usage=settings().stream_usage)
+        prepare = provider.request if is_sent else partial(_prepared, provider, active)
+        request = prepare(instance, args, kwargs)
+    if request is None:
+        return None
+    if not is_sent:
+        active.admit()
+    with guard("opening a meter"):
         return Meter(provider, request, active, get_current())
     return None
+
+
+def prepare_late(
+    provider: Provider, active: ActiveStep | None, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> bool:
+    """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
+    with guard("reading a request"):
+        if active is None:
+            return provider.request(instance, args, kwargs) is not None
+        return _prepared(provider, active, instance, args, kwargs) is not None
+    return False
+
+
+def _prepared(
+    provider: Provider, active: ActiveStep, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Request | None:
+    request = provider.request(instance, args, kwargs)
+    if request is not None:
+        request.model = request.model or active.definition.model
+        provider.prepare(request, args, kwargs, ask_usage=settings().stream_usage)
+    return request
 
 
 def decoded(body: bytes) -> Any:
@@ -232,6 +292,9 @@ def decoded(body: bytes) -> Any:
 
 def body_of(http_response: Any) -> bytes | None:
     """The body of a response that the client has read; never reads it."""
+    body = getattr(http_response, "body", None)
+    if isinstance(body, str):  # google-genai's own, always read
+        return body.encode()
     if http_response is None or not getattr(http_response, "is_closed", False):
         return None
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from otel_harn_steps import _names as names
 from otel_harn_steps._money import to_usd
-from otel_harn_steps._settings import settings
+from otel_harn_steps._settings import Settings, settings
 from otel_harn_steps._version import __version__
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ class _Instruments:
     run_cost: Histogram
 
 
-_made: dict[int, _Instruments] = {}
+_made: tuple[Settings, _Instruments] | None = None
 
 
 def _instruments() -> _Instruments:
-    provider = settings().meter_provider
-    made = _made.get(id(provider))
-    if made is None:
+    global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
+    now = settings()
+    if _made is None or _made[0] is not now:
         from opentelemetry import metrics  # noqa: PLC0415 -- costs as much as all of this package: at the first record
 
-        meter = metrics.get_meter(names.SCOPE, __version__, provider)
+        meter = metrics.get_meter(names.SCOPE, __version__, now.meter_provider)
         made = _Instruments(
             cost=meter.create_counter(*names.METRIC_COST),
             input_tokens=meter.create_counter(*names.METRIC_INPUT_TOKENS),
@@ -56,9 +56,8 @@ def _instruments() -> _Instruments:
                 *names.METRIC_RUN_COST, explicit_bucket_boundaries_advisory=_COST_BUCKETS_USD
             ),
         )
-        _made.clear()
-        _made[id(provider)] = made
-    return made
+        _made = now, made
+    return _made[1]
 
 
 def count(active: ActiveStep, record: CompletedStep) -> None:

@@ -78,6 +78,12 @@ UNPRICED_CALLS: Final = _attribute(
 UNMETERED_CALLS: Final = _attribute(
     "harn.step.unmetered_calls", "int", "live", "Own calls whose usage the provider did not tell, or not in full."
 )
+OBSERVED_CALLS: Final = _attribute(
+    "harn.step.observed_calls",
+    "int",
+    "live",
+    "Own calls that were read from another instrumentation's span, because no patched client made them.",
+)
 TOTAL_INPUT_TOKENS: Final = _attribute(
     "harn.step.total.input_tokens", "int", "live", "As above with all nested steps. Never sum over spans."
 )

@@ -7,6 +7,7 @@ is imported at the first pricing and asked once per (provider, model, terms), fo
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -15,13 +16,14 @@ from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_harn_steps._price_gaps import REGIONAL_RATES, factor_of_place, factor_of_term
 from otel_harn_steps._rates import PRICE_KEYS, Prices, RateCard, TieredRate, compile_card
 from otel_harn_steps._settings import Rates, settings
 from otel_harn_steps._usage import Terms, Usage
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant
+    from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant, Provider
 
 _logger = logging.getLogger("otel_harn_steps")
 
@@ -41,8 +43,12 @@ _BOOK_PROVIDERS: Final = {
 _STANDARD_TIERS: Final = frozenset({"auto", "default", "on_demand", "standard", "standard_only"})
 # Audio never costs what text costs at these; elsewhere a model without an audio price has one price for all input.
 _AUDIO_IS_DEARER: Final = frozenset({"azure", "openai"})
-# Surcharges that the price book does not know, on every token: Anthropic's data residency.
-_TOKEN_FACTORS: Final = {("inference_geo", "us"): Fraction(11, 10)}
+# What stands before a model's name: Google's resource paths, and the ARNs of Bedrock's own models and profiles.
+_PATH: Final = re.compile(
+    r"^(?:projects/.*/)?publishers/[^/]+/models/|^models/|^arn:[^/]*:(?:foundation-model|inference-profile)/"
+)
+# A later snapshot of a known model has its price until the book knows better.
+_SNAPSHOT: Final = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
 _MOST_CARDS: Final = 4096
 
 _Key = tuple[str | None, str, Terms]
@@ -121,15 +127,22 @@ def _cards_add(key: _Key, at: float) -> RateCard | None:
 
 
 def _make_card(provider: str | None, model: str, terms: Terms, at: float) -> RateCard | None:
-    given = _user_rates(provider, model)
+    known_as = _known_as(provider, model)
+    given = _user_rates(provider, model, known_as)
     if given is not None:
         return compile_card(checked_rates(f"prices[{model!r}]", given))
-    return _book_card(_BOOK_PROVIDERS.get(provider or "", provider), model, terms, at) or _assumed_card()
+    return _book_card(_BOOK_PROVIDERS.get(provider or "", provider), known_as, terms, at) or _assumed_card()
 
 
-def _user_rates(provider: str | None, model: str) -> Rates | None:
+def _known_as(provider: str | None, model: str) -> str:
+    """The model behind a deployment's name or an inference profile, by the user's own map."""
+    models = settings().models
+    return models.get(f"{provider}:{model}") or models.get(model) or model
+
+
+def _user_rates(provider: str | None, model: str, known_as: str) -> Rates | None:
     prices = settings().prices
-    for name in (f"{provider}:{model}", model, f"{provider}:*"):
+    for name in (f"{provider}:{model}", model, f"{provider}:{known_as}", known_as, f"{provider}:*"):
         if name in prices:
             return prices[name]
     return None
@@ -153,28 +166,41 @@ def _book() -> DataSnapshot:
 
 
 def _book_card(provider: str | None, model: str, terms: Terms, at: float) -> RateCard | None:
-    try:
-        found, info = _book().find_provider_model(model.removeprefix("models/"), None, provider, None)
-    except LookupError:
-        return None
-    moment = datetime.fromtimestamp(at, UTC)
-    factor = Fraction(1)
+    model = _PATH.sub("", model)
+    factor = factor_of_place(provider, model)
     context: dict[str, str] = {}
     for term in terms:
-        if term in _TOKEN_FACTORS:
-            factor *= _TOKEN_FACTORS[term]
-        else:
+        more = factor_of_term(term, model)
+        if more is not None:
+            factor *= more
+        elif term[0] != "service_tier" or term[1] not in _STANDARD_TIERS:
             context[term[0]] = term[1]
+    if provider == "aws" and model in REGIONAL_RATES:
+        return None if context else compile_card(REGIONAL_RATES[model], token_factor=factor)
+    found = _found(provider, model) or _found(provider, _SNAPSHOT.sub("", model))
+    return None if found is None else _found_card(*found, context, factor, at)
+
+
+def _found(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | None:
+    try:
+        return _book().find_provider_model(model, None, provider, None)
+    except LookupError:
+        return None
+
+
+def _found_card(
+    provider: Provider, info: ModelInfo, context: dict[str, str], factor: Fraction, at: float
+) -> RateCard | None:
+    moment = datetime.fromtimestamp(at, UTC)
     # A provider that sells another's models has that one's list prices here, and not its terms.
-    variants = (info.price_variants or ()) if any(info is own for own in found.models) else ()
+    variants = (info.price_variants or ()) if any(info is own for own in provider.models) else ()
     if not all(_has_price_for(term, variants, moment) for term in context.items()):
         return None
     valid_from, valid_until = _window(info, moment)
-    prices = info.get_prices(moment, context if variants else None)
     return compile_card(
-        _book_prices(prices),
+        _book_prices(info.get_prices(moment, context if variants else None)),
         token_factor=factor,
-        needs_audio_price=found.id in _AUDIO_IS_DEARER,
+        needs_audio_price=provider.id in _AUDIO_IS_DEARER,
         valid_from=valid_from,
         valid_until=valid_until,
     )
@@ -185,8 +211,6 @@ def _has_price_for(
 ) -> bool:
     """The book answers terms that it does not know with the list price; that would be a guess."""
     key, value = term
-    if key == "service_tier" and value in _STANDARD_TIERS:
-        return True
     return any(
         each.when.get(key) == value and (each.constraint is None or each.constraint.active(at)) for each in variants
     )
@@ -229,8 +253,8 @@ def _warn_unpriced(provider: str | None, model: str) -> None:
     if (provider, model) not in _warned and len(_warned) < _MOST_CARDS:
         _warned.add((provider, model))
         _logger.warning(
-            "the price of model %r of provider %r is not known for what a call used: its tokens are counted, its cost is "
-            "not; give a price with instrument(prices={%r: {'input_mtok': ..., 'output_mtok': ...}})",
+            "the price of model %r of provider %r is not known for what a call used: its tokens are counted, its cost "
+            "is not; give a price with instrument(prices={%r: {'input_mtok': ..., 'output_mtok': ...}})",
             model,
             provider,
             model,

@@ -46,6 +46,7 @@ _UNITS: Final = {
         _tokens("output_audio_mtok", lambda u: u.output_audio_tokens, "output", "audio"),
         _tokens("input_image_mtok", lambda u: u.input_image_tokens, "input", "image"),
         _tokens("output_image_mtok", lambda u: u.output_image_tokens, "output", "image"),
+        _tokens("output_citation_mtok", lambda u: u.output_citation_tokens, "output", "citation"),
         _tokens("output_reasoning_mtok", lambda u: u.reasoning_tokens, "output", "reasoning"),
         _Unit("web_searches_kcount", lambda u: u.web_searches, 1000, is_token=False, traits=frozenset({"search"})),
         _Unit("requests_kcount", lambda _: 1, 1000, is_token=False, traits=frozenset({"request"})),

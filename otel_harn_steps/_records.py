@@ -47,6 +47,7 @@ class CompletedStep:
     span_id: str | None = None
     parent_step: str | None = None
     path: str = ""
+    observed_calls: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The record in plain JSON values. A number that is not finite becomes None."""

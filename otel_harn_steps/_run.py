@@ -15,8 +15,10 @@ from otel_harn_steps._active import ActiveStep, context_of, current_step
 from otel_harn_steps._boundary import Verdict, decide
 from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._delivery import end_span_with
+from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._guard import guard
 from otel_harn_steps._records import CompletedStep
+from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import is_suppressed, tracer
 
 
@@ -68,7 +70,7 @@ class StepRun:
             record = _record(active, verdict, self._start_time_ns, end_time_ns)
             _close_span(active, verdict, record)
             end_span_with(active.span, record, end_time_ns)
-            if not self._is_quiet:
+            if not self._is_quiet and settings().metrics:
                 metrics.count(active, record)
         # A generator that another task closes runs in another context, where this token would only be logged about.
         if current_step() is active:
@@ -101,10 +103,12 @@ def _close_span(active: ActiveStep, verdict: Verdict, record: CompletedStep) -> 
     if not span.is_recording():
         return
     # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
-    active.show(final=True)
-    span.set_attribute(names.STATUS, verdict.status)
+    attributes = active.unshown()
+    attributes[names.STATUS] = verdict.status
     if verdict.cause is not None:
-        span.set_attribute(names.ERROR_TYPE, _type_name(verdict.cause))
+        attributes[names.ERROR_TYPE] = _type_name(verdict.cause)
+    span.set_attributes(attributes)
+    if verdict.cause is not None:
         span.set_status(Status(StatusCode.ERROR, record.error))
 
 
@@ -120,7 +124,7 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         cost_usd=active.cost_usd,
         llm_calls=own.llm_calls,
         status=verdict.status,
-        error=None if verdict.cause is None else str(verdict.cause) or _type_name(verdict.cause),
+        error=None if verdict.cause is None else _error_text(verdict.cause),
         cache_read_tokens=own.cache_read_tokens,
         cache_write_tokens=own.cache_write_tokens,
         reasoning_tokens=own.reasoning_tokens,
@@ -139,7 +143,15 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         span_id=f"{context.span_id:016x}" if context.is_valid else None,
         parent_step=None if active.parent is None else active.parent.definition.name,
         path=active.path,
+        observed_calls=own.observed_calls,
     )
+
+
+def _error_text(error: BaseException) -> str:
+    # The message of an app's exception may quote a prompt; ours holds names and numbers.
+    is_ours = isinstance(error, (StepBudgetExceeded, StepEscalated))
+    message = "" if settings().redact_errors and not is_ours else str(error)
+    return message or _type_name(error)
 
 
 def _type_name(error: BaseException) -> str:

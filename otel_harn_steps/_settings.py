@@ -24,16 +24,22 @@ class Settings:
 
     Attributes:
         prices: the user's prices, by "model", "provider:model" or "provider:*". They come before the price book.
+        models: the model behind a name of the user's own, by "name" or "provider:name".
         unpriced: what a call without a price does under a `max_usd` budget: "warn", "raise", or rates to assume.
         call_spans: whether a call gets a span; "auto": unless another instrumentation makes one.
         stream_usage: whether a stream is asked for its usage where the app did not ask.
+        metrics: whether steps are counted in metrics.
+        redact_errors: whether the message of an app's exception is kept out of records and spans.
         tracer_provider, meter_provider, logger_provider: where telemetry goes; None for the global ones.
     """
 
     prices: Mapping[str, Rates] = field(default_factory=lambda: MappingProxyType({}))
+    models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     unpriced: Literal["warn", "raise"] | Rates = "warn"
     call_spans: CallSpans = "auto"
     stream_usage: bool = True
+    metrics: bool = True
+    redact_errors: bool = False
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None

@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from otel_harn_steps import _names as names
 from otel_harn_steps._records import CompletedStep
 from otel_harn_steps._settings import settings
+from otel_harn_steps._telemetry import is_suppressed
 from otel_harn_steps._version import __version__
 
 
@@ -52,7 +53,9 @@ class LogEventSink:
         self._logger_provider = logger_provider
 
     def __call__(self, record: CompletedStep) -> None:
-        """Emit `record`."""
+        """Emit `record`, unless telemetry is suppressed here."""
+        if is_suppressed(get_current()):
+            return
         provider = self._logger_provider or settings().logger_provider
         get_logger(names.SCOPE, __version__, provider).emit(
             event_name=names.COMPLETED_EVENT,

@@ -17,8 +17,6 @@ from otel_harn_steps._definition import (
     StepDefinition,
     agent_of,
     boundary_of,
-    max_tokens_of,
-    max_usd_of,
     model_of,
     scope_of,
 )
@@ -71,7 +69,8 @@ def step(
 def step(function_or_name: Any = None, /, *, name: Any = None, **declared: Any) -> Any:  # noqa: D417 -- they are in `declared`
     """Declare a step, as a decorator or to be entered.
 
-    `@step`, `@step("plan", max_usd=0.05)`, `with step("plan") as active:`, `async with step("plan") as active:`. Works on functions, methods, coroutine functions, generators and async generators. A generator step is active only
+    `@step`, `@step("plan", max_usd=0.05)`, `with step("plan") as active:`, `async with step("plan") as active:`.
+    Works on functions, methods, coroutine functions, generators and async generators. A generator step is active only
     while its own body runs.
 
     Args:
@@ -212,9 +211,9 @@ def enter_step(function: str) -> AbstractContextManager[ActiveStep | None]:
     return _NOT_A_STEP if definition is None else Step.of(definition)
 
 
-def _limits(budget: Budget | Mapping[str, object] | None, max_tokens: object, max_usd: object) -> Budget:
+def _limits(budget: Budget | Mapping[str, Any] | None, max_tokens: Any, max_usd: Any) -> Budget:
     if budget is None:
-        return Budget(max_tokens_of(max_tokens), max_usd_of(max_usd))
+        return Budget(max_tokens, max_usd)
     if max_tokens is not None or max_usd is not None:
         raise TypeError("a step takes a budget or its limits (max_tokens, max_usd), not both")
     if isinstance(budget, Budget):
@@ -224,7 +223,7 @@ def _limits(budget: Budget | Mapping[str, object] | None, max_tokens: object, ma
     unknown = set(budget) - {"max_tokens", "max_usd"}
     if unknown:
         raise ValueError(f"budget has max_tokens and max_usd, not {', '.join(map(repr, sorted(unknown)))}")
-    return Budget(max_tokens_of(budget.get("max_tokens")), max_usd_of(budget.get("max_usd")))
+    return Budget(budget.get("max_tokens"), budget.get("max_usd"))
 
 
 def _wrap(definition: StepDefinition, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,21 +7,19 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.trace import Tracer
 
 from otel_harn_steps import _names as names
-from otel_harn_steps._settings import settings
+from otel_harn_steps._settings import Settings, settings
 from otel_harn_steps._version import __version__
 
-_tracers: dict[int, Tracer] = {}
+_made: tuple[Settings, Tracer] | None = None
 
 
 def tracer() -> Tracer:
     """The tracer that makes step and call spans."""
-    provider = settings().tracer_provider
-    made = _tracers.get(id(provider))
-    if made is None:
-        made = trace.get_tracer(names.SCOPE, __version__, provider)
-        _tracers.clear()
-        _tracers[id(provider)] = made
-    return made
+    global _made  # noqa: PLW0603 -- one tracer for the settings in force, made again when they change
+    now = settings()
+    if _made is None or _made[0] is not now:
+        _made = now, trace.get_tracer(names.SCOPE, __version__, now.tracer_provider)
+    return _made[1]
 
 
 def is_suppressed(context: Context) -> bool:

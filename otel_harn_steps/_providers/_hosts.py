@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -31,7 +32,10 @@ _HOSTS: Final = {
     ".generativelanguage.googleapis.com": "gcp.gemini",
     ".aiplatform.googleapis.com": "gcp.vertex_ai",
     ".openrouter.ai": "openrouter",
+    ".router.huggingface.co": "huggingface",
 }
+# OpenAI processes requests to these hosts in the region that they name, and charges for that.
+_REGIONAL_HOST: Final = re.compile(r"[a-z]{2}\.api\.openai\.com")
 
 
 @lru_cache(maxsize=256)
@@ -39,3 +43,9 @@ def provider_at(host: str, default: str) -> str:
     """The provider behind `host`; `default` for a host that nobody knows (a proxy, a local server)."""
     dotted = f".{host}"
     return next((provider for suffix, provider in _HOSTS.items() if dotted.endswith(suffix)), default)
+
+
+@lru_cache(maxsize=256)
+def is_regional(host: str) -> bool:
+    """Whether `host` is one of OpenAI's addresses for data residency, as `eu.api.openai.com`."""
+    return _REGIONAL_HOST.fullmatch(host) is not None

@@ -8,15 +8,12 @@ HTTP response before the body is parsed, so usage is seen even where `parse()` r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from otel_harn_steps._reading import Seam
+from otel_harn_steps._transport import was_sent
 
-# A request that failed by one of these never left. By name: the HTTP library differs between versions of a client.
-_NEVER_SENT: Final = frozenset(
-    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError"}
-)
-_TRANSPORT: Final = frozenset({"APIConnectionError", "TransportError"})
+__all__ = ["body_of", "change_body", "model_of", "operation_of", "options_of", "path_of", "seams", "was_sent"]
 
 
 def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
@@ -30,6 +27,7 @@ def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
     return (
         Seam(base, "SyncAPIClient.request", "call"),
         Seam(base, "AsyncAPIClient.request", "async call"),
+        Seam(base, "BaseClient._build_request", "send"),
         Seam(base, "SyncAPIClient._process_response", "response"),
         Seam(base, "AsyncAPIClient._process_response", "response"),
         *(
@@ -52,6 +50,18 @@ def path_of(options: Any) -> str:
     return path if path.startswith("/") else f"/{path}"
 
 
+def operation_of(options: Any, operations: Mapping[str, str]) -> str | None:
+    """What a request does, by the end of its path. None for a path that is none of these."""
+    path = path_of(options)
+    for segments in (3, 2, 1):  # the longest first: "/completions" ends "/chat/completions" too
+        parts = path.rsplit("/", segments)
+        if len(parts) > segments:
+            operation = operations.get("/" + "/".join(parts[1:]))
+            if operation is not None:
+                return operation
+    return None
+
+
 def body_of(options: Any) -> Mapping[str, Any]:
     """The JSON that a request sends."""
     body = options.json_data
@@ -67,18 +77,3 @@ def model_of(body: Mapping[str, Any]) -> str | None:
     """The model that a request names."""
     model = body.get("model")
     return model if isinstance(model, str) and model else None
-
-
-def was_sent(error: BaseException) -> bool:
-    """Whether a failed request may have been answered, and billed, without us knowing."""
-    if not isinstance(error, Exception):  # cancelled or interrupted while the provider was at work
-        return True
-    names = {each.__name__ for link in _chain(error) for each in type(link).__mro__}
-    return bool(names & _TRANSPORT) and not names & _NEVER_SENT
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    links = [error]
-    while links[-1].__cause__ is not None and len(links) < 8:
-        links.append(links[-1].__cause__)
-    return links

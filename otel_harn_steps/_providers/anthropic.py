@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from otel_harn_steps._meter import NOT_A_CALL, Meter
 from otel_harn_steps._providers import _stainless as stainless
-from otel_harn_steps._reading import Part, Reading, Request
+from otel_harn_steps._providers._jobs import Jobs
+from otel_harn_steps._reading import Part, Provider, Reading, Request
 from otel_harn_steps._usage import Terms, Usage, count_at, field, token_count
 
-_OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion"}
+_OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion", "/v1/messages/batches": "batch"}
+_RESULTS: Final = re.compile(r"/v1/messages/batches/([^/]+)/results$")
 _MESSAGES: Final = ("Messages.create", "Messages.stream", "Messages.parse")
 # Requests within the call that its top-level numbers leave out (the client's own documentation of `iterations`).
 _LEFT_OUT: Final = frozenset({"compaction", "advisor_message"})
@@ -28,13 +33,25 @@ _USAGE_FIELDS: Final = (
 )
 
 
-class _Anthropic:
+@dataclass(slots=True)
+class _Results(Request):
+    """A request for what a batch has become."""
+
+    batch_id: str = ""
+
+
+class _Anthropic(Provider):
     name: Final = "anthropic"
+    _batches: Final = Jobs()
     seams: Final = stainless.seams("anthropic", {"messages.messages": _MESSAGES, "beta.messages.messages": _MESSAGES})
 
     def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
         options = stainless.options_of(args, kwargs)
-        operation = _OPERATIONS.get(stainless.path_of(options))
+        path = stainless.path_of(options)
+        results = _RESULTS.search(path) if options.method == "get" else None
+        if results is not None:  # reading them is no call, and gets no span
+            return _Results("batch", "anthropic", None, makes_own_span=True, batch_id=results[1])
+        operation = _OPERATIONS.get(path)
         if operation is None or options.method != "post":
             return None
         kind = type(instance).__name__
@@ -44,18 +61,22 @@ class _Anthropic:
         model = stainless.model_of(stainless.body_of(options))
         return Request(operation, provider, model, makes_own_span=traces_itself)
 
-    def prepare(self, request: Request, args: Sequence[Any], kwargs: Mapping[str, Any], *, ask_usage: bool) -> None:
+    def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         options = stainless.options_of(args, kwargs)
-        if request.model is not None and not stainless.body_of(options).get("model"):
+        if request.model is not None and request.operation != "batch" and not stainless.body_of(options).get("model"):
             stainless.change_body(options, model=request.model)
 
-    def withdraw(self, request: Request, error: BaseException, args: Sequence[Any]) -> bool:
-        return False
-
-    def was_sent(self, error: BaseException) -> bool:
-        return stainless.was_sent(error)
+    def watched(self, request: Request, result: Any, meter: Meter) -> Any:
+        """A batch that has been started. Its results tell what it used."""
+        batch_id = field(result, "id")
+        if request.operation != "batch" or isinstance(request, _Results) or not isinstance(batch_id, str):
+            return None
+        self._batches.started(batch_id, meter)
+        return result
 
     def read(self, request: Request, answer: Any) -> Reading:
+        if isinstance(request, _Results):
+            return self._read_results(request, answer)
         model, response_id = field(answer, "model"), field(answer, "id")
         usage = field(answer, "usage")
         return Reading(
@@ -64,7 +85,21 @@ class _Anthropic:
             () if usage is None else tuple(_parts(usage)),
         )
 
+    def _read_results(self, request: _Results, messages: Any) -> Reading:
+        if not isinstance(messages, list) or not self._batches.is_first_fetch(request.batch_id):
+            return NOT_A_CALL
+        parts: list[Part] = []
+        for message in messages:
+            model = field(message, "model")
+            named = model if isinstance(model, str) else None
+            parts += (replace(part, model=part.model or named) for part in _parts(field(message, "usage")))
+        return Reading(parts[0].model if parts else None, request.batch_id, parts)
+
     def fold(self, state: Any, event: Any) -> Any:
+        result = field(event, "result")
+        if result is not None:  # of one request of a batch
+            message = field(result, "message")
+            return [*(state or ()), message] if field(message, "usage") is not None else state
         kind = field(event, "type")
         if kind == "message_start":
             message = field(event, "message")
@@ -75,9 +110,6 @@ class _Anthropic:
             # Counts of a delta are cumulative, and they replace; what it leaves out stands.
             return {**state, "usage": {**state["usage"], **_known(field(event, "usage"))}}
         return state
-
-    def hides(self, event: Any) -> bool:
-        return False
 
 
 def _known(usage: Any) -> dict[str, Any]:

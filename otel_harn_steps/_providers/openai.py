@@ -2,54 +2,123 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_harn_steps._meter import NOT_A_CALL, Meter
 from otel_harn_steps._providers import _stainless as stainless
-from otel_harn_steps._providers._hosts import provider_at
-from otel_harn_steps._providers._openai_usage import part_of
-from otel_harn_steps._reading import Reading, Request
-from otel_harn_steps._usage import field
+from otel_harn_steps._providers._hosts import is_regional, provider_at
+from otel_harn_steps._providers._jobs import Jobs
+from otel_harn_steps._providers._openai_usage import parts_of, reported_usd, usage_of
+from otel_harn_steps._reading import Provider, Reading, Request, Seam
+from otel_harn_steps._usage import LIST_PRICE, Terms, field
 
+# By the end of the path: clients differ in what is before it. Nothing else that they post runs a model.
 _OPERATIONS: Final = {
     "/chat/completions": "chat",
-    "/completions": "text_completion",
-    "/embeddings": "embeddings",
     "/responses": "chat",
     "/responses/compact": "chat",
+    "/decisions": "decision",
+    "/completions": "text_completion",
+    "/embeddings": "embeddings",
+    "/rerank": "rerank",
+    "/moderations": "moderation",
+    "/images/generations": "image_generation",
+    "/images/edits": "image_generation",
+    "/images/variations": "image_generation",
+    "/videos": "video_generation",
+    "/videos/edits": "video_generation",
+    "/videos/extensions": "video_generation",
+    "/audio/speech": "speech",
+    "/audio/transcriptions": "transcription",
+    "/audio/translations": "transcription",
+    "/batches": "batch",
 }
-_COMPLETIONS: Final = ("Completions.create", "Completions.parse", "Completions.stream")
-_RESPONSES: Final = ("Responses.create", "Responses.parse", "Responses.stream")
+# The others have a default of their own.
+_NEED_A_MODEL: Final = frozenset({"chat", "decision", "text_completion", "embeddings"})
+_ASKABLE: Final = "/completions"
+# These tell the usage of a stream without being asked (recorded traffic of each); what they would send if they were
+# asked is not ours to change.
+_TELL_UNASKED: Final = frozenset({"groq", "huggingface", "mistral_ai", "together"})
+_JOB: Final = re.compile(r"/(responses|batches)/[^/]+$")
+_TERMS: Final[Mapping[str, Terms]] = {"batch": (("processing", "batch"),), "decision": (("api", "decisions"),)}
+_REGIONAL: Final[Terms] = (("processing_region", "regional"),)
 
 
-class _OpenAI:
-    name: Final = "openai"
-    seams: Final = stainless.seams(
-        "openai",
-        {
-            "chat.completions.completions": _COMPLETIONS,
-            "completions": ("Completions.create",),
-            "embeddings": ("Embeddings.create",),
-            "responses.responses": _RESPONSES,
-        },
-    )
+@dataclass(slots=True)
+class _Fetch(Request):
+    """A request for what a job has become."""
+
+
+class OpenAIProtocol(Provider):
+    """A client that Stainless generates, for a provider that speaks OpenAI's protocol.
+
+    Args:
+        name: the client library's name.
+        fills: methods in which the app names a model, by module.
+    """
+
+    name: str = ""
+    seams: Sequence[Seam] = ()
+
+    def __init__(self, name: str, fills: Mapping[str, Sequence[str]]) -> None:
+        self.name = name
+        self.seams = stainless.seams(name, fills)
+        self._jobs = Jobs()
 
     def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
         options = stainless.options_of(args, kwargs)
-        operation = _OPERATIONS.get(stainless.path_of(options))
+        if options.method == "get":
+            return self._fetch(instance, options)
+        operation = stainless.operation_of(options, _OPERATIONS)
         if operation is None or options.method != "post":
             return None
         # A private endpoint or a proxy in front of Azure is Azure still, by its client.
-        default = "azure.ai.openai" if "Azure" in type(instance).__name__ else "openai"
-        provider = provider_at(instance.base_url.host, default)
-        return Request(operation, provider, stainless.model_of(stainless.body_of(options)))
+        default = "azure.ai.openai" if "Azure" in type(instance).__name__ else self.name
+        host = instance.base_url.host
+        return Request(
+            operation,
+            provider_at(host, default),
+            stainless.model_of(stainless.body_of(options)),
+            makes_own_span=_gets_a_span_later(options),
+            terms=_TERMS.get(operation, LIST_PRICE) + (_REGIONAL if is_regional(host) else LIST_PRICE),
+        )
 
-    def prepare(self, request: Request, args: Sequence[Any], kwargs: Mapping[str, Any], *, ask_usage: bool) -> None:
+    def _fetch(self, instance: Any, options: Any) -> Request | None:
+        """A look at a job: a response in the background, a batch."""
+        found = _JOB.search(stainless.path_of(options))
+        if found is None:
+            return None
+        operation = "batch" if found[1] == "batches" else "chat"
+        host = instance.base_url.host
+        terms = _TERMS.get(operation, LIST_PRICE) + (_REGIONAL if is_regional(host) else LIST_PRICE)
+        # Looking is no call, and gets no span.
+        return _Fetch(operation, provider_at(host, self.name), None, makes_own_span=True, terms=terms)
+
+    def watched(self, request: Request, result: Any, meter: Meter) -> Any:
+        """A job that has been started. It tells its usage when it is fetched."""
+        job_id = field(result, "id")
+        is_job = field(result, "object") == "batch" or field(result, "background") is True
+        if isinstance(request, _Fetch) or not is_job or not isinstance(job_id, str) or usage_of(result) is not None:
+            return None
+        meter.observe(result)  # it names the model
+        self._jobs.started(job_id, meter)
+        return result
+
+    def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         options = stainless.options_of(args, kwargs)
         body = stainless.body_of(options)
-        if request.model is not None and not body.get("model"):
+        if request.model is not None and request.operation in _NEED_A_MODEL and not body.get("model"):
             stainless.change_body(options, model=request.model)
-        if ask_usage and kwargs.get("stream") and _may_be_asked(options, body):
+        if (
+            ask_usage
+            and kwargs.get("stream")
+            and request.provider not in _TELL_UNASKED
+            and _may_be_asked(options, body)
+        ):
             request.asks_usage = True
             stainless.change_body(options, stream_options={**(body.get("stream_options") or {}), "include_usage": True})
 
@@ -65,51 +134,56 @@ class _OpenAI:
         request.asks_usage = False
         return True
 
-    def was_sent(self, error: BaseException) -> bool:
-        return stainless.was_sent(error)
-
     def read(self, request: Request, answer: Any) -> Reading:
         model, response_id = field(answer, "model"), field(answer, "id")
-        usage = field(answer, "usage")
-        part = part_of(request.operation, usage, answer)
+        if isinstance(request, _Fetch) and not self._is_new_result(answer, response_id):
+            return NOT_A_CALL
         return Reading(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
-            () if part is None else (part,),
-            # OpenRouter says what it charges. Elsewhere the field means other things.
-            field(usage, "cost") if request.provider == "openrouter" else None,
+            parts_of(request, answer),
+            reported_usd(request.provider, answer),
         )
+
+    def _is_new_result(self, answer: Any, job_id: Any) -> bool:
+        """Whether it tells what a job used, for the first time. A batch may be long past: only those started here."""
+        if usage_of(answer) is None or not isinstance(job_id, str):
+            return False
+        is_background = field(answer, "background") is True
+        return (is_background or self._jobs.is_known(job_id)) and self._jobs.is_first_fetch(job_id)
 
     def fold(self, state: Any, event: Any) -> Any:
         # The Responses API sends the whole answer so far in some events, the chat API usage in one of its chunks.
         answer = field(event, "response")
         if answer is None:
             answer = event
-        if field(answer, "usage") is not None or state is None:
+        if usage_of(answer) is not None or not field(state, "model"):
             return answer
         return state
 
     def hides(self, event: Any) -> bool:
-        told = field(event, "usage")
-        if told is None:
+        if field(event, "usage") is None:
             _unset(event)  # "usage": null is there only because usage was asked for
             return False
-        if not field(event, "choices"):
-            return True
-        event.usage = None
-        _unset(event)
+        # The answer to the asking is a last chunk without choices. Usage anywhere else would have come unasked.
+        return not field(event, "choices")
+
+
+def _gets_a_span_later(options: Any) -> bool:
+    """OpenLLMetry makes the span of a response once it is there, so none of theirs is current during the call."""
+    module = sys.modules.get("opentelemetry.instrumentation.openai")
+    if module is None or "/responses" not in stainless.path_of(options):
         return False
+    instrumentor = getattr(getattr(module, "OpenAIInstrumentor", None), "_instance", None)
+    return bool(getattr(instrumentor, "_is_instrumented_by_opentelemetry", False))
 
 
 def _may_be_asked(options: Any, body: Mapping[str, Any]) -> bool:
-    """Whether a chat stream leaves open if it tells its usage, and the app reads events: raw bytes can hide nothing."""
-    if stainless.path_of(options) not in ("/chat/completions", "/completions"):
+    """Whether it is a chat stream that leaves open if it tells its usage."""
+    if not stainless.path_of(options).endswith(_ASKABLE):
         return False
     given = body.get("stream_options")
-    if given is not None and not (isinstance(given, Mapping) and "include_usage" not in given):
-        return False
-    headers = options.headers
-    return not (isinstance(headers, Mapping) and any(key.lower() == "x-stainless-raw-response" for key in headers))
+    return given is None or (isinstance(given, Mapping) and "include_usage" not in given)
 
 
 def _unset(event: Any) -> None:
@@ -118,4 +192,12 @@ def _unset(event: Any) -> None:
         fields_set.discard("usage")
 
 
-OPENAI: Final = _OpenAI()
+OPENAI: Final = OpenAIProtocol(
+    "openai",
+    {
+        "chat.completions.completions": ("Completions.create", "Completions.parse", "Completions.stream"),
+        "completions": ("Completions.create",),
+        "embeddings": ("Embeddings.create",),
+        "responses.responses": ("Responses.create", "Responses.parse", "Responses.stream"),
+    },
+)

@@ -1,0 +1,75 @@
+"""The Interactions API of the `google-genai` client: each request of those that a continued interaction is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from otel_harn_steps._providers import _stainless as stainless
+from otel_harn_steps._providers._hosts import provider_at
+from otel_harn_steps._providers.google_genai import charged_searches, items_of, text_of, tier_terms
+from otel_harn_steps._reading import Part, Provider, Reading, Request, Seam, model_in
+from otel_harn_steps._usage import Usage, count_at, field, token_count
+
+
+class _Interactions(Provider):
+    name: Final = "google-genai interactions"
+    seams: Final = (
+        Seam("google.genai._gaos.interactions", "Interactions.create", "call"),
+        Seam("google.genai._gaos.interactions", "AsyncInteractions.create", "async call"),
+        Seam("google.genai._gaos.basesdk", "BaseSDK.do_request", "body"),
+        Seam("google.genai._gaos.basesdk", "AsyncBaseSDK.do_request_async", "async body"),
+        # Version 1, where another generator made this part.
+        Seam("google.genai._interactions._base_client", "SyncAPIClient.request", "call"),
+        Seam("google.genai._interactions._base_client", "AsyncAPIClient.request", "async call"),
+    )
+
+    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
+        if hasattr(instance, "base_url"):
+            options = stainless.options_of(args, kwargs)
+            if options.method != "post" or not stainless.path_of(options).endswith("/interactions"):
+                return None
+            host, model = instance.base_url.host, model_in(stainless.body_of(options))
+        else:
+            host = urlsplit(str(field(field(instance, "sdk_configuration"), "server_url"))).hostname
+            model = model_in(kwargs) or text_of(field(field(kwargs.get("request"), "body"), "model"))
+        return Request("chat", provider_at(host or "", "gcp.gemini"), model)
+
+    def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
+        """Nothing: an interaction without a model is one with an agent."""
+
+    def read(self, request: Request, answer: Any) -> Reading:
+        model, response_id = text_of(field(answer, "model")), text_of(field(answer, "id"))
+        usage = field(answer, "usage")
+        read, written = (token_count(field(usage, f"total_{each}_tokens")) for each in ("input", "output"))
+        if read is None and written is None:
+            return Reading(model, response_id)
+        thoughts, tools = count_at(usage, "total_thought_tokens"), count_at(usage, "total_tool_use_tokens")
+        grounding = items_of(field(usage, "grounding_tool_count"))
+        searches = sum(count_at(each, "count") for each in grounding if text_of(field(each, "type")) == "google_search")
+        tokens = Usage(
+            None if read is None else read + tools,
+            None if written is None else written + thoughts,
+            cache_read_tokens=count_at(usage, "total_cached_tokens"),
+            reasoning_tokens=thoughts,
+            input_audio_tokens=_spoken(usage, "input_tokens_by_modality"),
+            output_audio_tokens=_spoken(usage, "output_tokens_by_modality"),
+            cache_read_audio_tokens=_spoken(usage, "cached_tokens_by_modality"),
+            tool_input_tokens=tools,
+            web_searches=charged_searches(model or request.model, searches),
+        )
+        return Reading(model, response_id, (Part(tokens, tier_terms(field(answer, "service_tier"))),))
+
+    def fold(self, state: Any, event: Any) -> Any:
+        interaction = field(event, "interaction")
+        tells = field(field(interaction, "usage"), "total_input_tokens") is not None
+        return interaction if tells or not field(state, "model") else state
+
+
+def _spoken(usage: Any, name: str) -> int:
+    audio = (each for each in items_of(field(usage, name)) if text_of(field(each, "modality")) == "audio")
+    return sum(count_at(each, "tokens") for each in audio)
+
+
+GOOGLE_INTERACTIONS: Final = _Interactions()

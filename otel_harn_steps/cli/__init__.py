@@ -1,0 +1,3 @@
+"""The command `otel-harn-steps`."""
+
+from __future__ import annotations

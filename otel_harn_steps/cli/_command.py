@@ -1,0 +1,69 @@
+"""The command line: what may be said, and what it means.
+
+argparse, because it is there: the command stands before the app's start, and another framework would cost more time
+than everything else that is done here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from otel_harn_steps._version import __version__
+
+_RUN = """
+Run a program with steps, as a file declares them: otel-harn-steps run -- python app.py
+It needs no change: gunicorn and uvicorn, `python -m`, and processes that it starts itself are taken along.
+Exits as the program does.
+"""
+_DOCTOR = """
+Tell what a run would find: mistakes in the configuration, targets that are not there, clients that are installed.
+Nothing of the app is imported, unless --import says so. Exits with 1 if something is wrong.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says. Returns the exit code."""
+    told = _parser().parse_args(arguments)
+    if told.command == "run":
+        from otel_harn_steps.cli._run import run  # noqa: PLC0415 -- only what the command needs
+
+        return run(told)
+    from otel_harn_steps.cli._doctor import doctor  # noqa: PLC0415 -- as above
+
+    return doctor(told)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="otel-harn-steps", description="Steps for LLM agent apps, from a file.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a program with steps", description=_RUN)
+    _add_config(run)
+    run.add_argument("--records", metavar="FILE", help="append the record of every step to FILE, as JSON lines")
+    run.add_argument("--otlp", metavar="URL", help="send spans and metrics to this OTLP endpoint, over HTTP")
+    run.add_argument("--no-table", action="store_true", help="do not print what the steps have spent")
+    run.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...", help="what to run")
+
+    doctor = commands.add_parser("doctor", help="tell what a run would find", description=_DOCTOR)
+    _add_config(doctor)
+    doctor.add_argument("--path", action="append", default=[], metavar="DIR", help="also look for modules here")
+    doctor.add_argument(
+        "--import", action="store_true", dest="imports", help="import the targets' modules, which runs their code"
+    )
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the configuration; default: OTEL_HARN_STEPS_CONFIG, harn-steps.toml or pyproject.toml in this folder",
+    )
+
+
+def complain(message: str) -> None:
+    """Tell the user what is wrong."""
+    print(f"otel-harn-steps: {message}", file=sys.stderr)

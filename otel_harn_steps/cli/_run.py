@@ -1,0 +1,148 @@
+"""`otel-harn-steps run`: starts the program, waits for it, and tells what its steps have spent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from otel_harn_steps.cli._command import complain
+from otel_harn_steps.cli._folder import RunFolder
+from otel_harn_steps.cli._spend import read_spend
+from otel_harn_steps.cli._supervisor import end_as, supervise
+from otel_harn_steps.config._finding import RUN_FOLDER, find_config
+from otel_harn_steps.config._plan import Plan
+
+_USAGE_ERROR: Final = 2
+_BOOTSTRAP: Final = str(Path(__file__).parent / "bootstrap")
+# Any of these in the environment says that spans are wanted somewhere.
+_SDK_VARIABLES: Final = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_METRICS_EXPORTER",
+    "OTEL_LOGS_EXPORTER",
+)
+
+
+def run(told: argparse.Namespace) -> int:
+    """Run the program. Returns its exit code; killed by a signal, it takes this process along the same way."""
+    command = told.program[1:] if told.program[:1] == ["--"] else told.program
+    if not command:
+        complain("say what to run, for example: otel-harn-steps run -- python app.py")
+        return _USAGE_ERROR
+    plan = _plan(told.config)
+    if plan is None or not _can_write(told.records) or not _can_export(told.otlp):
+        return _USAGE_ERROR
+    if told.records is not None:
+        plan = replace(plan, json_lines=str(Path(told.records).absolute()))
+    executable = shutil.which(command[0])
+    if executable is None:
+        hint = f"; did you mean: python {command[0]}" if command[0].endswith(".py") else ""
+        complain(f"{command[0]} is not a program that can be run{hint}")
+        return 126 if Path(command[0]).is_file() else 127
+    folder = RunFolder.create(plan, with_sdk=bool(told.otlp) or any(map(os.environ.get, _SDK_VARIABLES)))
+    try:
+        code = supervise(executable, command, _environment(folder, plan, told, command))
+        _tell(folder, plan, with_table=not told.no_table)
+    finally:
+        folder.remove()
+    return end_as(code)
+
+
+def _plan(given: str | None) -> Plan | None:
+    path = find_config(given)
+    if path is None:
+        return Plan()
+    try:
+        from otel_harn_steps.config._loading import load  # noqa: PLC0415 -- pydantic: only where there is a file
+    except ModuleNotFoundError as error:
+        complain(f"reading {path} needs {error.name}: pip install 'otel-harn-steps[config]'")
+        return None
+    loaded = load(path)
+    for problem in loaded.problems:
+        complain(str(problem))
+    if loaded.problems and loaded.strict is not False:
+        complain("nothing was started. With strict = false in the file, what is wrong is left out instead")
+        return None
+    return loaded.plan
+
+
+def _can_write(records: str | None) -> bool:
+    if records is None:
+        return True
+    try:
+        with Path(records).open("ab"):
+            return True
+    except OSError as error:
+        complain(f"--records {records}: {error.strerror}")
+        return False
+
+
+def _can_export(otlp: str | None) -> bool:
+    if otlp is None:
+        return True
+    if not otlp.startswith(("http://", "https://")):
+        complain(f"--otlp must be a URL such as http://localhost:4318, not {otlp!r}")
+        return False
+    for module in ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+        if not _is_installed(module):
+            complain(f"--otlp needs {module}: pip install 'otel-harn-steps[otlp]'")
+            return False
+    return True
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
+
+
+def _environment(folder: RunFolder, plan: Plan, told: argparse.Namespace, command: list[str]) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment[RUN_FOLDER] = str(folder.path)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_BOOTSTRAP, environment.get("PYTHONPATH"))))
+    if told.otlp is not None:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = told.otlp
+        environment.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        environment.setdefault("OTEL_TRACES_EXPORTER", "otlp")
+        environment.setdefault("OTEL_METRICS_EXPORTER", "otlp" if plan.metrics else "none")
+        environment.setdefault("OTEL_LOGS_EXPORTER", "otlp" if plan.log_events else "none")
+    if "service.name=" not in environment.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        environment.setdefault("OTEL_SERVICE_NAME", _service(command))
+    return environment
+
+
+def _service(command: list[str]) -> str:
+    """What the program is called: the script, the module, or else the executable."""
+    words = iter(command[1:]) if Path(command[0]).name.startswith("python") else iter(())
+    for word in words:
+        if word in ("-m", "-c"):
+            return next(words, word) if word == "-m" else "python"
+        if not word.startswith("-"):
+            return Path(word).stem
+    return Path(command[0]).stem
+
+
+def _tell(folder: RunFolder, plan: Plan, *, with_table: bool) -> None:
+    """On stderr: stdout is the program's."""
+    sys.stdout.flush()
+    seen = folder.seen()
+    for number, step in enumerate(plan.steps):
+        if number not in seen:
+            complain(step.never_appeared())
+    for line in folder.elsewhere():
+        complain(f"no steps in a Python that can not import otel_harn_steps: {line}")
+    spend = read_spend(folder.path)
+    if with_table and spend:
+        from otel_harn_steps.cli._table import print_spend  # noqa: PLC0415 -- Rich is loaded when the app is done
+
+        print_spend(spend)

@@ -1,0 +1,110 @@
+"""Waiting for a program as if it had been started without us: it gets every signal that we get, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+_PASSED_ON: Final = tuple(
+    getattr(signal, name)
+    for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGALRM")
+    if hasattr(signal, name)
+)
+_FROM_TERMINAL: Final = frozenset(
+    getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGWINCH") if hasattr(signal, name)
+)
+
+
+def supervise(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the program to its end. Returns its exit code, negative for the signal that killed it."""
+    if hasattr(signal, "sigwaitinfo"):
+        return _wait_for_signals(executable, command, environment)
+    return _handle_signals(executable, command, environment)
+
+
+def _wait_for_signals(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Where the system tells who sent a signal: the terminal has sent it to the program too, and once is enough."""
+    waited_for = {*_PASSED_ON, signal.SIGCHLD}
+    # Blocked before the start, so that none is lost, and free again in the program.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+    try:
+        program = subprocess.Popen(  # noqa: S603 -- what the user asks for
+            command,
+            executable=executable,
+            env=dict(environment),
+            close_fds=False,  # what was handed to us to be inherited, as a socket to serve, is the program's
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509 -- no threads here
+        )
+        while program.poll() is None:
+            told = signal.sigwaitinfo(waited_for)
+            if told.si_signo != signal.SIGCHLD and not _is_from_terminal(told):
+                program.send_signal(told.si_signo)
+    finally:
+        # What has come meanwhile was meant for the program, which is gone.
+        while signal.sigtimedwait(waited_for, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return program.returncode
+
+
+def _is_from_terminal(told: signal.struct_siginfo) -> bool:
+    # Above 0: sent by the kernel, as the terminal's are, and not by a process.
+    return told.si_signo in _FROM_TERMINAL and told.si_code > 0
+
+
+def _handle_signals(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Where it does not tell (macOS): in the foreground of a terminal, the terminal's signals are taken for its own."""
+    waiting: list[int] = []
+    program: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, _frame: object) -> None:
+        if program is None:
+            waiting.append(number)
+        elif number not in _FROM_TERMINAL or not _is_in_foreground():
+            program.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    try:
+        program = subprocess.Popen(  # noqa: S603 -- as above
+            command, executable=executable, env=dict(environment), close_fds=False
+        )
+        for number in waiting:
+            program.send_signal(number)
+        return program.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_in_foreground() -> bool:
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def end_as(code: int) -> int:
+    """The exit code for `code`. Where a signal has killed the program, it kills us too: a shell tells that apart."""
+    if code >= 0:
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with suppress(OSError, ValueError, ImportError):
+        import resource  # noqa: PLC0415 -- not everywhere
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the program's core is the one of interest
+    with suppress(OSError, ValueError):  # SIGKILL has no handler to reset
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+    return 128 - code

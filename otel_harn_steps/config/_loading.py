@@ -1,0 +1,320 @@
+"""From a configuration file to a plan, with every mistake told."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from otel_harn_steps.config._finding import PYPROJECT, SECTION
+from otel_harn_steps.config._lines import KeyPath, key_lines
+from otel_harn_steps.config._model import (
+    INNER_ALLOWED,
+    Allowed,
+    ConfigFile,
+    SinksTable,
+    StepTable,
+    closest,
+    meant_or_known,
+)
+from otel_harn_steps.config._plan import Plan, PlannedStep
+from otel_harn_steps.config._problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A file that has been read.
+
+    Attributes:
+        path: the file.
+        plan: what of it is right.
+        problems: what is wrong, in the order of the file. Each is left out of the plan.
+        strict: what the file says about itself; None where it says nothing.
+    """
+
+    path: Path
+    plan: Plan
+    problems: tuple[Problem, ...]
+    strict: bool | None
+
+
+def load(path: str | os.PathLike[str]) -> Loaded:
+    """Read the configuration file at `path`."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        document: Any = tomllib.loads(text)
+    except OSError as error:
+        return _nothing(path, None, f"can not be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        return _nothing(path, path.read_bytes()[: error.start].count(b"\n") + 1, "is not UTF-8, which TOML has to be")
+    except tomllib.TOMLDecodeError as error:
+        return _nothing(path, *_syntax(str(error), text))
+    section: KeyPath = ()
+    if path.name == PYPROJECT:
+        section = SECTION
+        tools = document.get("tool", {})
+        document = tools.get(SECTION[-1]) if isinstance(tools, dict) else None
+        if document is None:
+            near = closest(SECTION[-1], tools) if isinstance(tools, dict) else None
+            hint = f"; did you mean it by [tool.{near}]?" if near else ""
+            return _nothing(path, None, f"has no [{'.'.join(map(str, SECTION))}]{hint}")
+    return _Reading(path, section, key_lines(text)).read(document)
+
+
+def _nothing(path: Path, line: int | None, text: str) -> Loaded:
+    return Loaded(path, Plan(), (Problem(path.name, line, "", None, text),), None)
+
+
+def _syntax(message: str, text: str) -> tuple[int | None, str]:
+    """The line, and what is wrong there, with the line itself: "Invalid value" alone helps nobody."""
+    found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message, re.DOTALL)
+    if found is None:
+        return None, f"is not TOML: {message}"
+    lines = text.splitlines()
+    line = int(found[2]) if found[2] else len(lines)
+    what = found[1][:1].lower() + found[1][1:]
+    shown = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+    hint = "; a string needs quotes" if re.fullmatch(r"[\w.-]+\s*=\s*[A-Za-z][^\"']*", shown) else ""
+    return line, f"is not TOML: {what} in `{shown}`{hint}"
+
+
+class _Reading:
+    """One file on its way: validated, what is wrong taken out, validated again, until the rest is right.
+
+    Validated again because the model holds values against each other only where each by itself is right.
+    """
+
+    def __init__(self, path: Path, section: KeyPath, lines: Mapping[KeyPath, int]) -> None:
+        self._path = path
+        self._section = section
+        self._lines = lines
+        self._left_out: set[int] = set()  # steps
+        self._found: dict[KeyPath, Problem] = {}
+
+    def read(self, document: Any) -> Loaded:
+        """Read what tomllib has made of the file, or of our section in it."""
+        if not isinstance(document, dict):
+            self._note((), document, "must be a table")
+            document = {}
+        strict = document.get("strict")
+        while True:
+            try:
+                model = ConfigFile.model_validate(document)
+            except ValidationError as error:
+                wrong = [self._noted(document, each) for each in error.errors(include_url=False)]
+                document = copy.deepcopy(document)
+                for path in wrong:
+                    self._take_out(document, *path)
+            else:
+                break
+        plan = model.planned(self._planned(model.steps), self._json_lines(model.sinks))
+        problems = sorted(self._found.values(), key=lambda problem: problem.line or 0)
+        return Loaded(self._path, plan, tuple(problems), strict if isinstance(strict, bool) else None)
+
+    def _json_lines(self, sinks: SinksTable) -> str | None:
+        if sinks.json_lines is None:
+            return None
+        return str(self._path.resolve().parent / Path(sinks.json_lines).expanduser())
+
+    def _planned(self, steps: Sequence[StepTable]) -> tuple[PlannedStep, ...]:
+        first: dict[str, int] = {}
+        planned = []
+        for number, step in enumerate(steps):
+            if step.target in first:
+                other = f"steps[{first[step.target]}] (line {self._line(('steps', first[step.target]))})"
+                self._note(("steps", number, "target"), step.target, f"is the target of {other} already")
+                continue
+            first[step.target] = number
+            if number not in self._left_out:
+                planned.append(step.planned(f"{self._path.name}:{self._line(('steps', number))}"))
+        return tuple(planned)
+
+    def _noted(self, document: dict[str, Any], error: ErrorDetails) -> KeyPath:
+        path, value = _descend(document, error)
+        if error["type"] == "missing":
+            self._note(path, None, f'"{path[-1]}" is missing: {_allowed(path)}', shown=path[:-1])
+        else:
+            self._note(path, None if error["type"] == "extra_forbidden" else value, _text(error, path, value))
+        return path
+
+    def _note(self, path: KeyPath, value: object, text: str, *, shown: KeyPath | None = None) -> None:
+        shown = path if shown is None else shown
+        problem = Problem(self._path.name, self._line(shown), _written(shown), _toml(value), text)
+        self._found.setdefault(path, problem)
+
+    def _line(self, path: KeyPath) -> int | None:
+        path = (*self._section, *path)
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path)
+
+    def _take_out(self, document: dict[str, Any], *path: str | int) -> None:
+        """Make the document right where it was wrong, by leaving out what can not stay."""
+        match path:
+            case ("steps", int(number)):
+                self._left_out.add(number)
+                document["steps"][number] = {"target": f"left_out:step_{number}"}
+            case ("steps", int(number), "target", *_):
+                self._left_out.add(number)
+                document["steps"][number]["target"] = f"left_out:step_{number}"
+            case ("steps", int(number), "name" | "allowed_values", *_):
+                # A step by another name than the one asked for would be a guess.
+                self._left_out.add(number)
+                _remove(document["steps"][number], "name", "allowed_values")
+            case ("steps", int(number), "error_boundary", *_):
+                _remove(document["steps"][number], "error_boundary", "fallback")
+            case ("steps", int(number), "budget" | "metadata" as table, str(key), *_):
+                _remove(document["steps"][number][table], key)
+            case ("steps", int(number), str(key), *_):
+                _remove(document["steps"][number], key)
+            case ("prices" | "sinks" as table, str(key), *_):
+                _remove(document[table], key)
+            case (key, *_):
+                _remove(document, key)
+
+
+def _remove(table: dict[Any, Any], *keys: object) -> None:
+    for key in keys:
+        table.pop(key, None)
+
+
+def _descend(document: Any, error: ErrorDetails) -> tuple[KeyPath, Any]:
+    """Where in the document an error is, and what is there. Pydantic's own path also names branches of unions."""
+    steps = [*error["loc"], *error.get("ctx", {}).get("key", ())]
+    path: KeyPath = ()
+    found = document
+    for number, step in enumerate(steps):
+        if error["type"] == "missing" and number == len(steps) - 1:
+            return (*path, step), None
+        try:
+            found = found[step]
+        except (LookupError, TypeError):
+            continue
+        path = (*path, step)
+    return path, found
+
+
+# -- the words ---------------------------------------------------------------------------------------------------------
+
+# What people write for what is called otherwise here.
+_OTHER_WORDS: Final = {
+    "max_tokens": "budget.max_tokens",
+    "max_usd": "budget.max_usd",
+    "max_cost": "budget.max_usd",
+    "function": "target",
+    "module": "target",
+    "on_error": "error_boundary",
+    "on_exceed": "error_boundary",
+    "boundary": "error_boundary",
+    "default": "fallback",
+    "tokens": "max_tokens",
+    "usd": "max_usd",
+    "records": "sinks.json_lines",
+    "step": "steps",
+}
+
+
+def _text(error: ErrorDetails, path: KeyPath, value: object) -> str:
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(path)
+    if error["type"] == "harn_steps":
+        return str(error["ctx"]["message"])
+    allowed = _allowed(path)
+    text = f"must be {allowed}"
+    if isinstance(value, str):
+        near = closest(value, re.findall(r'"(\w+)"', allowed))
+        if near is not None:
+            text += f'; did you mean "{near}"?'
+        elif value.lower() in ("true", "false", "yes", "no", "on", "off") and "true" in allowed:
+            text += f"; did you mean {'true' if value.lower() in ('true', 'yes', 'on') else 'false'}, without quotes?"
+        elif re.fullmatch(r"[$]?[\d_.]+", value) and "number" in allowed:
+            text += f"; did you mean {value.strip('$')}, without quotes?"
+    return text
+
+
+def _unknown_key(path: KeyPath) -> str:
+    table = _table_at(path[:-1])
+    known = [] if table is None else list(table.model_fields)
+    word = str(path[-1])
+    meant = _OTHER_WORDS.get(word, "")
+    near = meant if meant.split(".")[0] in known else closest(word, known)
+    own = "; keys of your own go under metadata" if table is StepTable and near is None else ""
+    return "is not a key here" + own + meant_or_known(near, known)
+
+
+def _table_at(path: KeyPath) -> type[BaseModel] | None:
+    table: type[BaseModel] = ConfigFile
+    for key in path:
+        if isinstance(key, int):
+            continue
+        field = table.model_fields.get(str(key))
+        inner = None if field is None else next(_tables_in(field.annotation), None)
+        if inner is None:
+            return None
+        table = inner
+    return table
+
+
+def _tables_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _tables_in(inner)
+
+
+def _allowed(path: KeyPath) -> str:
+    """What may stand at `path`, as the model says it."""
+    names = [key for key in path if isinstance(key, str)]
+    table: type[BaseModel] | None = ConfigFile
+    found = "a table"
+    for number, name in enumerate(names):
+        field = None if table is None else table.model_fields.get(name)
+        if field is None:
+            return INNER_ALLOWED.get((names[number - 1], len(names) - number), found)
+        found = next((each.text for each in _allowed_in(field.metadata, field.annotation)), found)
+        table = next(_tables_in(field.annotation), None)
+    return INNER_ALLOWED[names[-1], 1] if isinstance(path[-1], int) else found
+
+
+def _allowed_in(metadata: Iterable[Any], annotation: Any) -> Iterator[Allowed]:
+    yield from (each for each in metadata if isinstance(each, Allowed))
+    for inner in get_args(annotation):
+        yield from _allowed_in(getattr(inner, "__metadata__", ()), inner)
+
+
+def _written(path: KeyPath) -> str:
+    """The path as one would write it: `steps[0].budget.max_usd`."""
+    written = ""
+    for key in path:
+        if isinstance(key, int):
+            written += f"[{key}]"
+        else:
+            bare = re.fullmatch(r"[\w-]+", key)
+            written += ("." if written else "") + (key if bare else json.dumps(key, ensure_ascii=False))
+    return written
+
+
+def _toml(value: object) -> str | None:
+    """The value about as the file has it, cut where it is long."""
+    if value is None:
+        return None
+    if isinstance(value, (str, bool, int, float)):
+        text = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, dict):
+        pairs = ", ".join(f"{_written((key,))} = {_toml(each)}" for key, each in value.items())
+        text = f"{{ {pairs} }}" if pairs else "{}"
+    elif isinstance(value, list):
+        text = f"[{', '.join(str(_toml(each)) for each in value)}]"
+    else:
+        text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,337 @@
+"""The configuration file as a model: what it may say, in which words, and what each word means.
+
+Pydantic, because it reports every mistake of a file at once and in a structured form (where, of which kind, which
+value), and because every model client brings it along. msgspec loads faster but stops at the first mistake and tells
+its place in prose only. What a process needs at its start is the `Plan`, which needs neither.
+"""
+
+from __future__ import annotations
+
+import difflib
+import string
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from otel_harn_steps._rates import PRICE_KEYS
+from otel_harn_steps.config._plan import Plan, PlannedStep
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a key may be set to, in words that complete "must be ..."."""
+
+    text: str
+
+
+def _mistake(message: str, *key: str) -> PydanticCustomError:
+    """An error in our own words. `key`: where in the table it is, if not at the table itself."""
+    # The message goes through a format string.
+    return PydanticCustomError("harn_steps", "{message}", {"message": message, "key": key})
+
+
+# -- targets ---------------------------------------------------------------------------------------------------------
+
+
+def _target(text: str) -> str:
+    module, colon, pattern = text.partition(":")
+    if not colon:
+        suggestion = _split(text)
+        raise _mistake('must be "module:function" or "module:Class.method"' + _did_you_mean(suggestion))
+    if pattern.endswith("()"):
+        raise _mistake("must be a function's name without parentheses" + _did_you_mean(f"{module}:{pattern[:-2]}"))
+    if "/" in module or module.endswith(".py"):
+        name = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise _mistake(
+            "must begin with a module's name as in `import`, not with a path" + _did_you_mean(f"{name}:{pattern}")
+        )
+    if any(sign in module for sign in "*?["):
+        raise _mistake("must name one module; patterns are for the part after the colon")
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise _mistake(f"must begin with a module's name, which {module!r} is not")
+    if "<locals>" in pattern:
+        raise _mistake("must be reachable from its module; a function inside a function is not")
+    if not all(_is_name_or_pattern(part) for part in pattern.split(".")):
+        raise _mistake(f"must end with a function's qualified name or a pattern, which {pattern!r} is not")
+    return text
+
+
+def _split(text: str) -> str | None:
+    """Where the colon of a dotted name belongs: before the first class, else before the last name."""
+    path = text.removesuffix("()").split(".")
+    if len(path) < 2 or not all(part.isidentifier() for part in path):
+        return None
+    at = next((number for number, part in enumerate(path) if part[:1].isupper() and number), len(path) - 1)
+    return ".".join(path[:at]) + ":" + ".".join(path[at:])
+
+
+def _is_name_or_pattern(part: str) -> bool:
+    plain = part.translate(str.maketrans("*?[]!-", "______"))
+    return plain.isidentifier() and (part.count("[") == part.count("]"))
+
+
+def _did_you_mean(suggestion: str | None) -> str:
+    return "" if suggestion is None else f'; did you mean "{suggestion}"?'
+
+
+def meant_or_known(suggestion: str | None, known: Iterable[str]) -> str:
+    """The end of a message about a key that is not known."""
+    hint = _did_you_mean(suggestion)
+    return f"{hint} Known: {', '.join(known)}" if hint else f"; known: {', '.join(known)}"
+
+
+def closest(word: object, known: Iterable[str]) -> str | None:
+    """The known word that `word` was probably meant to be."""
+    spellings = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(str(word).lower().replace("-", "_"), spellings, n=1, cutoff=0.6)
+    return spellings[found[0]] if found else None
+
+
+# -- names with placeholders -------------------------------------------------------------------------------------------
+
+
+def placeholders(name: str) -> Iterator[str]:
+    """The arguments that a name asks for.
+
+    Raises:
+        ValueError: the braces are not in order.
+    """
+    for _, field, spec, conversion in string.Formatter().parse(name):
+        if field is None:
+            continue
+        if spec or conversion:
+            raise ValueError("has a placeholder with a format, where only the name of an argument may be")
+        if not all(part.isidentifier() for part in field.split(".")):
+            raise ValueError(f"has the placeholder {{{field}}}, which does not name an argument of the function")
+        yield field
+
+
+def _step_name(text: str) -> str:
+    try:
+        tuple(placeholders(text))
+    except ValueError as error:
+        raise _mistake(str(error) + '; write a brace itself as "{{" or "}}"') from None
+    return text
+
+
+# -- rates -------------------------------------------------------------------------------------------------------------
+
+
+def _price_key(key: str) -> str:
+    if key not in PRICE_KEYS:
+        raise _mistake("is not a price key" + meant_or_known(closest(key, PRICE_KEYS), PRICE_KEYS))
+    return key
+
+
+_JSON: Final = Allowed("a string, number, boolean, array or table")
+_RATES: Final = Allowed("a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }")
+_UNPRICED: Final = Allowed('"warn", "raise", or a table of rates such as { input_mtok = 2.5, output_mtok = 10 }')
+_Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Rates = Annotated[
+    dict[Annotated[str, AfterValidator(_price_key)], _Rate],
+    Field(min_length=1, json_schema_extra={"propertyNames": {"enum": list(PRICE_KEYS)}}),
+]
+_Unpriced = Annotated[
+    Annotated[Literal["warn", "raise"], Tag("policy")] | Annotated[_Rates, Tag("rates")],
+    Discriminator(lambda value: "rates" if isinstance(value, dict) else "policy"),
+    _UNPRICED,
+]
+
+
+INNER_ALLOWED: Final = {
+    ("prices", 1): _RATES.text,
+    ("prices", 2): "a number, 0 or more: US dollars",
+    ("unpriced", 1): "a number, 0 or more: US dollars",
+    ("allowed_values", 1): "an array of strings with at least one",
+    ("metadata", 1): _JSON.text,
+    ("steps", 1): "a table, as [[steps]] begins one",
+}
+"""The same for what is inside of a key: by that key, and how far inside."""
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+_TABLE: Final = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, frozen=True)
+
+
+class BudgetTable(BaseModel):
+    """What a step may spend. Reaching a limit exactly is fine, crossing it is a breach."""
+
+    model_config = _TABLE
+
+    max_tokens: (
+        Annotated[int, Field(gt=0), Allowed("a whole number above 0: input and output tokens together")] | None
+    ) = None
+    """Input and output tokens together."""
+    max_usd: (
+        Annotated[
+            float,
+            Field(ge=0, allow_inf_nan=False),
+            Allowed("a number, 0 or more: US dollars; 0 means that nothing may be spent"),
+        ]
+        | None
+    ) = None
+    """US dollars. 0 is a limit: nothing may be spent."""
+
+
+class StepTable(BaseModel):
+    """A function that is a step."""
+
+    model_config = _TABLE
+
+    target: Annotated[str, AfterValidator(_target), Allowed('"module:function" or "module:Class.method"')]
+    """The function, as `"module:qualified.name"`: a function, a method, a static or class method; plain, async,
+    a generator. Patterns (`*`, `?`, `[...]`) on names are for several: `"myapp.tools:*"`,
+    `"myapp.agents:*Agent.run"`; they leave out names that begin with `_` and what was imported from elsewhere.
+    """
+    name: Annotated[str, AfterValidator(_step_name), Allowed("a string")] | None = None
+    """The step's name; default: the function's. `"tool:{tool_name}"` takes it from an argument, whose values
+    must be listed in `allowed_values`.
+    """
+    allowed_values: Annotated[
+        dict[str, Annotated[list[str], Field(min_length=1)]],
+        Allowed('a table of lists of strings, as in { tool_name = ["search", "fetch"] }'),
+    ] = Field(default_factory=dict)
+    """By placeholder of `name`, the values that become part of it; any other value becomes `other`. So the
+    number of names stays small.
+    """
+    model: Annotated[str, Field(min_length=1), Allowed("a string that is not empty")] | None = None
+    """The model for calls that name none."""
+    budget: Annotated[BudgetTable, Allowed("a table with max_tokens, max_usd, or both")] | None = None
+    """What the step may spend."""
+    error_boundary: (
+        Annotated[Literal["fail", "continue", "escalate"], Allowed('"fail", "continue" or "escalate"')] | None
+    ) = None
+    """What a budget error does when it leaves the step: `fail` (default) raises it, `continue` returns the
+    fallback, `escalate` raises `StepEscalated`.
+    """
+    fallback: Annotated[JsonValue, _JSON] = None
+    """What the caller gets from a step that ended by `continue`; default: None."""
+    scope: Annotated[Literal["step", "tree"], Allowed('"step" or "tree"')] = "step"
+    """What the budget covers: the step's own calls, or (`tree`) nested steps too."""
+    agent: Annotated[str, Field(min_length=1), Allowed("a string that is not empty")] | None = None
+    """The agent that the step belongs to, shown as `gen_ai.agent.name`."""
+    approval: Annotated[JsonValue, _JSON] = None
+    """Metadata: kept and shown, not enforced."""
+    receipt: Annotated[JsonValue, _JSON] = None
+    """Metadata: kept and shown, not enforced."""
+    retry: Annotated[JsonValue, _JSON] = None
+    """Metadata: kept and shown, not enforced."""
+    metadata: Annotated[dict[str, JsonValue], Allowed("a table of strings, numbers, booleans, arrays or tables")] = (
+        Field(default_factory=dict)
+    )
+    """Any further keys: kept and shown, not enforced."""
+
+    @model_validator(mode="after")
+    def _name_is_of_low_cardinality(self) -> StepTable:
+        asked = set(placeholders(self.name or ""))
+        for name in sorted(asked - set(self.allowed_values)):
+            example = f'allowed_values = {{ {name if "." not in name else repr(name)} = ["...", "..."] }}'
+            raise _mistake(f"takes {{{name}}} from an argument without listing its values; add {example}", "name")
+        for name in self.allowed_values:
+            if name not in asked:
+                raise _mistake(
+                    f"is for {{{name}}}, which the step's name does not have"
+                    + _did_you_mean(next(iter(sorted(asked - set(self.allowed_values))), None)),
+                    "allowed_values",
+                    name,
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fallback_can_happen(self) -> StepTable:
+        if self.fallback is not None and self.error_boundary != "continue":
+            raise _mistake('has a meaning only with error_boundary = "continue"', "fallback")
+        return self
+
+    def planned(self, where: str) -> PlannedStep:
+        """This step in plain values."""
+        metadata = {key: value for key in _METADATA if (value := getattr(self, key)) is not None} | self.metadata
+        return PlannedStep(
+            target=self.target,
+            where=where,
+            name=self.name,
+            allowed_values={key: tuple(values) for key, values in self.allowed_values.items()},
+            options={
+                "model": self.model,
+                "max_tokens": None if self.budget is None else self.budget.max_tokens,
+                "max_usd": None if self.budget is None else self.budget.max_usd,
+                "error_boundary": self.error_boundary,
+                "fallback": self.fallback,
+                "scope": self.scope,
+                "agent": self.agent,
+                "metadata": metadata,
+            },
+        )
+
+
+_METADATA: Final = ("approval", "receipt", "retry")
+
+
+class SinksTable(BaseModel):
+    """Where the record of every step goes, besides the process's own log."""
+
+    model_config = _TABLE
+
+    json_lines: Annotated[str, Field(min_length=1), Allowed("a path")] | None = None
+    """A file that gets one line of JSON for each record; several processes may share it. A relative path starts
+    at the configuration file's folder.
+    """
+    log_events: Annotated[bool, Allowed("true or false")] = False
+    """Whether each record is also an OpenTelemetry log event, `harn.step.completed`."""
+
+
+class ConfigFile(BaseModel):
+    """`harn-steps.toml`, or `[tool.otel_harn_steps]` in `pyproject.toml`."""
+
+    model_config = _TABLE
+
+    strict: Annotated[bool, Allowed("true or false")] | None = None
+    """Whether a mistake in this file keeps the app from starting. Default: true under `otel-harn-steps run`,
+    false under `opentelemetry-instrument`, where what is wrong is left out and logged.
+    """
+    steps: Annotated[list[StepTable], Allowed("an array of tables: [[steps]]")] = Field(default_factory=list)
+    """The functions that are steps."""
+    prices: Annotated[dict[str, _Rates], Allowed('a table by model: prices."my-model" = { input_mtok = 2.5 }')] = Field(
+        default_factory=dict
+    )
+    """Your own prices, before the price book: US dollars per million tokens by `"model"`, `"provider:model"` or
+    `"provider:*"`.
+    """
+    unpriced: _Unpriced = "warn"
+    """What a call of unknown price does under a `max_usd` budget: `warn` counts its tokens only, `raise` acts
+    as if the budget were crossed, a table of rates is assumed for it.
+    """
+    call_spans: Annotated[Literal["auto"] | bool, Allowed('"auto", true or false')] = "auto"
+    """Whether each call gets a span of its own; `auto`: unless another instrumentation makes one."""
+    stream_usage: Annotated[bool, Allowed("true or false")] = True
+    """Whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the same
+    chunks.
+    """
+    metrics: Annotated[bool, Allowed("true or false")] = True
+    """Whether steps are counted in the metrics `harn.step.*`."""
+    redact_errors: Annotated[bool, Allowed("true or false")] = False
+    """Whether records and spans name the type of an app's exception instead of its message, which may quote a
+    prompt.
+    """
+    sinks: Annotated[SinksTable, Allowed("a table with json_lines, log_events, or both")] = Field(
+        default_factory=SinksTable
+    )
+    """Where records go."""
+
+    def planned(self, steps: tuple[PlannedStep, ...], json_lines: str | None) -> Plan:
+        """The file in plain values."""
+        return Plan(
+            steps=steps,
+            prices=self.prices,
+            unpriced=self.unpriced,
+            call_spans=self.call_spans,
+            stream_usage=self.stream_usage,
+            metrics=self.metrics,
+            redact_errors=self.redact_errors,
+            json_lines=json_lines,
+            log_events=self.sinks.log_events,
+        )

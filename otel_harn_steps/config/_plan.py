@@ -1,0 +1,82 @@
+"""What a configuration file says, checked and in plain values: what starts a process needs no model library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from otel_harn_steps._definition import StepDefinition
+from otel_harn_steps._settings import CallSpans, Rates
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One `[[steps]]` table.
+
+    Attributes:
+        target: the function, as "module:qualified.name", or a pattern on the qualified name.
+        where: the table's place, for messages: "harn-steps.toml:4".
+        name: the step's name; None for the function's. May have placeholders for arguments: "tool:{tool_name}".
+        allowed_values: by placeholder, the values that become part of the name. Others become "other".
+        options: the other fields of `StepDefinition`.
+    """
+
+    target: str
+    where: str
+    name: str | None = None
+    allowed_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """The module that has to be imported for the target to exist."""
+        return self.target.partition(":")[0]
+
+    @property
+    def pattern(self) -> str:
+        """The qualified name of the function, or a pattern."""
+        return self.target.partition(":")[2]
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the target may mean several functions."""
+        return any(sign in self.pattern for sign in "*?[")
+
+    def never_appeared(self) -> str:
+        """What is said when the program has ended without the target."""
+        if self.module == "__main__":
+            return f"{self.where}: target {self.target!r} has never appeared: the program itself has no such function"
+        return (
+            f"{self.where}: target {self.target!r} has never appeared: {self.module} was not imported; "
+            "`otel-harn-steps doctor` tells whether it can be"
+        )
+
+    def definition(self, function_name: str) -> StepDefinition:
+        """The step that a function of this name becomes."""
+        name = function_name if self.name is None else self.name
+        return StepDefinition(name=name, function=function_name, **self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole configuration file. The settings are those of `instrument()`; None where the file says nothing."""
+
+    steps: tuple[PlannedStep, ...] = ()
+    prices: Mapping[str, Rates] = field(default_factory=dict)
+    unpriced: Literal["warn", "raise"] | Rates = "warn"
+    call_spans: CallSpans = "auto"
+    stream_usage: bool = True
+    metrics: bool = True
+    redact_errors: bool = False
+    json_lines: str | None = None
+    log_events: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan in values that JSON can hold, for a process that shall not read the file again."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Plan:
+        """The plan that `to_json` wrote."""
+        return replace(cls(**values), steps=tuple(PlannedStep(**step) for step in values["steps"]))

@@ -1,0 +1,124 @@
+"""Making a function of somebody else's the step that a file declares."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from string import Formatter
+from types import FunctionType, MethodType
+from typing import Any, cast
+
+import wrapt
+
+from otel_harn_steps._definition import StepDefinition
+from otel_harn_steps._step import Step
+from otel_harn_steps.config._plan import PlannedStep
+
+OTHER = "other"
+"""What a name has in place of a value that `allowed_values` does not list."""
+
+_Function = Callable[..., Any]
+
+
+def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
+    """What shall stand in the place of `found`, which is called `name` there.
+
+    Raises:
+        TypeError: `found` can not be a step.
+    """
+    if isinstance(found, (staticmethod, classmethod)):
+        return type(found)(as_step(planned, name, found.__func__))
+    if inspect.isclass(found):
+        raise TypeError("is a class; name the method that does the work, for instance its __call__")
+    if isinstance(found, property):
+        raise TypeError("is a property; a step is a function or a method")
+    if not callable(found):
+        raise TypeError(f"is of type {type(found).__name__}, not a function")
+    definition = planned.definition(name)
+    if planned.allowed_values:
+        return _StepProxy(found, _ByArguments(planned, definition, found))
+    if isinstance(found, FunctionType):
+        return Step.of(definition)(found)
+    # A function in its place would lack what this has besides being called: `cache_clear`, `delay`, `invoke`.
+    step = Step.of(definition)(_function_of(found))
+    return _StepProxy(found, lambda _args, _kwargs: step)
+
+
+def _function_of(found: Any) -> _Function:
+    """A callable that shows whether it is asynchronous, as functions do and other objects do not."""
+    if not inspect.iscoroutinefunction(type(found).__call__):
+        return cast("_Function", found)
+
+    @functools.wraps(found, updated=())
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await found(*args, **kwargs)
+
+    return call
+
+
+class _StepProxy(wrapt.BaseObjectProxy[Any]):
+    """Looks like the function in every respect; called, it is a step."""
+
+    def __init__(self, function: _Function, choose: Callable[[Any, Any], _Function]) -> None:
+        super().__init__(function)
+        self._self_choose = choose
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._self_choose(args, kwargs)(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        is_method = instance is not None and hasattr(type(self.__wrapped__), "__get__")
+        return MethodType(self, instance) if is_method else self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Pickled by its name, as a function is: a worker process finds the step there.
+        return getattr(self.__wrapped__, "__qualname__", None) or self.__wrapped__.__reduce_ex__(protocol)
+
+
+class _ByArguments:
+    """Chooses the step by the arguments of a call. Each name's step is made at its first call."""
+
+    def __init__(self, planned: PlannedStep, definition: StepDefinition, function: Any) -> None:
+        self._allowed: Mapping[str, tuple[str, ...]] = planned.allowed_values
+        self._definition = definition
+        self._function = _function_of(function)
+        try:
+            self._signature = inspect.signature(function)
+        except ValueError:
+            raise TypeError("does not tell its arguments, from which its name is to come") from None
+        self._steps: dict[tuple[str, ...], _Function] = {}
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Function:
+        values = self._values(args, kwargs)
+        step = self._steps.get(values)
+        if step is None:
+            step = self._steps[values] = Step.of(self._named(values))(self._function)
+        return step
+
+    def _values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError:  # the function itself will say so
+            return (OTHER,) * len(self._allowed)
+        bound.apply_defaults()
+        return tuple(_value(bound.arguments, path, allowed) for path, allowed in self._allowed.items())
+
+    def _named(self, values: tuple[str, ...]) -> StepDefinition:
+        by_path = dict(zip(self._allowed, values, strict=True))
+        parts = Formatter().parse(self._definition.name)
+        name = "".join(text + ("" if path is None else by_path[path]) for text, path, _, _ in parts)
+        return StepDefinition(**{each: getattr(self._definition, each) for each in _FIELDS} | {"name": name})
+
+
+_FIELDS = tuple(StepDefinition.__dataclass_fields__)
+
+
+def _value(arguments: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> str:
+    argument, *attributes = path.split(".")
+    try:
+        found = functools.reduce(getattr, attributes, arguments[argument])
+        text = str(found)
+    except Exception:  # noqa: BLE001 -- whatever a property or a `__str__` of the app's may raise
+        return OTHER
+    return text if text in allowed else OTHER

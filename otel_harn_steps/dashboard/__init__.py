@@ -1,0 +1,1 @@
+"""Dashboards of spend: one table of twelve panels, as Grafana JSON (`grafana`) and as a Honeycomb board."""
