@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import otel_harn_steps
 from tests.replay.clients import Clients
 from tests.replay.modes import SYNC, AsyncMode
+from tests.replay.native import Native
 from tests.replay.outcomes import Twice
 from tests.replay.server import ReplayServer
 
@@ -24,7 +25,7 @@ from tests.replay.server import ReplayServer
 class Spans:
     """An SDK of the test's own, and what it exported."""
 
-    provider: TracerProvider = field(default_factory=TracerProvider)
+    provider: TracerProvider = field(default_factory=lambda: TracerProvider(shutdown_on_exit=False))
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
 
     def __post_init__(self) -> None:
@@ -75,6 +76,12 @@ def clients(request: pytest.FixtureRequest) -> Clients:
 def twice(clients: Clients, replay: ReplayServer, instrumented: Instrumented) -> Twice:
     """Makes a call bare and inside a step, to compare."""
     return Twice(clients, replay, instrumented)
+
+
+@pytest.fixture(scope="session")
+def native(clients: Clients, replay: ReplayServer, instrumented: Instrumented) -> Native:
+    """Makes the calls of clients with protocols of their own, bare and inside a step."""
+    return Native(clients.mode, replay, instrumented)
 
 
 @pytest.fixture

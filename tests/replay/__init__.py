@@ -8,4 +8,5 @@ clients    real clients pointed at the server     (`Clients`)
 ways       every way an app can make a call       (`Way`, `ways_of`)
 seen       what the app saw, comparable           (`Seen`)
 bills      what a call must cost in tokens        (`Bill`, `bill_of`)
+native     clients with protocols of their own    (`Native`, `native_bill`)
 """

@@ -6,10 +6,10 @@ They get the replay server's address as their base URL, since not all of them ta
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -26,14 +26,33 @@ HELLO = [{"role": "user", "content": "hello"}]
 _TIMEOUT_S = 10.0
 
 
-def native_cases(*providers: str) -> list[Case]:
-    return cases(providers=providers)
+PACKAGES = {
+    "google_genai": "google.genai",
+    "google_vertex": "google.genai",
+    "mistral": "mistralai",
+    "cohere": "cohere",
+    "ollama": "ollama",
+    "huggingface": "huggingface_hub",
+}
+"""What an app imports to call each provider."""
 
 
-def is_installed(package: str) -> bool:
+def native_cases(*providers: str, stream: bool | None = None) -> list[Case]:
+    """The recorded cases of these providers; of all whose client is installed, if none is named."""
+    return cases(
+        providers=providers or [name for name, package in PACKAGES.items() if _is_installed(package)], stream=stream
+    )
+
+
+def json_answer(body: object, status: int = 200) -> Answer:
+    """An answer that nobody recorded."""
+    return Answer(status, (json.dumps(body).encode(),), headers={"content-type": "application/json"})
+
+
+def _is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # of the package above it
         return False
 
 
@@ -46,7 +65,11 @@ def google(mode: Mode, base_url: str, *, vertex: bool = False) -> Iterator[Any]:
     from google.oauth2.credentials import Credentials
 
     options = {"base_url": base_url, "timeout": int(_TIMEOUT_S * 1000)}
-    whose = {"vertexai": True, "project": "p", "location": "us-central1", "credentials": Credentials("token")} if vertex else {"api_key": "test"}
+    whose = (
+        {"vertexai": True, "project": "p", "location": "us-central1", "credentials": Credentials("token")}
+        if vertex
+        else {"api_key": "test"}
+    )
     client = genai.Client(http_options=options, **whose)
     try:
         yield client if mode.name == "sync" else client.aio
@@ -191,43 +214,42 @@ class AppsOwnError(Exception):
 
 async def reads(result: Any, mode: Mode, seen: Seen) -> None:
     if not _is_stream(result):
-        note(seen, result)
+        seen.note("value", result)
         return
     seen.stream(result)
     async for event in mode.each(result):
-        note(seen, event)
+        seen.note("value", event)
 
 
 async def pulls(result: Any, mode: Mode, seen: Seen) -> None:
     try:
         while True:
-            note(seen, await mode.pull(result))
+            seen.note("value", await mode.pull(result))
     except StopAsyncIteration:
         seen.note("end", None)
 
 
 async def breaks(result: Any, mode: Mode, seen: Seen) -> None:
     async for event in mode.each(result):
-        note(seen, event)
+        seen.note("value", event)
         break
 
 
 async def closes(result: Any, mode: Mode, seen: Seen) -> None:
-    note(seen, await mode.pull(result))
+    seen.note("value", await mode.pull(result))
     close = getattr(result, "aclose", None) or getattr(result, "close", None)
     seen.note("close", await mode.settle(close()) if close is not None else None)
 
 
 async def raises(result: Any, mode: Mode, seen: Seen) -> None:
     async for event in mode.each(result):
-        note(seen, event)
+        seen.note("value", event)
         raise AppsOwnError
 
 
 async def drops(result: Any, mode: Mode, seen: Seen) -> None:
-    note(seen, await mode.pull(result))
+    seen.note("value", await mode.pull(result))
     del result
-    gc.collect()
     if mode.name == "async":
         await asyncio.sleep(0)
 
@@ -240,21 +262,24 @@ def _is_stream(result: Any) -> bool:
     return hasattr(result, "__next__") or hasattr(result, "__anext__")
 
 
-def note(seen: Seen, value: Any) -> None:
-    if getattr(value, "sdk_http_response", None) is not None:
-        value.sdk_http_response = None  # tells the time
-    seen.note("value", value)
+LEAVING = (breaks, closes, drops, raises)
+"""Every way to leave a stream after its first event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of the same call, bare and inside a step."""
+    """What came of the same call, bare and inside a step. `left` is what left the step."""
 
+    case: Case
     bare: Seen
     ours: Seen
     record: Any
     left: Exception | None
     requests: int
+
+    @property
+    def bill(self) -> Bill:
+        return Bill.of_record(self.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +290,14 @@ class Native:
     server: ReplayServer
     instrumented: Instrumented
 
-    def __call__(self, case: Case, way: Way = reads, *script: Answer | Script, budget: Mapping[str, Any] | None = None, **settings: Any) -> Told:
+    def __call__(
+        self,
+        case: Case,
+        way: Way = reads,
+        *script: Answer | Script,
+        budget: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Told:
         bare, _ = self._run(case, way, script)
         with self.instrumented(**settings) as steps:
             left: Exception | None = None
@@ -282,7 +314,7 @@ class Native:
 
             _, requests = self._run(case, way, script, in_a_step)
             (record,) = steps.drain_completed_steps()
-        return Told(bare, ours, record, left, requests)
+        return Told(case, bare, ours, record, left, requests)
 
     def _run(self, case: Case, way: Way, script: tuple[Answer | Script, ...], go: Any = None) -> tuple[Seen, int]:
         exchange = self.server.serve(*(script or (recorded(case),)))
@@ -295,8 +327,37 @@ class Native:
     async def _go(self, client: Any, case: Case, way: Way, seen: Seen) -> None:
         try:
             await way(await self.mode.settle(call(client, case, self.mode)), self.mode, seen)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- all of it is compared
             seen.raised(error)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An app with one client: `open_client(mode, base_url)`."""
+
+    open_client: Callable[..., AbstractContextManager[Any]]
+    mode: Mode
+    server: ReplayServer
+
+    def run(
+        self,
+        steps: ModuleType,
+        script: tuple[Answer | Script, ...],
+        go: Callable[[Any], Awaitable[None]],
+        step: Mapping[str, Any] | None = None,
+        **client: Any,
+    ) -> tuple[Any, int]:
+        """The record of a step in which `go(client)` ran, and how many requests it sent."""
+        exchange = self.server.serve(*script)
+        with self.open_client(self.mode, f"{self.server.address}/{exchange.token}", **client) as opened:
+
+            async def in_a_step() -> None:
+                with steps.step("s", **(step or {})):
+                    await go(opened)
+
+            self.mode.run(in_a_step())
+        *_, record = steps.drain_completed_steps()
+        return record, len(exchange.requests)
 
 
 # -- bills -----------------------------------------------------------------------------------------------------------
@@ -332,13 +393,20 @@ def _google_bill(usage: Mapping[str, Any]) -> Bill:
 
 
 def _mistral_bill(usage: Mapping[str, Any]) -> Bill:
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", usage.get("num_cached_tokens", 0))
-    return Bill(llm_calls=1, input_tokens=usage["prompt_tokens"], output_tokens=usage["completion_tokens"], cache_read_tokens=cached)
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+    return Bill(
+        llm_calls=1,
+        input_tokens=usage["prompt_tokens"],
+        output_tokens=usage["completion_tokens"],
+        cache_read_tokens=cached,
+    )
 
 
 def _cohere_bill(usage: Mapping[str, Any]) -> Bill:
     billed = usage["billed_units"]
-    return Bill(llm_calls=1, input_tokens=int(billed.get("input_tokens", 0)), output_tokens=int(billed.get("output_tokens", 0)))
+    return Bill(
+        llm_calls=1, input_tokens=int(billed.get("input_tokens", 0)), output_tokens=int(billed.get("output_tokens", 0))
+    )
 
 
 def _ollama_bill(usage: Mapping[str, Any]) -> Bill:

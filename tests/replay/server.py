@@ -113,6 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST  # noqa: N815 -- http.server names methods so
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Always the same, for clients that show an app the headers of its answer."""
+        return "Thu, 01 Jan 2026 00:00:00 GMT"
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class names it so
         """Say nothing: the tests look at `Exchange.requests`."""
 

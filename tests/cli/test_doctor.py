@@ -1,0 +1,111 @@
+"""`otel-harn-steps doctor`: what a run would find."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+AGENT = """
+    from functools import partial
+    from json import dumps
+
+    print("imported!")
+
+    def plan(x): return x
+    async def search(x): return x
+    def _private(): pass
+    made = partial(plan, 1)
+
+    if True:
+        def late(): pass
+
+    class Agent:
+        def run(self): pass
+        @classmethod
+        def make(cls): pass
+
+    class Loud(Agent):
+        pass
+"""
+
+
+@pytest.fixture
+def doctor(app):
+    app.write("shop/__init__.py", "print('imported!')")
+    app.write("shop/agent.py", AGENT)
+
+    def doctor(*targets, options=()):
+        app.write("harn-steps.toml", "\n".join(f'[[steps]]\ntarget = "{each}"' for each in targets))
+        return app.call(sys.executable, "-m", "otel_harn_steps.cli", "doctor", *options)
+
+    return doctor
+
+
+IN_THE_SOURCE = {
+    "shop.agent:plan": "ok      shop.agent:plan: ",
+    "shop.agent:late": "ok      shop.agent:late: ",
+    "shop.agent:Agent.make": "ok      shop.agent:Agent.make: ",
+    "shop.agent:*": "ok      shop.agent:*: plan, search, late",
+    "shop.agent:Agent.*": "ok      shop.agent:Agent.*: Agent.run, Agent.make",
+    "shop.agent:made": "unknown shop.agent:made: made is made or imported in ",
+    "shop.agent:Loud.run": "unknown shop.agent:Loud.run: Loud may inherit run; --import tells",
+    "__main__:main": "unknown __main__:main: is in the program itself",
+    "shop.agent:paln": "did you mean 'plan'?",
+    "shop.agent:Agent": "MISSING shop.agent:Agent: Agent is a class; name the method that does the work",
+    "shop.agent:Agent.rnu": "did you mean 'Agent.run'?",
+    "shop.agent:zzz*": "fits 'zzz*'",
+    "shop.agnet:plan": "MISSING shop.agnet:plan: there is no module shop.agnet",
+    "shop.agent.deeper:plan": "shop.agent is a module and no package",
+    "nowhere:plan": "MISSING nowhere:plan: there is no module nowhere",
+}
+IMPORTED = {
+    "shop.agent:made": "ok      shop.agent:made: made",
+    "shop.agent:Loud.run": "ok      shop.agent:Loud.run: Loud.run",
+    "shop.agent:dumps": "ok      shop.agent:dumps: dumps",
+    "shop.agent:Agent.rnu": "shop.agent.Agent has no 'rnu'; did you mean 'run'?",
+    "nowhere:plan": "importing nowhere failed: ModuleNotFoundError: No module named 'nowhere'",
+}
+
+
+def test_targets_are_looked_for_in_the_source_and_nothing_is_imported(doctor):
+    done = doctor(*IN_THE_SOURCE)
+
+    for target, line in IN_THE_SOURCE.items():
+        assert line in next(each for each in done.stdout.splitlines() if f" {target}: " in each)
+    assert "imported!" not in done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_targets_are_imported_if_that_is_asked_for(doctor):
+    done = doctor(*IMPORTED, options=("--import",))
+
+    for target, line in IMPORTED.items():
+        assert line in next(each for each in done.stdout.splitlines() if f" {target}: " in each)
+
+
+def test_all_is_well_where_every_target_is_there(doctor):
+    assert doctor("shop.agent:plan", "shop.agent:made", "__main__:main").returncode == 0
+
+
+def test_mistakes_in_the_file_are_told(doctor):
+    done = doctor("shop.agent.plan")
+
+    assert done.returncode == 1
+    assert 'MISTAKE harn-steps.toml:2: steps[0].target = "shop.agent.plan": must be' in done.stdout
+
+
+def test_installed_clients_are_told_with_their_versions(doctor):
+    openai = pytest.importorskip("openai")
+
+    done = doctor("shop.agent:plan")
+
+    assert f"ok      openai {openai.__version__}: patched" in done.stdout
+
+
+def test_no_configuration_is_no_mistake(app):
+    done = app.call(sys.executable, "-m", "otel_harn_steps.cli", "doctor")
+
+    assert done.returncode == 0
+    assert "none: no harn-steps.toml" in done.stdout

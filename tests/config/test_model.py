@@ -1,0 +1,126 @@
+"""What a right file becomes, and what follows from the model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pydantic")
+
+from otel_harn_steps.config._finding import find_config
+from otel_harn_steps.config._loading import load
+from otel_harn_steps.config._plan import Plan
+
+ROOT = Path(__file__).parent.parent.parent
+
+FULL = """
+strict = true
+unpriced = { input_mtok = 3, output_mtok = 15 }
+call_spans = false
+stream_usage = false
+metrics = false
+redact_errors = true
+prices."my-model" = { input_mtok = 2.5 }
+
+[sinks]
+json_lines = "out/records.jsonl"
+log_events = true
+
+[[steps]]
+target = "shop.agent:Planner.plan"
+name = "plan"
+model = "gpt-4o"
+budget = { max_tokens = 1000, max_usd = 0.05 }
+error_boundary = "continue"
+fallback = ["nothing"]
+scope = "tree"
+agent = "planner"
+approval = "manual"
+metadata = { team = "search" }
+"""
+
+
+@pytest.fixture
+def full(tmp_path):
+    file = tmp_path / "harn-steps.toml"
+    file.write_text(FULL)
+    return load(file)
+
+
+def test_every_key_arrives(full, tmp_path):
+    definition = full.plan.steps[0].definition("Planner.plan")
+
+    assert full.problems == ()
+    assert full.strict is True
+    assert full.plan.unpriced == {"input_mtok": 3, "output_mtok": 15}
+    assert full.plan.prices == {"my-model": {"input_mtok": 2.5}}
+    assert (full.plan.call_spans, full.plan.stream_usage, full.plan.metrics) == (False, False, False)
+    assert (full.plan.redact_errors, full.plan.log_events) == (True, True)
+    assert full.plan.json_lines == str(tmp_path / "out" / "records.jsonl")
+    assert (definition.name, definition.model, definition.agent) == ("plan", "gpt-4o", "planner")
+    assert (definition.max_tokens, definition.max_usd, definition.scope) == (1000, 0.05, "tree")
+    assert (definition.error_boundary, definition.fallback) == ("continue", ["nothing"])
+    assert dict(definition.metadata) == {"approval": "manual", "team": "search"}
+
+
+def test_a_plan_survives_the_way_to_another_process(full):
+    there = Plan.from_json(json.loads(json.dumps(full.plan.to_json())))
+
+    assert json.dumps(there.to_json()) == json.dumps(full.plan.to_json())
+    assert there.steps[0].definition("x") == full.plan.steps[0].definition("x")
+
+
+def test_a_plan_says_what_the_defaults_of_instrument_are():
+    import inspect
+
+    from otel_harn_steps import instrument
+
+    defaults = {name: each.default for name, each in inspect.signature(instrument).parameters.items()}
+
+    for name in ("unpriced", "call_spans", "stream_usage", "metrics", "redact_errors"):
+        assert getattr(Plan(), name) == defaults[name]
+
+
+def test_the_schema_and_the_tables_in_the_docs_are_current():
+    done = subprocess.run(
+        [sys.executable, "tools/configuration.py", "--check"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_schema_is_shipped_in_the_package():
+    schema = json.loads((ROOT / "otel_harn_steps" / "config" / "harn-steps.schema.json").read_text())
+
+    assert set(schema["properties"]) >= {"steps", "prices", "sinks"}
+    assert schema["$defs"]["StepTable"]["required"] == ["target"]
+
+
+def test_the_file_is_what_is_given_then_the_environment_then_this_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OTEL_HARN_STEPS_CONFIG", raising=False)
+    assert find_config() is None
+
+    Path("pyproject.toml").write_text("[tool.otel_harn_steps]\n")
+    assert find_config() == Path("pyproject.toml")
+
+    Path("harn-steps.toml").touch()
+    assert find_config() == Path("harn-steps.toml")
+
+    monkeypatch.setenv("OTEL_HARN_STEPS_CONFIG", "elsewhere.toml")
+    assert find_config() == Path("elsewhere.toml")
+    assert find_config("given.toml") == Path("given.toml")
+
+
+@pytest.mark.parametrize("text", ['[project]\nname = "otel_harn_steps"\n', "otel_harn_steps is not TOML", "[tool]\n"])
+def test_a_pyproject_that_only_mentions_us_is_not_ours(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OTEL_HARN_STEPS_CONFIG", raising=False)
+    Path("pyproject.toml").write_text(text)
+
+    assert find_config() is None

@@ -1,0 +1,7 @@
+"""The real programs, as the backend tests have them."""
+
+from __future__ import annotations
+
+from tests.backends.conftest import collector_binary, prometheus_binary, tool
+
+__all__ = ["collector_binary", "prometheus_binary", "tool"]

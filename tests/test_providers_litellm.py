@@ -1,0 +1,260 @@
+"""`litellm` over recorded traffic: billed once, by its own layer or by the patched client below it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.conftest import Instrumented, Spans
+from tests.replay.answers import Answer, recorded
+from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
+from tests.replay.cases import Case, case, cases
+from tests.replay.modes import SYNC, AsyncMode, Mode
+from tests.replay.seen import Seen
+from tests.replay.server import ReplayServer
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches its prices at import
+litellm = pytest.importorskip("litellm")
+pytestmark = pytest.mark.filterwarnings("ignore")  # litellm's own, of many kinds
+
+HELLO = [{"role": "user", "content": "hello"}]
+SONNET, CACHED = "anthropic/claude-sonnet-4-5", "anthropic.messages.anthropic_prompt_caching_async_legacy"
+CACHED_STREAM = "anthropic.messages.stream.anthropic_prompt_caching_async_stream_legac"
+
+
+def first(provider: str, endpoint: str, *, stream: bool) -> Case:
+    return next(
+        case
+        for case in cases(providers=[provider], endpoints=[endpoint], stream=stream)
+        if case.status == 200 and case.expected_usage and not case.in_stream_error
+    )
+
+
+CALLS = [
+    # who bills, the function, the model, the case, the arguments
+    (
+        "client",
+        "completion",
+        "openai/gpt-4o-mini",
+        first("openai", "chat.completions", stream=False),
+        {"messages": HELLO},
+    ),
+    (
+        "client",
+        "completion",
+        "openai/gpt-4o-mini",
+        first("openai", "chat.completions", stream=True),
+        {"messages": HELLO, "stream": True},
+    ),
+    (
+        "client",
+        "embedding",
+        "openai/text-embedding-3-small",
+        case("openai.embeddings.TestOpenAI.instrumentation"),
+        {"input": ["hello"]},
+    ),
+    (
+        "client",
+        "text_completion",
+        "openai/gpt-3.5-turbo-instruct",
+        case("openai.completions.TestLM.openai_completions_api_invoked_via_p"),
+        {"prompt": "hello"},
+    ),
+    ("litellm", "completion", SONNET, case(CACHED), {"messages": HELLO}),
+    ("litellm", "completion", SONNET, case(CACHED_STREAM), {"messages": HELLO, "stream": True}),
+    (
+        "litellm",
+        "completion",
+        SONNET,
+        case(CACHED_STREAM),
+        {"messages": HELLO, "stream": True, "stream_options": {"include_usage": True}},
+    ),
+    (
+        "litellm",
+        "completion",
+        "groq/openai/gpt-oss-120b",
+        case("groq.chat-completions.tool_use_failed_error"),
+        {"messages": HELLO},
+    ),
+    (
+        "litellm",
+        "completion",
+        "mistral/mistral-tiny",
+        first("mistral", "chat.completions", stream=False),
+        {"messages": HELLO},
+    ),
+    ("litellm", "responses", "openai/gpt-4.1-nano", first("openai", "responses", stream=False), {"input": "hello"}),
+    (
+        "litellm",
+        "responses",
+        "openai/gpt-5.2",
+        first("openai", "responses", stream=True),
+        {"input": "hello", "stream": True},
+    ),
+]
+
+
+async def _closed() -> None:
+    from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
+
+    await close_litellm_async_clients()
+
+
+@pytest.fixture(scope="module", params=["sync", "async"])
+def mode(request: pytest.FixtureRequest) -> Any:
+    if request.param == "sync":
+        yield SYNC
+        return
+    running = AsyncMode()
+    yield running
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        running.run(_closed())
+        running.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _swept() -> Iterator[None]:
+    """Clear away what litellm leaves open (connections, event loops), before it is collected in somebody else's test."""
+    yield
+    litellm.in_memory_llm_clients_cache.flush_cache()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture
+def call(mode: Mode, replay: ReplayServer) -> Callable[..., Seen]:
+    """Calls a function of litellm against an answer and reads all there is to read."""
+
+    def go(function: str, model: str, answer: Answer, *, reads: int | None = None, **arguments: Any) -> Seen:
+        exchange = replay.serve(answer)
+        url = f"{replay.address}/{exchange.token}"
+        seen = Seen(url)
+
+        async def work() -> None:
+            made = getattr(litellm, function if mode.name == "sync" else f"a{function}")
+            try:
+                result = await mode.settle(made(model=model, api_base=url, api_key="k", max_retries=0, **arguments))
+                seen.note("type", result.__class__)
+                if not arguments.get("stream"):
+                    seen.note("usage", str(result.usage))
+                    return
+                count = 0
+                async for event in mode.each(result):
+                    seen.note("event", type(event))
+                    count += 1
+                    if count == reads:
+                        break
+            except Exception as error:  # noqa: BLE001 -- noted, to be compared
+                seen.note("raised", type(error))
+
+        mode.run(work())
+        return seen
+
+    return go
+
+
+def expected(case: Case) -> Bill:
+    if case.provider != "mistral":
+        return bill_of(case)
+    usage = dict(case.expected_usage or {})
+    read = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return Bill(1, 0, usage["prompt_tokens"], usage["completion_tokens"], read)
+
+
+@pytest.mark.parametrize(
+    ("layer", "function", "model", "case", "arguments"), CALLS, ids=lambda value: getattr(value, "id", None)
+)
+def test_a_call_is_billed_once_and_exactly(  # noqa: PLR0917 -- what varies, and what it runs in
+    layer: str,
+    function: str,
+    model: str,
+    case: Case,
+    arguments: dict[str, Any],
+    call: Callable[..., Seen],
+    instrumented: Instrumented,
+) -> None:
+    bare = call(function, model, recorded(case), **arguments)
+    spans = Spans()
+    with instrumented(tracer_provider=spans.provider) as steps:
+        with steps.step("s"):
+            ours = call(function, model, recorded(case), **arguments)
+        (record,) = steps.drain_completed_steps()
+    assert ours.entries == bare.entries
+    assert not ours.values("raised")
+    assert Bill.of_record(record) == expected(case)
+    with_usage = [span for span in spans.finished() if "gen_ai.usage.input_tokens" in (span.attributes or {})]
+    assert len(with_usage) == 1
+
+
+def test_an_error_is_no_call(call: Callable[..., Seen], steps: ModuleType) -> None:
+    refused = next(
+        case for case in cases(providers=["anthropic"], endpoints=["messages", "beta.messages"]) if case.status >= 400
+    )
+    with steps.step("s"):
+        seen = call("completion", SONNET, recorded(refused), messages=HELLO)
+    (record,) = steps.drain_completed_steps()
+    assert seen.values("raised")
+    assert Bill.of_record(record) == NO_CALL
+
+
+def test_an_error_below_is_no_call(call: Callable[..., Seen], steps: ModuleType) -> None:
+    refused = next(
+        case for case in cases(providers=["openai"], endpoints=["chat.completions"], stream=False) if case.status >= 400
+    )
+    with steps.step("s"):
+        seen = call("completion", "openai/gpt-4o-mini", recorded(refused), messages=HELLO)
+    (record,) = steps.drain_completed_steps()
+    assert seen.values("raised")
+    assert Bill.of_record(record) == NO_CALL
+
+
+def test_a_connection_that_breaks_below_is_one_unmetered_call(call: Callable[..., Seen], steps: ModuleType) -> None:
+    with steps.step("s"):
+        seen = call(
+            "completion",
+            "openai/gpt-4o-mini",
+            recorded(first("openai", "chat.completions", stream=False), cut_after=1),
+            messages=HELLO,
+        )
+    (record,) = steps.drain_completed_steps()
+    assert seen.values("raised")
+    assert Bill.of_record(record) == UNMETERED_CALL
+
+
+def test_a_stream_left_early_is_one_call_that_is_not_fully_metered(
+    call: Callable[..., Seen], steps: ModuleType
+) -> None:
+    with steps.step("s"):
+        call("completion", SONNET, recorded(case(CACHED_STREAM)), reads=2, messages=HELLO, stream=True)
+    (record,) = steps.drain_completed_steps()
+    assert record.llm_calls == 1
+
+
+def test_what_the_provider_did_not_tell_is_not_made_up(call: Callable[..., Seen], steps: ModuleType) -> None:
+    untold = first("groq", "chat.completions", stream=True)  # in a place where litellm does not look
+    with steps.step("s"):
+        call("completion", "groq/openai/gpt-oss-120b", recorded(untold), messages=HELLO, stream=True)
+    (record,) = steps.drain_completed_steps()
+    assert Bill.of_record(record) == UNMETERED_CALL
+
+
+def test_a_mocked_answer_is_no_call(steps: ModuleType) -> None:
+    with steps.step("s"):
+        litellm.completion(model="gpt-4o", messages=HELLO, mock_response="hi")
+    (record,) = steps.drain_completed_steps()
+    assert Bill.of_record(record) == NO_CALL
+
+
+def test_a_crossed_budget_raises_at_the_call_with_the_answer(replay: ReplayServer, steps: ModuleType) -> None:
+    exchange = replay.serve(recorded(case(CACHED)))
+    with pytest.raises(steps.StepBudgetExceeded) as caught, steps.step("s", max_tokens=1):
+        litellm.completion(model=SONNET, messages=HELLO, api_base=f"{replay.address}/{exchange.token}", api_key="k")
+    assert caught.value.response.usage.prompt_tokens == 1169
