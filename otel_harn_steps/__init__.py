@@ -16,7 +16,6 @@ from otel_harn_steps._active import ActiveStep, current_step
 from otel_harn_steps._definition import Budget, StepDefinition, StepErrorBoundary
 from otel_harn_steps._delivery import drain_completed_steps, dropped_completed_steps, peek_completed_steps
 from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
-from otel_harn_steps._manual import record_llm_usage
 from otel_harn_steps._records import CompletedStep
 from otel_harn_steps._registry import register_step, register_step_from_dict
 from otel_harn_steps._reset import reset_steps
@@ -25,6 +24,7 @@ from otel_harn_steps._version import __version__
 
 if TYPE_CHECKING:
     from otel_harn_steps._instrument import instrument, uninstrument
+    from otel_harn_steps._manual import record_llm_usage
     from otel_harn_steps._price import price
     from otel_harn_steps._processor import StepSpanProcessor
     from otel_harn_steps._sinks import JsonLinesSink, LogEventSink
@@ -65,6 +65,7 @@ _LAZY = {
     "LogEventSink": "_sinks",
     "StepSpanProcessor": "_processor",
     "instrument": "_instrument",
+    "record_llm_usage": "_manual",
     "price": "_price",
     "uninstrument": "_instrument",
 }

@@ -34,7 +34,17 @@ ROOMS = {
         "_streams",
         "_transport",
     ),
-    "doors": ("__init__", "_instrument", "_instrumentor", "_patches", "_processor", "_reset", "cli", "config", "dashboard"),
+    "doors": (
+        "__init__",
+        "_instrument",
+        "_instrumentor",
+        "_patches",
+        "_processor",
+        "_reset",
+        "cli",
+        "config",
+        "dashboard",
+    ),
 }
 # What each room may import, beside itself.
 BELOW = {

@@ -53,7 +53,10 @@ def test_interleaved_generators_keep_to_themselves(steps):
 
     assert list(zip(one(), other(), strict=True)) == [("one", "other"), ("one", "other")]
     assert name_here() is None
-    assert {record.name: record.input_tokens + record.output_tokens for record in drain_completed_steps()} == {"one": 20, "other": 2}
+    assert {record.name: record.input_tokens + record.output_tokens for record in drain_completed_steps()} == {
+        "one": 20,
+        "other": 2,
+    }
 
 
 def test_a_generator_receives_what_is_sent_thrown_and_closed(steps):
@@ -132,7 +135,10 @@ async def test_an_async_generator_step_is_active_only_while_its_body_runs(steps)
         assert await running.asend("sent") == "sent"
         with pytest.raises(StopAsyncIteration):
             await anext(running)
-    assert [(record.name, record.status) for record in drain_completed_steps()] == [("gen", "completed"), ("caller", "completed")]
+    assert [(record.name, record.status) for record in drain_completed_steps()] == [
+        ("gen", "completed"),
+        ("caller", "completed"),
+    ]
 
 
 async def test_an_async_generator_closed_by_another_task_leaves_no_trace(steps, caplog):
@@ -176,11 +182,17 @@ def test_a_step_keeps_the_kind_name_and_signature_of_its_function():
     async def async_generator():
         yield
 
-    assert (plain.__name__, plain.__doc__, str(inspect.signature(plain))) == ("plain", "Says so.", "(a: int, *, b: str = 'x') -> str")
+    assert (plain.__name__, plain.__doc__, str(inspect.signature(plain))) == (
+        "plain",
+        "Says so.",
+        "(a: int, *, b: str = 'x') -> str",
+    )
     assert inspect.iscoroutinefunction(coroutine)
     assert inspect.isgeneratorfunction(generator)
     assert inspect.isasyncgenfunction(async_generator)
-    assert not any(inspect.iscoroutinefunction(each) or inspect.isgeneratorfunction(each) for each in (plain, async_generator))
+    assert not any(
+        inspect.iscoroutinefunction(each) or inspect.isgeneratorfunction(each) for each in (plain, async_generator)
+    )
 
 
 def test_a_partial_is_a_step_too(steps):
@@ -252,7 +264,9 @@ def test_the_threading_instrumentation_carries_the_step(steps):
 def test_totals_are_exact_under_contention(steps):
     with step("s") as active:
         context = [contextvars.copy_context() for _ in range(8)]
-        threads = [threading.Thread(target=each.run, args=(lambda: [spend(3, 1e-12) for _ in range(250)],)) for each in context]
+        threads = [
+            threading.Thread(target=each.run, args=(lambda: [spend(3, 1e-12) for _ in range(250)],)) for each in context
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -128,7 +128,8 @@ def test_unknown_keys_are_kept_as_metadata():
 def test_each_ignored_value_is_logged_once_with_its_key_and_the_reason(caplog):
     with caplog.at_level(logging.WARNING, "otel_harn_steps"):
         harn.register_step_from_dict(
-            "f", {"name": 3, "model": 4, "error_boundary": 5, "budget": {"max_tokens": -1, "max_usd": "x", "max_eur": 1}}
+            "f",
+            {"name": 3, "model": 4, "error_boundary": 5, "budget": {"max_tokens": -1, "max_usd": "x", "max_eur": 1}},
         )
     texts = sorted(record.getMessage() for record in caplog.records)
     assert len(texts) == 6
@@ -261,6 +262,13 @@ def test_a_definition_is_immutable_and_checked():
     definition = StepDefinition("plan", "f")
     with pytest.raises(AttributeError):
         definition.name = "x"
-    for wrong in ({"max_usd": -1}, {"max_tokens": "x"}, {"scope": "x"}, {"error_boundary": 1}, {"name": 1}, {"max_tokens": False}):
+    for wrong in (
+        {"max_usd": -1},
+        {"max_tokens": "x"},
+        {"scope": "x"},
+        {"error_boundary": 1},
+        {"name": 1},
+        {"max_tokens": False},
+    ):
         with pytest.raises((TypeError, ValueError)):
             StepDefinition(**{"name": "plan", "function": "f", **wrong})

@@ -192,11 +192,18 @@ def test_a_swallowed_breach_is_judged_at_the_exit(steps):
 def test_a_boundary_judges_what_a_nested_step_let_out(steps):
     with step("outer", error_boundary="continue"), step("inner", max_tokens=100):
         breach()
-    assert [(record.name, record.status) for record in drain_completed_steps()] == [("inner", "failed"), ("outer", "skipped")]
+    assert [(record.name, record.status) for record in drain_completed_steps()] == [
+        ("inner", "failed"),
+        ("outer", "skipped"),
+    ]
 
 
 def test_an_escalation_passes_every_boundary_above(steps):
-    with pytest.raises(StepEscalated) as caught, step("top", error_boundary="escalate"), step("outer", error_boundary="continue"):
+    with (
+        pytest.raises(StepEscalated) as caught,
+        step("top", error_boundary="escalate"),
+        step("outer", error_boundary="continue"),
+    ):
         with step("inner", max_tokens=100, error_boundary="escalate"):
             breach()
     assert caught.value.step == "inner"
@@ -213,13 +220,22 @@ def test_a_step_forgives_its_own_overspending_but_not_its_parents(boundary, step
         with step("child", error_boundary=boundary):
             breach()
     assert caught.value.step == "parent"
-    assert [(record.name, record.status) for record in drain_completed_steps()] == [("child", "failed"), ("parent", "failed")]
+    assert [(record.name, record.status) for record in drain_completed_steps()] == [
+        ("child", "failed"),
+        ("parent", "failed"),
+    ]
 
 
 def test_a_parent_may_forgive_its_own_tree(steps):
-    with step("parent", max_tokens=100, scope="tree", error_boundary="continue"), step("child", error_boundary="continue"):
+    with (
+        step("parent", max_tokens=100, scope="tree", error_boundary="continue"),
+        step("child", error_boundary="continue"),
+    ):
         breach()
-    assert [(record.name, record.status) for record in drain_completed_steps()] == [("child", "failed"), ("parent", "skipped")]
+    assert [(record.name, record.status) for record in drain_completed_steps()] == [
+        ("child", "failed"),
+        ("parent", "skipped"),
+    ]
 
 
 def test_a_breach_of_both_is_forgiven_below_and_raised_above(steps):
@@ -227,7 +243,10 @@ def test_a_breach_of_both_is_forgiven_below_and_raised_above(steps):
         with step("child", max_tokens=100, error_boundary="continue"):
             breach()
     assert caught.value.step == "parent"
-    assert [(record.name, record.status) for record in drain_completed_steps()] == [("child", "skipped"), ("parent", "failed")]
+    assert [(record.name, record.status) for record in drain_completed_steps()] == [
+        ("child", "skipped"),
+        ("parent", "failed"),
+    ]
 
 
 def test_records_are_in_the_order_of_finishing_with_all_their_fields(steps, spans):
@@ -235,10 +254,21 @@ def test_records_are_in_the_order_of_finishing_with_all_their_fields(steps, span
         harn.record_llm_usage("m", 100, 30, 0.25, cache_read_tokens=40, cache_write_tokens=10, reasoning_tokens=5)
     inner, outer = drain_completed_steps()
     inner_span, outer_span = spans.finished("step")
-    assert (inner.name, inner.function, inner.model, inner.path, inner.parent_step) == ("inner", "inner", "m", "outer/inner", "outer")
+    assert (inner.name, inner.function, inner.model, inner.path, inner.parent_step) == (
+        "inner",
+        "inner",
+        "m",
+        "outer/inner",
+        "outer",
+    )
     assert (inner.input_tokens, inner.output_tokens, inner.cost_usd, inner.llm_calls) == (100, 30, 0.25, 1)
     assert (inner.cache_read_tokens, inner.cache_write_tokens, inner.reasoning_tokens) == (40, 10, 5)
-    assert (outer.input_tokens, outer.cost_usd, outer.total_input_tokens, outer.total_output_tokens) == (0, 0.0, 100, 30)
+    assert (outer.input_tokens, outer.cost_usd, outer.total_input_tokens, outer.total_output_tokens) == (
+        0,
+        0.0,
+        100,
+        30,
+    )
     assert (outer.total_cost_usd, outer.total_llm_calls, outer.max_tokens, outer.max_usd) == (0.25, 1, 1000, 1.0)
     assert (outer.error_boundary, outer.model, outer.parent_step, outer.path) == ("escalate", "big", None, "outer")
     for record, span in ((inner, inner_span), (outer, outer_span)):

@@ -33,7 +33,11 @@ def test_a_call_is_billed_to_the_innermost_step_and_shown_above_it():
             spend(7, 0.25)
     assert (inner.input_tokens + inner.output_tokens, inner.cost_usd, inner.llm_calls) == (7, 0.25, 1)
     assert (outer.input_tokens + outer.output_tokens, outer.cost_usd, outer.llm_calls) == (10, 0.5, 1)
-    assert (outer.total_input_tokens + outer.total_output_tokens, outer.total_cost_usd, outer.total_llm_calls) == (17, 0.75, 2)
+    assert (outer.total_input_tokens + outer.total_output_tokens, outer.total_cost_usd, outer.total_llm_calls) == (
+        17,
+        0.75,
+        2,
+    )
     assert inner.parent is outer
 
 
@@ -178,9 +182,13 @@ def test_a_step_budget_does_not_cover_nested_steps_and_says_so_once(caplog):
     assert 'scope="tree"' in warnings[0]
 
 
-@pytest.mark.parametrize("field", ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"])
+@pytest.mark.parametrize(
+    "field", ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"]
+)
 def test_a_negative_count_becomes_0_in_its_own_field_only(field):
-    counts = dict.fromkeys(("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), 5)
+    counts = dict.fromkeys(
+        ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), 5
+    )
     with step("s"):
         record_llm_usage("m", cost_usd=0, **counts | {field: -7})
     record = harn.drain_completed_steps()[0]
@@ -308,7 +316,12 @@ def test_exhaustion_is_recognised_by_content(error, exhausted):
 def test_our_errors_are_recognised():
     with pytest.raises(StepBudgetExceeded) as caught, step("plan", max_tokens=100):
         spend()
-    for error in (caught.value, caught.value.as_dict(), StepEscalated(caught.value), StepEscalated(caught.value).as_dict()):
+    for error in (
+        caught.value,
+        caught.value.as_dict(),
+        StepEscalated(caught.value),
+        StepEscalated(caught.value).as_dict(),
+    ):
         assert harn.is_step_budget_exhausted(error)
 
 
@@ -326,13 +339,10 @@ def test_marking_copies_and_fills_in_only_what_is_absent():
 
 
 amounts = st.integers(min_value=0, max_value=10**15).map(lambda pico: Decimal(pico).scaleb(-12))
-trees = st.recursive(
-    st.builds(lambda calls: (calls, []), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), amounts), max_size=3)),
-    lambda below: st.tuples(
-        st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), amounts), max_size=3), st.lists(below, max_size=3)
-    ),
-    max_leaves=8,
-)
+calls = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), amounts), max_size=3)
+trees = calls.map(lambda own: (own, []))
+for _ in range(3):
+    trees = st.tuples(calls, st.lists(trees, max_size=3))
 
 
 @given(trees)

@@ -252,7 +252,7 @@ def test_an_error_in_a_managers_block_passes_through(client: Any, steps: ModuleT
 
 
 def test_an_exhausted_step_sends_nothing_late(client: Any, steps: ModuleType) -> None:
-    with pytest.raises(steps.StepBudgetExceeded), steps.step("s", max_tokens=1):  # noqa: PT012 -- what a step is
+    with pytest.raises(steps.StepBudgetExceeded), steps.step("s", max_tokens=1):
         with pytest.raises(steps.StepBudgetExceeded):
             list(client.late())
         with pytest.raises(steps.StepBudgetExceeded):

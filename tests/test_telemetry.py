@@ -18,7 +18,14 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
 
 import otel_harn_steps as harn
-from otel_harn_steps import JsonLinesSink, LogEventSink, StepBudgetExceeded, StepSpanProcessor, drain_completed_steps, step
+from otel_harn_steps import (
+    JsonLinesSink,
+    LogEventSink,
+    StepBudgetExceeded,
+    StepSpanProcessor,
+    drain_completed_steps,
+    step,
+)
 from otel_harn_steps import _names as names
 from tests.replay.cases import case
 from tests.replay.runs import Trip, travel
@@ -67,7 +74,15 @@ def test_a_finished_span_shows_every_number_of_the_record_and_no_gen_ai_usage(st
     with step("idle"):
         pass
     (record, _), (span, idle) = drain_completed_steps(), spans.finished("step")
-    for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd", "llm_calls"):
+    for name in (
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "cost_usd",
+        "llm_calls",
+    ):
         assert span.attributes[f"harn.step.{name}"] == getattr(record, name)
         assert idle.attributes[f"harn.step.{name}"] == 0
     for name in ("input_tokens", "output_tokens", "cost_usd", "llm_calls"):
@@ -91,7 +106,10 @@ def expected_records():
             spend(7, 0.25)
     with pytest.raises(StepBudgetExceeded), step("over", max_tokens=5):
         spend(6)
-    return [(record.name, record.input_tokens + record.output_tokens, record.cost_usd, record.status) for record in drain_completed_steps()]
+    return [
+        (record.name, record.input_tokens + record.output_tokens, record.cost_usd, record.status)
+        for record in drain_completed_steps()
+    ]
 
 
 THE_RECORDS = [("inner", 7, 0.25, "completed"), ("outer", 10, 0.5, "completed"), ("over", 6, 0.0, "failed")]
@@ -223,7 +241,9 @@ def test_metrics_count_what_was_spent_by_step_model_provider_and_status():
     }
 
     def by(metric, **labels):
-        wanted = {"gen_ai.provider.name" if key == "provider" else f"harn.step.{key}": value for key, value in labels.items()}
+        wanted = {
+            "gen_ai.provider.name" if key == "provider" else f"harn.step.{key}": value for key, value in labels.items()
+        }
         return [point for point in found[metric][1] if wanted.items() <= dict(point.attributes).items()]
 
     (spent,) = by("harn.step.cost", name="spends", model="m", provider="openai", status="completed")
@@ -234,7 +254,10 @@ def test_metrics_count_what_was_spent_by_step_model_provider_and_status():
     assert by("harn.step.run.cost", name="spends")[0].sum == 0.75
     assert by("harn.step.duration", name="over", status="failed")[0].count == 1
     breach = found["harn.step.budget.breaches"][1][0]
-    assert (breach.value, dict(breach.attributes)) == (1, {"harn.step.name": "over", "harn.step.budget.limit": "max_tokens"})
+    assert (breach.value, dict(breach.attributes)) == (
+        1,
+        {"harn.step.name": "over", "harn.step.budget.limit": "max_tokens"},
+    )
 
 
 def test_a_log_event_carries_the_record_in_the_context_of_its_span(spans):

@@ -127,10 +127,14 @@ def _version(name: str, module: str) -> str:
 
 
 def _unpatched(provider: Provider) -> Iterator[str]:
-    """The places of a client that a run would not be able to patch."""
-    for seam in provider.seams:
-        if seam.is_optional:
-            continue
+    """The places of a client that a run would not be able to patch.
+
+    A client keeps its calls in other modules in other versions: only those that this version has are looked at.
+    """
+    there = [seam for seam in provider.seams if not seam.is_optional and _is_there(seam.module)]
+    if not there:
+        yield "none of the modules that its calls are in is there: its calls are not billed"
+    for seam in there:
         try:
             module: Any = importlib.import_module(seam.module)
         except ImportError as error:

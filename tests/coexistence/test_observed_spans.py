@@ -219,7 +219,7 @@ def test_a_span_that_tells_no_usage_is_not_billed(answer: dict[str, Any], steps:
 
 def test_a_budget_crossed_by_a_span_raises_at_the_steps_exit(steps: ModuleType, tracer: Tracer) -> None:
     reached = []
-    with pytest.raises(StepBudgetExceeded) as caught, steps.step("s", max_tokens=100):  # noqa: PT012
+    with pytest.raises(StepBudgetExceeded) as caught, steps.step("s", max_tokens=100):
         make_call(tracer)
         reached.append("the end of the body")
     assert reached
