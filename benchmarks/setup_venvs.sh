@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# One venv per contender under $BENCHVENVS, all under constraints.txt; ours from this checkout, editable.
+#   ./setup_venvs.sh               makes the missing ones, all of them
+#   ./setup_venvs.sh base ours     makes these two
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=${BENCHVENVS:-$HOME/.cache/harn-bench}
+python=${PYTHON:-python3}
+uv=${UV:-$(command -v uv || true)}
+constraints=${CONSTRAINTS:-$here/constraints.txt}
+common="openai opentelemetry-sdk"
+only=("$@")
+failed=0
+
+make_venv() { # DIRECTORY
+  if [[ -n $uv ]]; then "$uv" venv -q --clear --python "$python" "$1"; else "$python" -m venv --clear "$1"; fi
+}
+
+install() { # VENV PIP_ARGS...
+  local venv=$1; shift
+  if [[ -n $uv ]]; then "$uv" pip install -q --python "$venv/bin/python" "$@"; else "$venv/bin/pip" install -q "$@"; fi
+}
+
+freeze() { # VENV
+  if [[ -n $uv ]]; then "$uv" pip freeze --python "$1/bin/python"; else "$1/bin/pip" freeze --all; fi
+}
+
+venv() { # NAME [pip args...]
+  local name=$1; shift
+  [[ ${#only[@]} -gt 0 && ! " ${only[*]} " == *" $name "* ]] && return
+  [[ -f $root/$name/.ok ]] && { echo "have $name"; return; }
+  mkdir -p "$root"
+  if { make_venv "$root/$name" && install "$root/$name" -c "$constraints" $common "$@"; } >"$root/$name.log" 2>&1; then
+    freeze "$root/$name" >"$root/$name/.ok"; echo "ok   $name"
+  else
+    failed=1; echo "FAIL $name (see $root/$name.log)"; fi
+}
+
+venv base          wrapt   # bare, otel_floor*
+venv ours          -e "$here/.."
+venv genai_openai  opentelemetry-instrumentation-genai-openai==1.3b0
+# 2.4b0 asks for any util-genai >=0.4b0, but imports a module that 1.x dropped: only 0.4b0 works.
+venv openai_v2     opentelemetry-instrumentation-openai-v2==2.4b0 opentelemetry-util-genai==0.4b0
+venv openllmetry   opentelemetry-instrumentation-openai==0.62.4 traceloop-sdk==0.62.4
+venv openinference openinference-instrumentation-openai==0.1.66
+venv openlit       openlit==1.45.0
+venv langfuse      langfuse==5.0.4
+venv agentbudget   agentbudget==0.4.0
+venv cendor        cendor-tokenguard==1.8.0
+# logfire-sdk 5.4.0 asks for certifi>=2026.10.19 and the registry's newest is 2026.10.18, so its own
+# metadata cannot be satisfied; certifi is not on a measured path (nothing is sent). Installed --no-deps.
+venv logfire       'certifi>=2026.10.18' 'executing>=2.0.1' 'opentelemetry-exporter-otlp-proto-http<1.46' \
+                   'opentelemetry-instrumentation<0.67b0' 'protobuf>=4.23.4' 'requests>=2.31' 'rich>=13.4.2'
+[[ -f $root/logfire/.ok ]] && install "$root/logfire" --no-deps logfire==5.4.0 logfire-sdk==5.4.0 \
+                   && freeze "$root/logfire" >"$root/logfire/.ok"
+exit $failed
