@@ -71,7 +71,10 @@ def page() -> str:
             ),
             table(("Attribute", "Type", "Meaning"), ((code(each.name), each.kind, each.meaning) for each in call_span)),
             "## Metrics",
-            "Counted when a step ends. Metrics do not depend on trace sampling: dashboards of spend stand on them.",
+            (
+                "Counted when a step ends; a declared limit's breaches start at 0. Metrics do not depend on trace "
+                "sampling: dashboards of spend stand on them."
+            ),
             table(
                 ("Metric", "Instrument", "Unit", "Meaning", "Attributes"),
                 (

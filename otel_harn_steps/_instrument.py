@@ -12,9 +12,11 @@ from opentelemetry import trace
 from otel_harn_steps._delivery import Sink
 from otel_harn_steps._engine import Switch
 from otel_harn_steps._guard import guard
+from otel_harn_steps._metrics import start_at_zero
 from otel_harn_steps._patches import patch_clients, unpatch_clients
 from otel_harn_steps._prices import checked_rates, forget_prices
 from otel_harn_steps._processor import StepSpanProcessor
+from otel_harn_steps._registry import watch_limits
 from otel_harn_steps._settings import CallSpans, Rates, Settings, use_settings
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ def instrument(
         redact_errors: whether records and spans name the type of an app's exception instead of its message, which may
             quote a prompt. The messages of budget errors hold names and numbers only, and stay.
         tracer_provider: where spans go; default: the global one.
-        meter_provider: where metrics go; default: the global one.
+        meter_provider: where metrics go; default: the global one, which is best set before: counters of budget breaches
+            begin at 0 here, and a provider that comes later does not see it.
         logger_provider: where log events go; default: the global one.
         sinks: callables that receive each `CompletedStep`; None keeps those of an earlier call.
 
@@ -92,12 +95,14 @@ def instrument(
     forget_prices()
     _add_processor(tracer_provider, sinks)
     patch_clients()
+    watch_limits(start_at_zero)
     Switch.is_on = True
 
 
 def uninstrument() -> None:
     """Put every original back, remove the processor, and forget the settings."""
     Switch.is_on = False
+    watch_limits(None)
     unpatch_clients()
     _remove_processor()
     use_settings(Settings())

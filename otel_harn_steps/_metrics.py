@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otel_harn_steps import _names as names
+from otel_harn_steps._guard import guard
 from otel_harn_steps._money import to_usd
 from otel_harn_steps._settings import Settings, settings
 from otel_harn_steps._version import __version__
@@ -58,6 +59,17 @@ def _instruments() -> _Instruments:
         )
         _made = now, made
     return _made[1]
+
+
+def start_at_zero(step: str, limit: str) -> None:
+    """Let the breaches of a limit begin at 0: Prometheus's `increase()` does not see a new series' first value.
+
+    Only this counter can. Which model will answer, of which provider, is not known before it has: the other counters'
+    series would be guesses.
+    """
+    if settings().metrics:
+        with guard("starting a counter at zero", ours=False):
+            _instruments().breaches.add(0, {names.STEP_NAME: step, names.BUDGET_LIMIT: limit})
 
 
 def count(active: ActiveStep, record: CompletedStep) -> None:

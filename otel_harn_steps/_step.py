@@ -21,7 +21,7 @@ from otel_harn_steps._definition import (
     scope_of,
 )
 from otel_harn_steps._generators import async_generator_step, generator_step
-from otel_harn_steps._registry import registered_step
+from otel_harn_steps._registry import declare_limits, registered_step
 from otel_harn_steps._run import StepRun
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -228,6 +228,7 @@ def _limits(budget: Budget | Mapping[str, Any] | None, max_tokens: Any, max_usd:
 
 def _wrap(definition: StepDefinition, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as a step, of the same kind as the function: plain, coroutine, generator, async generator."""
+    declare_limits(definition)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)

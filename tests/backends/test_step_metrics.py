@@ -45,6 +45,14 @@ def page_with(collector, steps):
     return wait_for(f"{steps} steps on {collector.metrics_url}", found)
 
 
+def asked(prometheus, query, label=None):
+    """The values of Prometheus's answer, or those of a label, in order."""
+    answer = json.loads(fetch(f"{prometheus.url}/api/v1/query?query={urllib.parse.quote(query)}"))
+    return sorted(
+        float(each["value"][1]) if label is None else each["metric"][label] for each in answer["data"]["result"]
+    )
+
+
 @pytest.fixture
 def traces_backend(running):
     return running.enter_context(GrpcBackend())
