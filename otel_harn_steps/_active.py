@@ -22,7 +22,7 @@ from otel_harn_steps._money import to_picousd, to_usd
 from otel_harn_steps._settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from otel_harn_steps._observed import Watch
     from otel_harn_steps._usage import ModelCall
@@ -31,6 +31,13 @@ _logger = logging.getLogger("otel_harn_steps")
 _ACTIVE_KEY = create_key("otel_harn_steps.active_step")
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 _warned_uncovered: set[str] = set()
+# What a span shows of a step that has spent nothing.
+_ZEROS: Mapping[str, AttributeValue] = {
+    each.name: zero
+    for each in names.ATTRIBUTES
+    for kind, zero in (("int", 0), ("double", 0.0), ("boolean", False))
+    if each.when == "live" and each.kind == kind
+}
 
 
 def current_step(context: Context | None = None) -> ActiveStep | None:
@@ -94,6 +101,7 @@ class ActiveStep:
         "_lock",
         "_max_picousd",
         "_open_streams",
+        "_shown",
         "breach",
         "by_model",
         "definition",
@@ -119,6 +127,7 @@ class ActiveStep:
         self.watch: Watch | None = None
         self._max_picousd = None if definition.max_usd is None else _limit_picousd(definition.max_usd)
         self._open_streams: list[Callable[[], None]] = []
+        self._shown: dict[str, AttributeValue] = {}
         # One lock for the whole tree: a call changes the totals of every step above it at once. Reentrant, because
         # the garbage collector may settle an abandoned stream in the middle of anything.
         self._lock: RLock = RLock() if parent is None else parent._lock
@@ -188,9 +197,11 @@ class ActiveStep:
         Raises:
             StepBudgetExceeded: the step is exhausted, or a step above whose budget covers it. Nothing was sent.
         """
-        for step in self._covering():
-            if step.breach is not None:
+        step: ActiveStep | None = self
+        while step is not None:
+            if step.breach is not None and step._covers(self):
                 raise step._exceeded(step.breach.limit, detail=step.breach.detail)
+            step = step.parent
 
     def bill(self, call: ModelCall, response: object = None) -> None:
         """Add a finished call to the totals, then hold them against every budget that covers the call.
@@ -210,19 +221,19 @@ class ActiveStep:
         """Bill quietly: the breach is noted and returned, and raises at the next call or at the step's exit."""
         with self._lock:
             self.own.add(call)
-            self.by_model.setdefault((call.provider, call.model), Tally()).add(call)
+            self._tally_of(call).add(call)
             if call.model:
                 self.last_model = call.model
-            for step in self._lineage():
-                step.subtree.add(call)
             first: StepBudgetExceeded | None = None
-            for step in self._covering():
-                crossed = step._crossed(call, response)
+            step: ActiveStep | None = self
+            while step is not None:
+                step.subtree.add(call)
+                crossed = step._crossed(call, response) if step._covers(self) else None
                 if crossed is not None:
                     step.breach = step.breach or crossed
                     first = first or crossed
-            for step in self._lineage():
                 step.show()
+                step = step.parent
         if self.parent is not None:
             self._warn_of_uncovered_spend()
         return first
@@ -230,11 +241,18 @@ class ActiveStep:
     def observe(self, call: ModelCall) -> None:
         """Bill a call that another instrumentation's span told of. Quiet, as `add` is."""
         with self._lock:
-            for tally in (self.own, self.by_model.setdefault((call.provider, call.model), Tally())):
+            for tally in (self.own, self._tally_of(call)):
                 tally.observed_calls += 1
             for step in self._lineage():
                 step.subtree.observed_calls += 1
             self.add(call)
+
+    def _tally_of(self, call: ModelCall) -> Tally:
+        key = call.provider, call.model
+        tally = self.by_model.get(key)
+        if tally is None:
+            tally = self.by_model[key] = Tally()
+        return tally
 
     def _lineage(self) -> Iterator[ActiveStep]:
         step: ActiveStep | None = self
@@ -242,11 +260,9 @@ class ActiveStep:
             yield step
             step = step.parent
 
-    def _covering(self) -> Iterator[ActiveStep]:
-        """This step, and those above whose budgets count nested steps too. Innermost first."""
-        for step in self._lineage():
-            if step is self or step.definition.scope == "tree":
-                yield step
+    def _covers(self, spender: ActiveStep) -> bool:
+        """Whether this step's budget counts what `spender` spends, which is this step or one nested in it."""
+        return spender is self or self.definition.scope == "tree"
 
     def _covered(self) -> Tally:
         return self.subtree if self.definition.scope == "tree" else self.own
@@ -284,8 +300,7 @@ class ActiveStep:
     def _warn_of_uncovered_spend(self) -> None:
         for step in self._lineage():
             definition = step.definition
-            covers = step is self or definition.scope == "tree" or not definition.is_limited
-            if covers or definition.name in _warned_uncovered:
+            if step._covers(self) or not definition.is_limited or definition.name in _warned_uncovered:
                 continue
             _warned_uncovered.add(definition.name)
             _logger.warning(
@@ -305,6 +320,8 @@ class ActiveStep:
 
     def stream_settled(self, settle: Callable[[], None]) -> None:
         """Forget a stream that has been billed."""
+        if not self._open_streams:
+            return
         with self._lock:
             if settle in self._open_streams:
                 self._open_streams.remove(settle)
@@ -317,13 +334,17 @@ class ActiveStep:
     # -- what the span shows --------------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """Write to the span what has been spent so far. What is still zero is written at the end."""
+        """Write to the span what has changed. What is still zero is written at the end."""
         if self.span.is_recording():
-            self.span.set_attributes({name: value for name, value in self._numbers().items() if value})
+            shown = self._shown
+            news = {name: value for name, value in self._numbers().items() if value != shown.get(name, 0)}
+            shown.update(news)
+            self.span.set_attributes(news)
 
     def unshown(self) -> dict[str, AttributeValue]:
         """What `show` has not written: all that is zero."""
-        return {name: value for name, value in self._numbers().items() if not value}
+        shown = self._shown
+        return {name: zero for name, zero in _ZEROS.items() if name not in shown}
 
     def _numbers(self) -> dict[str, AttributeValue]:
         own, subtree = self.own, self.subtree
@@ -342,11 +363,11 @@ class ActiveStep:
             names.TOTAL_OUTPUT_TOKENS: subtree.output_tokens,
             names.TOTAL_COST_USD: to_usd(subtree.cost_picousd),
             names.TOTAL_LLM_CALLS: subtree.llm_calls,
-            names.BUDGET_EXCEEDED: self.breach is not None,
         }
         if self.last_model:
             numbers[names.MODEL] = self.last_model
         if self.breach is not None:
+            numbers[names.BUDGET_EXCEEDED] = True
             numbers[names.BUDGET_LIMIT] = self.breach.limit
         return numbers
 

@@ -17,7 +17,7 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._late import watched_late
 from otel_harn_steps._meter import Meter, body_of, current_meter, decoded, open_meter, prepare_late
 from otel_harn_steps._reading import ByMethod, Provider, Seam
-from otel_harn_steps._streams import has_method, watch_body, watched
+from otel_harn_steps._streams import has_method, is_whole, watch_body, watched
 from otel_harn_steps._usage import attribute
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -156,11 +156,13 @@ def _settled(meter: Meter, result: Any) -> Any:
     answer = result
     with guard("watching a result"):
         stream = meter.watched(result)
-        if stream is None:
+        kind: type = type(result)
+        is_opaque = not is_whole(kind)
+        if stream is None and is_opaque:
             stream = watched(result, meter)
         if stream is not None:
             return stream
-        http_response = _raw(result)
+        http_response = _raw(result) if is_opaque else None
         if http_response is not None:
             body = body_of(http_response)
             if body is None:

@@ -8,7 +8,6 @@ A span is billed to the step that was active when it started, unless the engine 
 
 from __future__ import annotations
 
-from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -30,13 +29,13 @@ class BilledCall:
 
     __slots__ = ("end_time_ns", "is_void", "models", "response_id", "scopes", "usage")
 
-    def __init__(self, *models: str | None) -> None:
-        self.models = {_plain(model) for model in models if model}
+    def __init__(self, models: tuple[str | None, ...]) -> None:
+        self.models = models
         self.response_id: str | None = None
         self.usage: Usage | None = None
         self.end_time_ns: int | None = None
         self.is_void = False
-        self.scopes: set[str] = set()
+        self.scopes: tuple[str, ...] = ()
 
     def is_told_by(self, told: Told, start_time_ns: int) -> bool:
         """Whether a span that started at that time tells of this call."""
@@ -44,8 +43,8 @@ class BilledCall:
             return self.response_id == told.response_id
         if self.end_time_ns is not None and self.end_time_ns < start_time_ns:
             return False
-        models = {_plain(model) for model in told.models if model}
-        if not models or models & self.models:
+        models = _plain(told.models)
+        if not models or models & _plain(self.models):
             return True
         return self.usage is not None and _tokens(self.usage) == _tokens(told.usage)
 
@@ -57,7 +56,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.open_spans = 0
-        self.calls: deque[BilledCall] = deque(maxlen=_MOST_CALLS)
+        self.calls: list[BilledCall] = []
 
 
 class OpenSpan:
@@ -96,18 +95,18 @@ def call_opened(active: ActiveStep, model: str | None, context: Context) -> Bill
     """The engine is about to make a call in `context`, which it will bill."""
     if not Watching.is_on:
         return None
-    around = _open.get(get_current_span(context).get_span_context().span_id)
-    if around is not None:
-        around.cover()
-    call = BilledCall(model)
+    if _open:
+        around = _open.get(get_current_span(context).get_span_context().span_id)
+        if around is not None:
+            around.cover()
+    call = BilledCall((model,))
     _remember(active, call)
     return call
 
 
 def call_closed(call: BilledCall, billed: ModelCall, response_id: str | None, end_time_ns: int) -> None:
     """The engine has billed the call."""
-    if billed.model:
-        call.models.add(_plain(billed.model))
+    call.models += (billed.model,)
     call.response_id = response_id
     call.usage = billed.usage
     call.end_time_ns = end_time_ns
@@ -164,9 +163,9 @@ def claim(span: OpenSpan, told: Told, scope: str, start_time_ns: int, end_time_n
         if span.is_billed or _is_known(active, told, scope, start_time_ns):
             return False
         span.cover()
-        call = BilledCall(*told.models)
+        call = BilledCall(told.models)
         call.response_id, call.usage, call.end_time_ns = told.response_id, told.usage, end_time_ns
-        call.scopes.add(scope)
+        call.scopes = (scope,)
         _remember(active, call)
     return True
 
@@ -175,7 +174,7 @@ def _is_known(active: ActiveStep, told: Told, scope: str, start_time_ns: int) ->
     for call in reversed(_watch_of(active).calls):
         # One instrumentation tells of a call once: its next span is about another call.
         if not call.is_void and scope not in call.scopes and call.is_told_by(told, start_time_ns):
-            call.scopes.add(scope)
+            call.scopes += (scope,)
             return True
     return False
 
@@ -183,10 +182,13 @@ def _is_known(active: ActiveStep, told: Told, scope: str, start_time_ns: int) ->
 def _remember(active: ActiveStep, call: BilledCall) -> None:
     with active._lock:
         watch = _watch_of(active)
+        calls = watch.calls
         if not watch.open_spans:  # nobody is left who could tell of what is over
-            while watch.calls and watch.calls[0].end_time_ns is not None:
-                watch.calls.popleft()
-        watch.calls.append(call)
+            while calls and calls[0].end_time_ns is not None:
+                del calls[0]
+        if len(calls) >= _MOST_CALLS:
+            del calls[0]
+        calls.append(call)
 
 
 def _watch_of(active: ActiveStep) -> Watch:
@@ -195,8 +197,9 @@ def _watch_of(active: ActiveStep) -> Watch:
     return active.watch
 
 
-def _plain(model: str) -> str:
-    return model.rpartition("/")[2].lower()
+def _plain(models: tuple[str | None, ...]) -> set[str]:
+    """The names without what tells where a model was reached."""
+    return {model.rpartition("/")[2].lower() for model in models if model}
 
 
 def _tokens(usage: Usage) -> tuple[int | None, int | None]:

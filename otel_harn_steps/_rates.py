@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import inf, lcm
+from operator import attrgetter
 from typing import Final
 
 from otel_harn_steps._money import PICOUSD_PER_USD
@@ -38,17 +39,17 @@ _UNITS: Final = {
     for unit in (
         _tokens("input_mtok", lambda u: max(u.input_tokens or 0, u.cache_read_tokens + u.cache_write_tokens), "input"),
         _tokens("output_mtok", lambda u: u.output_tokens or 0, "output"),
-        _tokens("cache_read_mtok", lambda u: u.cache_read_tokens, "input", "read"),
-        _tokens("cache_write_mtok", lambda u: u.cache_write_tokens, "input", "write"),
-        _tokens("cache_write_1h_mtok", lambda u: u.cache_write_1h_tokens, "input", "write", "1h"),
-        _tokens("input_audio_mtok", lambda u: u.input_audio_tokens, "input", "audio"),
-        _tokens("cache_audio_read_mtok", lambda u: u.cache_read_audio_tokens, "input", "audio", "read"),
-        _tokens("output_audio_mtok", lambda u: u.output_audio_tokens, "output", "audio"),
-        _tokens("input_image_mtok", lambda u: u.input_image_tokens, "input", "image"),
-        _tokens("output_image_mtok", lambda u: u.output_image_tokens, "output", "image"),
-        _tokens("output_citation_mtok", lambda u: u.output_citation_tokens, "output", "citation"),
-        _tokens("output_reasoning_mtok", lambda u: u.reasoning_tokens, "output", "reasoning"),
-        _Unit("web_searches_kcount", lambda u: u.web_searches, 1000, is_token=False, traits=frozenset({"search"})),
+        _tokens("cache_read_mtok", attrgetter("cache_read_tokens"), "input", "read"),
+        _tokens("cache_write_mtok", attrgetter("cache_write_tokens"), "input", "write"),
+        _tokens("cache_write_1h_mtok", attrgetter("cache_write_1h_tokens"), "input", "write", "1h"),
+        _tokens("input_audio_mtok", attrgetter("input_audio_tokens"), "input", "audio"),
+        _tokens("cache_audio_read_mtok", attrgetter("cache_read_audio_tokens"), "input", "audio", "read"),
+        _tokens("output_audio_mtok", attrgetter("output_audio_tokens"), "output", "audio"),
+        _tokens("input_image_mtok", attrgetter("input_image_tokens"), "input", "image"),
+        _tokens("output_image_mtok", attrgetter("output_image_tokens"), "output", "image"),
+        _tokens("output_citation_mtok", attrgetter("output_citation_tokens"), "output", "citation"),
+        _tokens("output_reasoning_mtok", attrgetter("reasoning_tokens"), "output", "reasoning"),
+        _Unit("web_searches_kcount", attrgetter("web_searches"), 1000, is_token=False, traits=frozenset({"search"})),
         _Unit("requests_kcount", lambda _: 1, 1000, is_token=False, traits=frozenset({"request"})),
     )
 }
@@ -71,6 +72,10 @@ class TieredRate:
 
 Prices = Mapping[str, Decimal | TieredRate]
 
+# Whoever used these at no known price has a cost that is unknown. What else has no price of its own is a part of these.
+_NEED_A_PRICE: Final = ("input_mtok", "output_mtok", "web_searches_kcount")
+_AUDIO: Final = ("input_audio_mtok", "output_audio_mtok")
+
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
@@ -82,15 +87,15 @@ class RateCard:
 
     _tiers: tuple[tuple[int, tuple[tuple[Callable[[Usage], int], int], ...]], ...]
     _scale: int
-    _priced: frozenset[str]
-    _needs_audio_price: bool
+    _unknown: tuple[Callable[[Usage], int], ...]
     valid_from: float = -inf
     valid_until: float = inf
 
     def cost_picousd(self, usage: Usage) -> int | None:
         """What `usage` costs, in pico-dollars. None where a part of it has no price on this card."""
-        if self._leaves_out(usage):
-            return None
+        for count in self._unknown:
+            if count(usage):
+                return None
         input_tokens = usage.input_tokens or 0
         rates = self._tiers[0][1]
         for start, tier in self._tiers[1:]:
@@ -100,21 +105,6 @@ class RateCard:
         for count, rate in rates:
             total += count(usage) * rate
         return total if self._scale == 1 else round(Fraction(total, self._scale))
-
-    def _leaves_out(self, usage: Usage) -> bool:
-        priced = self._priced
-        if usage.web_searches and "web_searches_kcount" not in priced:
-            return True
-        if usage.input_tokens and "input_mtok" not in priced:
-            return True
-        if usage.output_tokens and "output_mtok" not in priced:
-            return True
-        if not self._needs_audio_price:
-            return False
-        return bool(
-            (usage.input_audio_tokens and "input_audio_mtok" not in priced)
-            or (usage.output_audio_tokens and "output_audio_mtok" not in priced)
-        )
 
 
 def compile_card(
@@ -135,6 +125,7 @@ def compile_card(
         valid_until: when they end.
     """
     known = {key: prices[key] for key in _UNITS if key in prices}
+    needed = (*_NEED_A_PRICE, *_AUDIO) if needs_audio_price else _NEED_A_PRICE
     starts = {start for price in known.values() if isinstance(price, TieredRate) for start, _ in price.tiers}
     tiers: list[tuple[int, dict[str, Fraction]]] = []
     for start in (-1, *sorted(starts)):
@@ -147,8 +138,7 @@ def compile_card(
             for start, rates in tiers
         ),
         scale,
-        frozenset(known),
-        needs_audio_price,
+        tuple(_UNITS[key].count for key in needed if key not in known),
         valid_from,
         valid_until,
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from otel_harn_steps._transport import was_sent
 from otel_harn_steps._usage import LIST_PRICE, Terms, Usage
+from otel_harn_steps._values import value
 
 SeamKind = Literal[
     "call",
@@ -69,7 +70,7 @@ class Request:
     terms: Terms = LIST_PRICE
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Part:
     """What one model used within a call: most calls have one part. `model` None: the model of the call."""
 
@@ -78,7 +79,7 @@ class Part:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reading:
     """What an answer says of itself.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from functools import lru_cache
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 from weakref import ref
@@ -60,6 +61,16 @@ def has_method(kind: Any, name: str) -> bool:
             _known_methods.clear()
         _known_methods[key] = hasattr(kind, name)
     return _known_methods[key]
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def is_whole(kind: type) -> bool:
+    """Whether results of `kind` are pydantic models that hold neither a stream nor an HTTP response."""
+    return (
+        hasattr(kind, "__pydantic_fields_set__")
+        and "http_response" not in getattr(kind, "model_fields", ())
+        and not any(hasattr(kind, name) for name in ("__next__", "__anext__", _ITERATOR, "iter_bytes"))
+    )
 
 
 def iterator_name(result: Any) -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+from otel_harn_steps._values import value
 
 Terms = tuple[tuple[str, str], ...]
 """What else decides the price of a call, as sorted pairs: `(("service_tier", "flex"),)`. Empty for the list price."""
@@ -14,7 +15,7 @@ Terms = tuple[tuple[str, str], ...]
 LIST_PRICE: Final[Terms] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens of one call. Cached tokens are part of `input_tokens`, reasoning tokens part of `output_tokens`.
 
@@ -70,7 +71,7 @@ def _add_known(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else one + other
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ModelCall:
     """One finished call, ready to be billed.
 
@@ -99,6 +100,7 @@ def token_count(value: object) -> int | None:
 
 
 _NO_MODEL: Final = object()
+_NOTHING: Final[dict[str, Any]] = {}
 
 
 def attribute(source: object, name: str) -> object:
@@ -120,6 +122,44 @@ def field(source: object, name: str) -> object:
     return source.get(name) if found is None and isinstance(source, Mapping) else found
 
 
+class Fields(Protocol):
+    """The fields of an answer, or of a part of it."""
+
+    def get(self, name: str, /) -> Any:
+        """The field `name`, None where there is no such thing."""
+
+
+class _Attributes:
+    """The attributes of an object that does not tell which it has."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: object) -> None:
+        self._source = source
+
+    def get(self, name: str, /) -> Any:
+        return field(self._source, name)
+
+
+def fields_of(source: object) -> Fields:
+    """What `field` finds in `source`, for who asks for many."""
+    if source is None:
+        return _NOTHING
+    if type(source) is dict:
+        return source
+    extra: Any = getattr(source, "__pydantic_extra__", _NO_MODEL)
+    if extra is _NO_MODEL:
+        return _Attributes(source)
+    held: dict[str, Any] = source.__dict__
+    return {**extra, **held} if extra else held
+
+
 def count_at(source: object, name: str) -> int:
     """The count at `name`, with 0 for a part that the provider did not name."""
     return token_count(field(source, name)) or 0
+
+
+def count_in(fields: Fields, name: str) -> int:
+    """As `count_at`."""
+    count = fields.get(name)
+    return 0 if count is None else token_count(count) or 0

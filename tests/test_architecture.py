@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "otel_harn_steps"
 
 ROOMS = {
-    "ground": ("_definition", "_errors", "_money", "_records", "_usage", "_version"),
+    "ground": ("_definition", "_errors", "_money", "_records", "_usage", "_values", "_version"),
     "hall": ("_active", "_delivery", "_guard", "_names", "_observed", "_registry", "_settings", "_telemetry", "_told"),
     "west": ("_boundary", "_generators", "_metrics", "_run", "_sinks", "_step"),
     "east": (

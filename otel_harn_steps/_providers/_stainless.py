@@ -8,12 +8,13 @@ HTTP response before the body is parsed, so usage is seen even where `parse()` r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from otel_harn_steps._reading import Seam
 from otel_harn_steps._transport import was_sent
 
-__all__ = ["body_of", "change_body", "model_of", "operation_of", "options_of", "path_of", "seams", "was_sent"]
+__all__ = ["body_of", "change_body", "model_of", "options_of", "path_of", "seams", "was_sent"]
 
 
 def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
@@ -46,20 +47,13 @@ def options_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 def path_of(options: Any) -> str:
     """The path that a request goes to, without its query: "/chat/completions"."""
-    path = str(options.url).partition("?")[0].rstrip("/")
+    return _path_in(str(options.url))
+
+
+@lru_cache(maxsize=256)
+def _path_in(url: str) -> str:
+    path = url.partition("?")[0].rstrip("/")
     return path if path.startswith("/") else f"/{path}"
-
-
-def operation_of(options: Any, operations: Mapping[str, str]) -> str | None:
-    """What a request does, by the end of its path. None for a path that is none of these."""
-    path = path_of(options)
-    for segments in (3, 2, 1):  # the longest first: "/completions" ends "/chat/completions" too
-        parts = path.rsplit("/", segments)
-        if len(parts) > segments:
-            operation = operations.get("/" + "/".join(parts[1:]))
-            if operation is not None:
-                return operation
-    return None
 
 
 def body_of(options: Any) -> Mapping[str, Any]:

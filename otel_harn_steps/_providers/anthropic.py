@@ -11,7 +11,7 @@ from otel_harn_steps._meter import NOT_A_CALL, Meter
 from otel_harn_steps._providers import _stainless as stainless
 from otel_harn_steps._providers._jobs import Jobs
 from otel_harn_steps._reading import Part, Provider, Reading, Request
-from otel_harn_steps._usage import Terms, Usage, count_at, field, token_count
+from otel_harn_steps._usage import Fields, Terms, Usage, count_at, count_in, field, fields_of, token_count
 
 _OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion", "/v1/messages/batches": "batch"}
 _RESULTS: Final = re.compile(r"/v1/messages/batches/([^/]+)/results$")
@@ -77,8 +77,8 @@ class _Anthropic(Provider):
     def read(self, request: Request, answer: Any) -> Reading:
         if isinstance(request, _Results):
             return self._read_results(request, answer)
-        model, response_id = field(answer, "model"), field(answer, "id")
-        usage = field(answer, "usage")
+        told = fields_of(answer)
+        model, response_id, usage = told.get("model"), told.get("id"), told.get("usage")
         return Reading(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
@@ -116,44 +116,46 @@ def _known(usage: Any) -> dict[str, Any]:
     return {name: value for name in _USAGE_FIELDS if (value := field(usage, name)) is not None}
 
 
-def _parts(usage: Any) -> list[Part]:
+def _parts(source: Any) -> list[Part]:
+    usage = fields_of(source)
     terms = _terms(usage)
     own = _usage(usage)
     if own.input_tokens is None and own.output_tokens is None:
         return []
     parts = [Part(own, terms)]
-    iterations: Any = field(usage, "iterations") or ()
+    iterations = usage.get("iterations") or ()
     for iteration in iterations:
-        if field(iteration, "type") in _LEFT_OUT:
-            model = field(iteration, "model")
-            parts.append(Part(_usage(iteration), terms, model if isinstance(model, str) else None))
+        told = fields_of(iteration)
+        if told.get("type") in _LEFT_OUT:
+            model = told.get("model")
+            parts.append(Part(_usage(told), terms, model if isinstance(model, str) else None))
     return parts
 
 
-def _usage(usage: Any) -> Usage:
-    read, written = count_at(usage, "cache_read_input_tokens"), count_at(usage, "cache_creation_input_tokens")
-    uncached = token_count(field(usage, "input_tokens"))
+def _usage(usage: Fields) -> Usage:
+    read, written = count_in(usage, "cache_read_input_tokens"), count_in(usage, "cache_creation_input_tokens")
+    uncached = token_count(usage.get("input_tokens"))
     return Usage(
         None if uncached is None else uncached + read + written,
-        token_count(field(usage, "output_tokens")),
+        token_count(usage.get("output_tokens")),
         cache_read_tokens=read,
         cache_write_tokens=written,
-        cache_write_1h_tokens=count_at(field(usage, "cache_creation"), "ephemeral_1h_input_tokens"),
-        reasoning_tokens=count_at(field(usage, "output_tokens_details"), "thinking_tokens"),
-        web_searches=count_at(field(usage, "server_tool_use"), "web_search_requests"),
+        cache_write_1h_tokens=count_at(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
+        reasoning_tokens=count_at(usage.get("output_tokens_details"), "thinking_tokens"),
+        web_searches=count_at(usage.get("server_tool_use"), "web_search_requests"),
     )
 
 
-def _terms(usage: Any) -> Terms:
+def _terms(usage: Fields) -> Terms:
     terms: list[tuple[str, str]] = []
-    if field(usage, "inference_geo") == "us":
+    if usage.get("inference_geo") == "us":
         terms.append(("inference_geo", "us"))
-    tier = field(usage, "service_tier")
+    tier = usage.get("service_tier")
     if tier == "batch":
         terms.append(("processing", "batch"))
     elif isinstance(tier, str):
         terms.append(("service_tier", tier))
-    if field(usage, "speed") == "fast":
+    if usage.get("speed") == "fast":
         terms.append(("speed", "fast"))
     return tuple(terms)
 

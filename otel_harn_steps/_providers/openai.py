@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from otel_harn_steps._meter import NOT_A_CALL, Meter
@@ -14,7 +15,7 @@ from otel_harn_steps._providers._hosts import is_regional, provider_at
 from otel_harn_steps._providers._jobs import Jobs
 from otel_harn_steps._providers._openai_usage import parts_of, reported_usd, usage_of
 from otel_harn_steps._reading import Provider, Reading, Request, Seam
-from otel_harn_steps._usage import LIST_PRICE, Terms, field
+from otel_harn_steps._usage import LIST_PRICE, Terms, field, fields_of
 
 # By the end of the path: clients differ in what is before it. Nothing else that they post runs a model.
 _OPERATIONS: Final = {
@@ -48,6 +49,18 @@ _TERMS: Final[Mapping[str, Terms]] = {"batch": (("processing", "batch"),), "deci
 _REGIONAL: Final[Terms] = (("processing_region", "regional"),)
 
 
+@lru_cache(maxsize=256)
+def _operation_at(path: str) -> str | None:
+    """What a request to `path` does. None where it runs no model."""
+    for segments in (3, 2, 1):  # the longest first: "/completions" ends "/chat/completions" too
+        parts = path.rsplit("/", segments)
+        if len(parts) > segments:
+            operation = _OPERATIONS.get("/" + "/".join(parts[1:]))
+            if operation is not None:
+                return operation
+    return None
+
+
 @dataclass(slots=True)
 class _Fetch(Request):
     """A request for what a job has become."""
@@ -73,7 +86,7 @@ class OpenAIProtocol(Provider):
         options = stainless.options_of(args, kwargs)
         if options.method == "get":
             return self._fetch(instance, options)
-        operation = stainless.operation_of(options, _OPERATIONS)
+        operation = _operation_at(stainless.path_of(options))
         if operation is None or options.method != "post":
             return None
         # A private endpoint or a proxy in front of Azure is Azure still, by its client.
@@ -100,9 +113,12 @@ class OpenAIProtocol(Provider):
 
     def watched(self, request: Request, result: Any, meter: Meter) -> Any:
         """A job that has been started. It tells its usage when it is fetched."""
-        job_id = field(result, "id")
-        is_job = field(result, "object") == "batch" or field(result, "background") is True
-        if isinstance(request, _Fetch) or not is_job or not isinstance(job_id, str) or usage_of(result) is not None:
+        told = fields_of(result)
+        is_job = told.get("object") == "batch" or told.get("background") is True
+        if not is_job or isinstance(request, _Fetch):
+            return None
+        job_id = told.get("id")
+        if not isinstance(job_id, str) or usage_of(result) is not None:
             return None
         meter.observe(result)  # it names the model
         self._jobs.started(job_id, meter)
@@ -135,7 +151,8 @@ class OpenAIProtocol(Provider):
         return True
 
     def read(self, request: Request, answer: Any) -> Reading:
-        model, response_id = field(answer, "model"), field(answer, "id")
+        told = fields_of(answer)
+        model, response_id = told.get("model"), told.get("id")
         if isinstance(request, _Fetch) and not self._is_new_result(answer, response_id):
             return NOT_A_CALL
         return Reading(
