@@ -17,7 +17,7 @@ from otel_harn_steps._providers._openai_usage import parts_of, reported_usd
 from otel_harn_steps._providers.anthropic import _terms as anthropic_terms
 from otel_harn_steps._reading import Part, Provider, Reading, Request, Seam
 from otel_harn_steps._transport import was_sent
-from otel_harn_steps._usage import Usage, count_at, field
+from otel_harn_steps._usage import Usage, count_at, field, fields_of
 
 _OPERATIONS: Final = {
     "completion": "chat",
@@ -140,7 +140,7 @@ def _parts(request: Request, answer: Any) -> tuple[Part, ...]:
         web_searches=own.web_searches or searched,
         output_citation_tokens=own.output_citation_tokens,
     )
-    terms = anthropic_terms(usage) if request.provider == "anthropic" else parts[0].terms
+    terms = anthropic_terms(fields_of(usage)) if request.provider == "anthropic" else parts[0].terms
     return (Part(told, terms), *parts[1:])
 
 
