@@ -21,6 +21,11 @@ _DOCTOR = """
 Tell what a run would find: mistakes in the configuration, targets that are not there, clients that are installed.
 Nothing of the app is imported, unless --import says so. Exits with 1 if something is wrong.
 """
+_COLLECTOR_CONFIG = """
+Print a configuration for the OpenTelemetry Collector, for Jaeger or for Prometheus; without NAME, list them.
+--check starts it in a real Collector, with a stand-in for the backend on this machine, sends a step's span through it
+and says what arrived. Exits with 1 if something is wrong.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from otel_harn_steps.cli._run import run  # noqa: PLC0415 -- only what the command needs
 
         return run(told)
+    if told.command == "collector-config":
+        from otel_harn_steps.cli._collector_config import collector_config  # noqa: PLC0415 -- as above
+
+        return collector_config(told)
     from otel_harn_steps.cli._doctor import doctor  # noqa: PLC0415 -- as above
 
     return doctor(told)
@@ -53,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--import", action="store_true", dest="imports", help="import the targets' modules, which runs their code"
     )
+
+    collector = commands.add_parser(
+        "collector-config", help="print a configuration for the Collector, or try it", description=_COLLECTOR_CONFIG
+    )
+    collector.add_argument("name", nargs="?", metavar="NAME", help="which one; default: list them")
+    collector.add_argument(
+        "--check", action="store_true", help="start it in a real Collector and send a step through it"
+    )
+    collector.add_argument("--collector", metavar="PROGRAM", help="the Collector for --check; default: what is found")
     return parser
 
 

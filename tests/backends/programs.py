@@ -1,156 +1,38 @@
-"""Starts the real programs on free loopback ports, and stops them. Waiting is always for a condition, with a deadline."""
+"""The real programs, on free loopback ports. Waiting is always for a condition, with a deadline."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import time
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, TypeVar
 
-T = TypeVar("T")
+from otel_harn_steps.cli import _programs
+from otel_harn_steps.cli._programs import NotInTime, Program, fetch, free_port, wait_for
+
+__all__ = [
+    "CONFIGS",
+    "ROOT",
+    "Collector",
+    "Jaeger",
+    "NotInTime",
+    "Phoenix",
+    "Program",
+    "Prometheus",
+    "fetch",
+    "free_port",
+    "wait_for",
+]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGS = ROOT / "collector-config"
 
 
-def wait_for(what: str, condition: Callable[[], T], within_s: float = 60) -> T:
-    """The first true result of `condition`.
-
-    Raises:
-        AssertionError: there was none in time. It says what was waited for, and the last result.
-    """
-    deadline = time.monotonic() + within_s
-    while True:
-        result = condition()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {within_s} s in vain for {what}; the last answer was {result!r}")
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def fetch(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> str | None:
-    """The text at a loopback address, with `body` as the answer to a POST; None while nobody answers it well."""
-    request = urllib.request.Request(url, body, dict(headers or {}))
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
-            text: str = response.read().decode()
-            return text
-    except OSError:
-        return None
-
-
-class Program:
-    """A program that runs, with its log. As a context manager it is stopped at the end, whatever happens."""
-
-    def __init__(
-        self,
-        command: list[str],
-        *,
-        health: str,
-        log: Path,
-        environment: Mapping[str, str],
-        directory: Path,
-        starts_within_s: float = 60,
-    ) -> None:
-        self.log = log
-        self._command, self._health, self._environment, self._directory = command, health, environment, directory
-        self._starts_within_s = starts_within_s
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it is healthy."""
-        # Nothing of the machine's own settings reaches it: no proxy, no key.
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self._directory), **self._environment}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=environment, cwd=self._directory, stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            wait_for(f"{self._command[0]} to be healthy", self._is_up, self._starts_within_s)
-        except AssertionError as error:
-            self.stop()
-            raise AssertionError(f"{error}\n{self.log_text()[-4000:]}") from None
-
-    def _is_up(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise AssertionError(f"it ended with {self._process.returncode}")
-        return fetch(self._health) is not None
-
-    def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it at once, as a crash would."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def log_text(self) -> str:
-        """What it has printed so far."""
-        return self.log.read_text(errors="replace")
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-class Collector(Program):
-    """The real Collector with one of our configurations. Its environment is the settings that the configuration's header names."""
+class Collector(_programs.Collector):
+    """The real Collector with one of our configurations."""
 
     def __init__(self, binary: Path, name: str, directory: Path, **settings: str) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        grpc, http, health, metrics, own = (f"127.0.0.1:{free_port()}" for _ in range(5))
-        self.grpc, self.http, self.metrics_url, self.self_metrics_url = (
-            grpc,
-            f"http://{http}",
-            f"http://{metrics}/metrics",
-            f"http://{own}/metrics",
-        )
-        super().__init__(
-            [str(binary), f"--config={CONFIGS / name}.yaml"],
-            health=f"http://{health}",
-            log=directory / f"{name}.log",
-            directory=directory,
-            environment={
-                "OTLP_GRPC_ENDPOINT": grpc,
-                "OTLP_HTTP_ENDPOINT": http,
-                "HEALTH_ENDPOINT": health,
-                "METRICS_ENDPOINT": metrics,
-                "SELF_METRICS_PORT": own.rpartition(":")[2],
-                "QUEUE_DIR": str(directory / "queue"),
-                **settings,
-            },
-        )
+        super().__init__(binary, CONFIGS / f"{name}.yaml", directory, **settings)
 
 
 class Jaeger(Program):

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,18 @@ class Terminal:
                 os.killpg(session, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+
+
+def test_a_configuration_is_listed_printed_and_tried(collector_binary, tmp_path, running):
+    command = Path(sys.executable).with_name("otel-harn-steps")
+    terminal = running.enter_context(
+        Terminal(tmp_path, {"otelcol-contrib": collector_binary, "otel-harn-steps": command})
+    )
+    ran = terminal.answer(block("collector-config").replace("> step", f"> {tmp_path}/step"))
+    assert (tmp_path / "step-metrics.yaml").read_text() == (CONFIGS / "step-metrics.yaml").read_text()
+    assert {line.split()[0] for line in ran.splitlines()} >= {path.stem for path in CONFIGS.iterdir()}
+    shown = re.search(r"and says:\n\n```text\n(.*?)```", PAGE, re.DOTALL)[1]
+    assert shown.replace("/usr/local", str(tmp_path)) in ran
 
 
 def test_jaeger_in_three_commands(collector_binary, jaeger_binary, tmp_path, running):
