@@ -15,8 +15,8 @@ demo: $(VENV)/.installed-demo
 test: lint types
 	$(BIN)/python -m pytest -n auto -m "not slow and not backends"
 
-# The older majors of the clients, other instrumentations, the real Collector, Jaeger and Prometheus: each gets what it
-# needs into ~/.cache/otel-harn-steps. The first build of the real programs takes about 20 minutes.
+# The older majors of the clients, other instrumentations, the real Collector, Jaeger, Prometheus and Phoenix: each gets
+# what it needs into ~/.cache/otel-harn-steps. The first build of the real programs takes about 20 minutes.
 test-clients:
 	PYTHON=$(PYTHON) tools/client_sets.sh
 
@@ -24,8 +24,8 @@ test-coexistence: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/coexistence
 
 test-backends: $(VENV)/.installed-test
-	$(BIN)/python tools/backends.py all
-	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends and not slow" tests/backends tests/dashboard
+	$(BIN)/python tools/backends.py all phoenix
+	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/backends tests/dashboard
 
 bench: $(VENV)/.installed-demo
 	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours

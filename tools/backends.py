@@ -1,6 +1,6 @@
 """Gets the real programs that the backend tests run: an OpenTelemetry Collector, Jaeger v2, Prometheus, Phoenix.
 
-    python tools/backends.py collector|jaeger|prometheus|phoenix|all
+    python tools/backends.py collector|jaeger|prometheus|phoenix|all ...
 
 prints the path of each; `all` leaves out Phoenix, 855 MB of PyPI packages that only a slow test needs. A program is
 taken from PATH, else from the cache, else made: the Collector and Jaeger are built with `go` from the Go module proxy
@@ -267,9 +267,10 @@ PROGRAMS = {
 
 def main(arguments: list[str]) -> int:
     """Print the path of each program that is asked for; 1 if one cannot be had."""
-    names = [name for name in PROGRAMS if name != "phoenix"] if arguments == ["all"] else arguments
+    most = [name for name in PROGRAMS if name != "phoenix"]
+    names = [name for argument in arguments for name in (most if argument == "all" else [argument])]
     if not names or not set(names) <= set(PROGRAMS):
-        print(f"usage: python tools/backends.py {'|'.join(PROGRAMS)}|all", file=sys.stderr)
+        print(f"usage: python tools/backends.py {'|'.join(PROGRAMS)}|all ...", file=sys.stderr)
         return 2
     got = [get(name) for name in names]
     for each in got:

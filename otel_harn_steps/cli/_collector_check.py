@@ -96,7 +96,7 @@ def _accepting(programs: Sequence[Path], path: Path, settings: Mapping[str, str]
         try:
             ran = subprocess.run(  # noqa: S603 -- what the user has, or names
                 [program, "validate", f"--config={path}"],
-                env=dict(settings), capture_output=True, text=True, timeout=60, check=False,
+                env={"PATH": os.environ["PATH"], **settings}, capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             refusals.append(f"{program} can not be run: {error}")
@@ -164,12 +164,15 @@ def _arrivals(collector: Collector, stand_in: StandIn, prompt: str, expected: _E
 
     times = "" if expected.copies == 1 else f", {expected.copies} times: once at each backend"
     text = f"both arrive, with their dollars{times}"
-    yield _seen(collector, text, lambda: dollars() == [COST_USD] * 2 * expected.copies)
+    arrival = _seen(collector, text, lambda: dollars() == [COST_USD] * 2 * expected.copies)
+    yield arrival
     if expected.spend_on == "page":
         page = collector.metrics_url
         yield _seen(collector, "its metrics page has that spend", lambda: _on_page(fetch(page)) == COST_USD)
     elif expected.spend_on == "backend":
         yield _seen(collector, "the metric arrives", lambda: names.METRIC_COST[0] in stand_in.metrics())
+    if arrival[0] == "WRONG":
+        return
     if prompt not in stand_in.text():
         yield "ok", "the prompt on the call's span does not arrive"
     elif expected.is_without_prompts:

@@ -4,8 +4,9 @@
     python -m tests.backends.app many RUNS SEED  RUNS runs of two steps, concurrent; two of five second steps cross their budget
 
 The provider is a stand-in on loopback. The addresses and the protocol come from the environment, as OpenTelemetry reads them; if
-PROMETHEUS_PORT is set, the app has a metrics page of its own. When the work is done, one line of JSON tells what the steps spent. Then the app
-waits for the end of its standard input, so that its metrics page can be read.
+PROMETHEUS_PORT is set, the app has a metrics page of its own. When the work is done, one line of JSON tells what the steps spent, how many exports
+had begun by then, and how many had come back. Then the app exports the rest, and waits for the end of its standard input, so that its metrics page
+can be read.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import median
 
 from openai import AsyncOpenAI, OpenAI
 from opentelemetry import metrics, trace
@@ -30,14 +32,33 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, step
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 MODELS = ("gpt-4o-mini", "gpt-4o")
+
+
+class Exports(SpanExporter):
+    """An exporter, and how often it was called and came back."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.begun = self.ended = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export, and count."""
+        self.begun += 1
+        result = self._exporter.export(spans)
+        self.ended += 1
+        return result
+
+    def shutdown(self) -> None:
+        """End."""
+        self._exporter.shutdown()
 
 
 @contextmanager
@@ -47,8 +68,9 @@ def telemetry() -> Iterator[None]:
     exporter = (
         GrpcSpanExporter(insecure=True) if os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc" else HttpSpanExporter()
     )
+    exports = Exports(exporter)
     # The default queue of 2048 drops spans of a burst.
-    provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=100_000, schedule_delay_millis=200))
+    provider.add_span_processor(BatchSpanProcessor(exports, max_queue_size=100_000, schedule_delay_millis=200))
     trace.set_tracer_provider(provider)
     readers: list[MetricReader] = []
     if "PROMETHEUS_PORT" in os.environ:
@@ -63,14 +85,15 @@ def telemetry() -> Iterator[None]:
     metrics.set_meter_provider(meters)
     otel_harn_steps.instrument()
     yield
-    provider.force_flush(60_000)
-    meters.force_flush(60_000)
     told = {
         "records": [each.to_dict() for each in otel_harn_steps.drain_completed_steps()],
-        "slowest_s": max(durations, default=0),
+        "exports": {"begun": exports.begun, "ended": exports.ended},
+        "median_run_s": median(durations) if durations else None,
     }
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
+    provider.force_flush(60_000)
+    meters.force_flush(60_000)
     sys.stdin.read()
     meters.shutdown()
     provider.shutdown()

@@ -20,7 +20,7 @@ REQUIRED = os.environ.get("OTEL_HARN_STEPS_REQUIRE_BACKENDS") == "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "backends: runs a real Collector, Jaeger or Prometheus on loopback")
+    config.addinivalue_line("markers", "backends: runs a real Collector, Jaeger, Prometheus or Phoenix on loopback")
     if REQUIRED:
         # The modules skip themselves without it, see `importorskip` at their top.
         importlib.import_module("opentelemetry.exporter.otlp.proto.grpc")
@@ -70,11 +70,7 @@ def prometheus_binary(tool: ModuleType) -> Path:
 
 @pytest.fixture(scope="session")
 def phoenix_binary(tool: ModuleType) -> Path:
-    found = tool.find("phoenix")
-    if not isinstance(found, Path):
-        # Of a size that not every run should pay for: `slow` tests ask for it by having it.
-        pytest.skip(found.reason)
-    return found
+    return _binary(tool, "phoenix")
 
 
 @pytest.fixture

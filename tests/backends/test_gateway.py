@@ -47,6 +47,14 @@ def test_every_span_goes_to_both_backends_with_its_tenant(jaeger, honeycomb, sta
     wait_for("all spans in both", lambda: ids(jaeger) == ids(honeycomb) == made(spans))
     for backend in (jaeger, honeycomb):
         assert {resource["tenant.id"] for resource, _ in backend.spans_with_resource()} == {"acme"}
+    for request in honeycomb.received:
+        told = request.headers
+        assert (request.path, told["x-honeycomb-team"], told["content-encoding"]) == ("/v1/traces", "not-a-key", "gzip")
+    for backend in (jaeger, honeycomb):
+        # The app's token is for the gateway alone.
+        assert [each for each in backend.received if "authorization" in each.headers] == []
+    for secret in (TOKEN, "not-a-key"):
+        assert secret not in gateway.log_text()
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer another"}], ids=["none", "wrong"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.error
 import urllib.request
 
 import pytest
@@ -10,9 +11,10 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs open
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from otel_harn_steps.cli import _programs
 from tests.backends import content
 from tests.backends.backend import GrpcBackend, HttpBackend, values
-from tests.backends.programs import wait_for
+from tests.backends.programs import CONFIGS, wait_for
 from tests.backends.spans import Maker, Step, send
 
 
@@ -28,6 +30,83 @@ def post(collector, signal, request):
 @pytest.fixture
 def backend(running):
     return running.enter_context(GrpcBackend())
+
+
+@pytest.fixture
+def start_faulty(collector_binary, tmp_path, running):
+    """Start a Collector with a configuration in which the first statement of that group fails on a span that has `faulty`."""
+
+    def start(name, first, *, otherwise=(), **settings):
+        text = (CONFIGS / f"{name}.yaml").read_text()
+        assert text.count(first) == 1
+        fails = (
+            '- set(span.attributes["x"], ParseJSON(span.attributes["faulty"])) where span.attributes["faulty"] != nil'
+        )
+        text = text.replace(first, f"{fails}\n          {first}")
+        for ours, other in otherwise:
+            assert ours in text
+            text = text.replace(ours, other)
+        (tmp_path / f"{name}.yaml").write_text(text)
+        return running.enter_context(
+            _programs.Collector(collector_binary, tmp_path / f"{name}.yaml", tmp_path / name, **settings)
+        )
+
+    return start
+
+
+KEEP = '- keep_matching_keys(span.attributes, "^(harn'
+STRIP = '- delete_matching_keys(span.attributes, "^gen_ai'
+IGNORING = [("error_mode: propagate", "error_mode: ignore")]
+
+
+def faulty(words):
+    """A span on which that statement fails."""
+    request = content.spans(words, unheard_of=False)
+    spans = request.resource_spans[0].scope_spans[0].spans
+    del spans[1:]
+    spans[0].attributes.add(key="faulty").value.string_value = "{no JSON"
+    return request
+
+
+def refused(collector, request):
+    """The HTTP status of the refusal; None where the request was taken."""
+    try:
+        post(collector, "traces", request)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return None
+
+
+def test_a_span_on_which_a_statement_fails_is_refused_and_what_comes_after_it_passes(backend, start_faulty):
+    collector = start_faulty("redaction", KEEP, TRACES_ENDPOINT=backend.address)
+    words = content.Words()
+    assert refused(collector, faulty(words)) == 503
+    maker = Maker()
+    maker.trace(Step("draft", 0.01, 1, 1))
+    assert send(maker.take(), http=collector.http)
+    wait_for("the good spans", lambda: len(backend.spans()) == 2)
+    collector.stop()
+    assert {span.name for span in backend.spans()} == {"step draft", "chat gpt-4o-mini"}
+    assert b"faulty" not in backend.bytes()
+    assert words.found_in(backend.bytes()) == []
+    assert words.found_in(collector.log_text().encode()) == []
+
+
+def test_it_is_error_mode_that_refuses_it(backend, start_faulty):
+    collector = start_faulty("redaction", KEEP, otherwise=IGNORING, TRACES_ENDPOINT=backend.address)
+    assert refused(collector, faulty(content.Words())) is None
+    wait_for("the span", backend.spans)
+
+
+def test_honeycomb_gets_no_span_on_which_a_statement_fails(start_faulty, running):
+    honeycomb = running.enter_context(HttpBackend())
+    settings = {"HONEYCOMB_ENDPOINT": honeycomb.url, "HONEYCOMB_API_KEY": "k", "BATCH_TIMEOUT": "200ms"}
+    collector = start_faulty("honeycomb", STRIP, **settings)
+    words = content.Words()
+    assert refused(collector, faulty(words)) == 503
+    collector.stop()
+    assert honeycomb.received == []
+    assert words.found_in(collector.log_text().encode()) == []
 
 
 def test_nothing_of_the_corpus_is_in_the_bytes_that_arrive(backend, start_collector):
