@@ -25,12 +25,29 @@ service:
 """
 
 
-class StandIn:
-    """What has arrived. As a context manager it takes requests until the end."""
+class LoopbackServer:
+    """An HTTP server on a free port of this machine. As a context manager it takes requests until the end."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        """Take requests."""
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class StandIn(LoopbackServer):
+    """What has arrived."""
 
     def __init__(self) -> None:
-        self._bodies: list[str] = []
-        bodies = self._bodies
+        bodies = self._bodies = list[str]()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -46,8 +63,7 @@ class StandIn:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(Handler)
 
     def text(self) -> str:
         """All that has arrived, as it came."""
@@ -66,16 +82,6 @@ class StandIn:
             for resource in json.loads(body).get(resources, ()):
                 for scope in resource[scopes]:
                     yield from scope[what]
-
-    def __enter__(self) -> Self:
-        """Take requests."""
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Take no more."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def _values(attributes: list[dict[str, Any]]) -> dict[str, Any]:

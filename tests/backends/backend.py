@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Iterator
 from concurrent import futures
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
 
 import grpc
@@ -15,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from otel_harn_steps.cli._stand_in import LoopbackServer
 from tests.backends.programs import free_port
 
 
@@ -114,11 +114,11 @@ class _AnyService(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(take)
 
 
-class HttpBackend(Backend):
+class HttpBackend(Backend, LoopbackServer):
     """OTLP over HTTP, as Honeycomb takes it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        Backend.__init__(self)
         self.refuse_with: int | None = None
         received, backend = self.received, self
 
@@ -139,16 +139,7 @@ class HttpBackend(Backend):
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        LoopbackServer.__init__(self, Handler)
 
 
 def traces(spans: list[Span]) -> Iterator[list[Span]]:

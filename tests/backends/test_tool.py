@@ -45,3 +45,10 @@ def test_a_cached_program_is_found_without_a_build(tool, tmp_path):
     kept.parent.mkdir()
     kept.touch()
     assert run("collector", cache=tmp_path).stdout == f"{kept}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("nope",), ("all", "nope")])
+def test_a_program_that_it_does_not_know_is_a_usage_error(arguments, tmp_path):
+    ran = run(*arguments, cache=tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "collector|jaeger|prometheus|phoenix|all" in ran.stderr
