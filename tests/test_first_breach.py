@@ -1,7 +1,10 @@
 """The breaches of a declared limit are counted from 0 on, so that Prometheus's `increase()` sees the first one."""
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -9,6 +12,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, register_step_from_dict, step
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -119,3 +124,28 @@ def test_declaring_a_limit_loads_no_metrics_before_instrument_and_needs_no_sdk_a
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_limit_of_a_file_of_steps_starts_at_zero_when_its_module_is_imported(tmp_path):
+    (tmp_path / "harn-steps.toml").write_text('[[steps]]\ntarget = "agent:plan"\nbudget = { max_usd = 0.05 }\n')
+    (tmp_path / "agent.py").write_text("def plan():\n    pass\n")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))),
+        "OTEL_METRICS_EXPORTER": "console",
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "otel_harn_steps.cli", "run", "--", sys.executable, "-c", "import agent"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (scope,) = json.loads(ran.stdout)["resource_metrics"][0]["scope_metrics"]
+    (metric,) = scope["metrics"]
+    assert metric["name"] == "harn.step.budget.breaches"
+    (point,) = metric["data"]["data_points"]
+    assert (point["value"], point["attributes"]) == (
+        0,
+        {"harn.step.name": "plan", "harn.step.budget.limit": "max_usd"},
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -103,16 +102,16 @@ class Program:
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
-        self._end(signal.SIGTERM)
+        self._end(subprocess.Popen.terminate)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
-        self._end(signal.SIGKILL)
+        self._end(subprocess.Popen.kill)
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
         if self._process is None:
             return
-        self._process.send_signal(how)
+        end(self._process)
         try:
             self._process.wait(timeout=_ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
