@@ -16,6 +16,8 @@ from otel_harn_steps._metrics import start_at_zero
 from otel_harn_steps._patches import patch_clients, unpatch_clients
 from otel_harn_steps._prices import checked_rates, forget_prices
 from otel_harn_steps._processor import StepSpanProcessor
+from otel_harn_steps._providers import PROVIDERS
+from otel_harn_steps._reading import Provider
 from otel_harn_steps._registry import watch_limits
 from otel_harn_steps._settings import CallSpans, Rates, Settings, use_settings
 
@@ -47,6 +49,7 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     logger_provider: LoggerProvider | None = None,
     sinks: Sequence[Sink] | None = None,
+    providers: Sequence[Provider] = (),
 ) -> None:
     """Patch the model clients, so that their calls are billed to the step that they run in.
 
@@ -71,6 +74,7 @@ def instrument(
             begin at 0 here, and a provider that comes later does not see it.
         logger_provider: where log events go; default: the global one.
         sinks: callables that receive each `CompletedStep`; None keeps those of an earlier call.
+        providers: client libraries of your own, patched as those known here: see `otel_harn_steps.providers`.
 
     Raises:
         TypeError, ValueError: a setting is wrong; the message names it and what is allowed.
@@ -78,6 +82,9 @@ def instrument(
     _check(call_spans, unpriced)
     for name, rates in (prices or {}).items():
         checked_rates(f"prices[{name!r}]", rates)
+    for provider in providers:
+        if isinstance(provider, type) or not hasattr(provider, "seams"):
+            raise TypeError(f"providers must be instances of Provider, not {provider!r}")
     use_settings(
         Settings(
             prices=MappingProxyType(dict(prices or {})),
@@ -94,7 +101,7 @@ def instrument(
     )
     forget_prices()
     _add_processor(tracer_provider, sinks)
-    patch_clients()
+    patch_clients((*PROVIDERS, *providers))
     watch_limits(start_at_zero)
     Switch.is_on = True
 

@@ -58,19 +58,19 @@ _patched: dict[Seam, _Method] = {}
 _missing: set[Seam] = set()
 _hooked: set[tuple[str, str]] = set()
 _bypassed: set[type] = set()
-_is_wanted = False
+_wanted: list[Provider] = []  # import hooks can not be removed; this tells them
 
 
 def patch_clients(providers: Iterable[Provider] = PROVIDERS) -> None:
     """Patch every client library: at once if it is imported, else when it is. What is patched already stays."""
-    global _is_wanted  # noqa: PLW0603 -- import hooks can not be removed; this tells them
-    _is_wanted = True
     Switch.on_bypass = _patch_again
     for provider in providers:
+        if provider not in _wanted:
+            _wanted.append(provider)
         for module in {seam.module for seam in provider.seams}:
             if (provider.name, module) not in _hooked:
                 _hooked.add((provider.name, module))
-                wrapt.register_post_import_hook(functools.partial(_patch_module, provider, module), module)
+                wrapt.register_post_import_hook(functools.partial(_patch_imported, provider.name, module), module)
             if module in sys.modules:
                 _patch_module(provider, module, sys.modules[module])
 
@@ -79,13 +79,12 @@ def _patch_again(kind: type) -> None:
     """Calls of a client class pass our wrapper by: others who left have put back what they found before we came."""
     if kind not in _bypassed:
         _bypassed.add(kind)
-        patch_clients()
+        patch_clients(tuple(_wanted))
 
 
 def unpatch_clients() -> None:
     """Take ours out wherever it is. Where somebody holds it that we can not see, it stays and passes through."""
-    global _is_wanted  # noqa: PLW0603 -- as above
-    _is_wanted = False
+    _wanted.clear()
     for method in _patched.values():
         for owner in _holders(method):
             for link in reversed(list(_chain(owner, method))):
@@ -95,9 +94,13 @@ def unpatch_clients() -> None:
     _bypassed.clear()
 
 
+def _patch_imported(library: str, name: str, module: Any) -> None:
+    for provider in _wanted:
+        if provider.name == library:
+            _patch_module(provider, name, module)
+
+
 def _patch_module(provider: Provider, name: str, module: Any) -> None:
-    if not _is_wanted:
-        return
     for seam in provider.seams:
         if seam.module == name:
             with guard(f"patching {seam.module}.{seam.target}"):

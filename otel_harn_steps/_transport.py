@@ -10,6 +10,7 @@ _IN_TRANSIT: Final = frozenset(
         "APIConnectionError",  # openai, anthropic and their like
         "ChunkedEncodingError",  # requests
         "ClientPayloadError",  # aiohttp
+        "IncompleteRead",  # http.client, urllib3
         "NoResponseError",  # mistralai, google-genai
         "ReadTimeout",  # requests, httpx
         "ServerConnectionError",  # aiohttp

@@ -44,6 +44,8 @@ ROOMS = {
         "cli",
         "config",
         "dashboard",
+        "providers",
+        "testing",
     ),
 }
 # What each room may import, beside itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from tests.conftest import Spans
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.cases import Case
+from tests.replay.clients import Clients
 from tests.replay.outcomes import Outcome, Twice
+from tests.replay.results import replayed
 from tests.replay.runs import Trip, trips
 from tests.replay.seen import first_difference
 
@@ -64,7 +67,10 @@ def test_the_app_sees_what_it_saw_without_us(traffic: Traffic) -> None:
     assert first_difference(traffic.outcome.bare.seen, traffic.outcome.ours.seen) is None
 
 
-def test_the_step_is_billed_what_was_recorded(traffic: Traffic) -> None:
+def test_the_step_is_billed_what_was_recorded(
+    traffic: Traffic, clients: Clients, record_property: Callable[[str, object], None]
+) -> None:
+    replayed(record_property, traffic.case, clients.mode.name, Bill.of_record(traffic.record))
     assert Bill.of_record(traffic.record) in traffic.expected
 
 

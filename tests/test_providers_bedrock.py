@@ -16,6 +16,7 @@ from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.cases import Case, all_cases, case, cases
 from tests.replay.modes import SYNC, AsyncMode, Mode
+from tests.replay.results import replayed
 from tests.replay.seen import Seen, first_difference
 from tests.replay.server import ReplayServer
 
@@ -187,10 +188,14 @@ METRICS = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_the_step_is_billed_what_was_recorded(case: Case, run: Callable[..., Seen], steps: ModuleType) -> None:
+def test_the_step_is_billed_what_was_recorded(
+    case: Case, run: Callable[..., Seen], steps: ModuleType, mode: Mode, record_property: Callable[[str, object], None]
+) -> None:
     with steps.step("s"):
         run(case, reads_all)
     (record,) = steps.drain_completed_steps()
+    library = "boto3" if mode.name == "sync" else "aiobotocore"
+    replayed(record_property, case, mode.name, Bill.of_record(record), library)
     assert Bill.of_record(record) == billed(case)
 
 

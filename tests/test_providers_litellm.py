@@ -16,6 +16,7 @@ from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.cases import Case, case, cases
 from tests.replay.modes import SYNC, AsyncMode, Mode
+from tests.replay.results import replayed
 from tests.replay.seen import Seen
 from tests.replay.server import ReplayServer
 
@@ -180,6 +181,8 @@ def test_a_call_is_billed_once_and_exactly(  # noqa: PLR0917 -- what varies, and
     arguments: dict[str, Any],
     call: Callable[..., Seen],
     instrumented: Instrumented,
+    mode: Mode,
+    record_property: Callable[[str, object], None],
 ) -> None:
     bare = call(function, model, recorded(case), **arguments)
     spans = Spans()
@@ -187,6 +190,7 @@ def test_a_call_is_billed_once_and_exactly(  # noqa: PLR0917 -- what varies, and
         with steps.step("s"):
             ours = call(function, model, recorded(case), **arguments)
         (record,) = steps.drain_completed_steps()
+    replayed(record_property, case, mode.name, Bill.of_record(record), "litellm")
     assert ours.entries == bare.entries
     assert not ours.values("raised")
     assert Bill.of_record(record) == expected(case)

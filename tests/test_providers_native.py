@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.replay.native import (
     pulls,
     reads,
 )
+from tests.replay.results import replayed
 from tests.replay.seen import first_difference
 
 CASES = native_cases()
@@ -50,7 +52,10 @@ def test_the_app_sees_what_it_saw_without_us(told: Told) -> None:
     assert first_difference(told.bare, told.ours) is None
 
 
-def test_the_step_is_billed_what_was_recorded(told: Told) -> None:
+def test_the_step_is_billed_what_was_recorded(
+    told: Told, native: Native, record_property: Callable[[str, object], None]
+) -> None:
+    replayed(record_property, told.case, native.mode.name, told.bill)
     assert told.bill == native_bill(told.case)
 
 

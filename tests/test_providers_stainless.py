@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Instrumented
 from tests.replay.bills import UNMETERED_CALL, Bill, bill_of
 from tests.replay.outcomes import Outcome, Twice
+from tests.replay.results import replayed
 from tests.replay.seen import first_difference
 from tests.replay.server import ReplayServer
 from tests.replay.stainless import clients_of, trips_of
@@ -47,8 +48,11 @@ def test_the_app_sees_what_it_saw_without_us(outcome: Outcome) -> None:
     assert first_difference(outcome.bare.seen, outcome.ours.seen) is None
 
 
-def test_the_step_is_billed_what_was_recorded(outcome: Outcome) -> None:
+def test_the_step_is_billed_what_was_recorded(
+    outcome: Outcome, mode: str, record_property: Callable[[str, object], None]
+) -> None:
     case = outcome.trip.case
+    replayed(record_property, case, mode, Bill.of_record(outcome.record), case.provider)
     # A stream whose client gives up on an error within it may have told its usage before.
     broke_off = case.stream and outcome.bare.seen.values("raised")
     allowed = (UNMETERED_CALL, bill_of(case)) if broke_off else (bill_of(case),)

@@ -2,11 +2,11 @@
 
 cases      what was recorded                      (`Case`, `cases()`)
 answers    what the server says                   (`Answer`; a case, a mutated case, a 429)
-server     the server                             (`ReplayServer`, `Exchange`)
-modes      one text for sync and async clients    (`SYNC`, `AsyncMode`)
+server     the server, of the conformance kit     (`ReplayServer`, `Exchange`)
+modes      sync and async clients, of the kit     (`SYNC`, `AsyncMode`)
 clients    real clients pointed at the server     (`Clients`)
 ways       every way an app can make a call       (`Way`, `ways_of`)
-seen       what the app saw, comparable           (`Seen`)
+seen       what the app saw, of the kit           (`Seen`)
 bills      what a call must cost in tokens        (`Bill`, `bill_of`)
 native     clients with protocols of their own    (`Native`, `native_bill`)
 """

@@ -6,35 +6,15 @@ Input includes what was read from and written to caches, output includes reasoni
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from otel_harn_steps.testing import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.cases import Case
+
+__all__ = ["NO_CALL", "UNMETERED_CALL", "Bill", "bill_of"]
 
 _NOT_IN_TOTALS = frozenset({"compaction", "advisor_message"})
 """Anthropic's `usage.iterations` of these types come on top of the top-level numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What a step's record says about its calls."""
-
-    llm_calls: int = 0
-    unmetered_calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-
-    @classmethod
-    def of_record(cls, record: Any) -> Bill:
-        """The bill of a `CompletedStep`."""
-        return cls(**{name: getattr(record, name) for name in cls.__slots__})
-
-
-NO_CALL = Bill()
-UNMETERED_CALL = Bill(llm_calls=1, unmetered_calls=1)
 
 
 def bill_of(case: Case) -> Bill:

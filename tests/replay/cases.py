@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from otel_harn_steps.testing import RecordedCase
+from otel_harn_steps.testing._cases import body_in
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
 
@@ -32,20 +34,14 @@ OPENAI_PROTOCOL = frozenset(
 JsonObject = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Case:
-    """One recorded exchange. `body` is the answer as it went over the wire. There is one `Case` object per id."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Case(RecordedCase):
+    """One recorded exchange, and where it comes from. There is one `Case` object per id."""
 
     id: str
     provider: str
     endpoint: str
-    stream: bool
     host: str
-    status: int
-    content_type: str
-    headers: Mapping[str, str]
-    request: Mapping[str, Any]
-    body: bytes
     request_model: str | None
     response_model: str | None
     expected_usage: Mapping[str, Any] | None
@@ -57,11 +53,6 @@ class Case:
     def client(self) -> str:
         """The client library that speaks this case's protocol: `openai`, `anthropic` or, for the rest, the provider's name."""
         return "openai" if self.provider in OPENAI_PROTOCOL else self.provider
-
-    def json(self) -> JsonObject:
-        """The body of a plain answer."""
-        parsed: JsonObject = json.loads(self.body)
-        return parsed
 
 
 @cache
@@ -108,7 +99,8 @@ def _load(row: JsonObject) -> Case:
         content_type=row["content_type"] or ("text/event-stream" if row["stream"] else "application/json"),
         headers=recorded["headers"],
         request=recorded["request"] or {},
-        body=_body(recorded["response"]),
+        body=body_in(recorded["response"]),
+        name=row["id"],
         request_model=row["request_model"],
         response_model=row["response_model"],
         expected_usage=row["expected_usage"],
@@ -116,9 +108,3 @@ def _load(row: JsonObject) -> Case:
         hand_edited=row["hand_edited_by_source"],
         oracle_usd=(row["oracle"] or {}).get("total_usd"),
     )
-
-
-def _body(response: Mapping[str, str]) -> bytes:
-    if "base64" in response:
-        return base64.b64decode(response["base64"])
-    return response["text"].encode()

@@ -5,7 +5,6 @@ They get the replay server's address as their base URL, since not all of them ta
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from otel_harn_steps.testing._uses import LEAVING, Use, ignores, pulls, reads
 from tests.replay.answers import Answer, Script, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.cases import Case, cases
@@ -25,6 +25,20 @@ Instrumented = Callable[..., Any]
 HELLO = [{"role": "user", "content": "hello"}]
 _TIMEOUT_S = 10.0
 
+
+__all__ = [
+    "HELLO",
+    "LEAVING",
+    "PACKAGES",
+    "App",
+    "Native",
+    "Told",
+    "ignores",
+    "native_bill",
+    "native_cases",
+    "pulls",
+    "reads",
+]
 
 PACKAGES = {
     "google_genai": "google.genai",
@@ -202,68 +216,7 @@ _CALLS: Mapping[str, Callable[[Any, Case, Mode, dict[str, Any]], Any]] = {
 }
 
 
-# -- ways to go through with it ----------------------------------------------------------------------------------------
-
-Way = Callable[[Any, Mode, Seen], Awaitable[None]]
-"""What the app does with what it has been given."""
-
-
-class AppsOwnError(Exception):
-    """What an app's own code raises between two events."""
-
-
-async def reads(result: Any, mode: Mode, seen: Seen) -> None:
-    if not _is_stream(result):
-        seen.note("value", result)
-        return
-    seen.stream(result)
-    async for event in mode.each(result):
-        seen.note("value", event)
-
-
-async def pulls(result: Any, mode: Mode, seen: Seen) -> None:
-    try:
-        while True:
-            seen.note("value", await mode.pull(result))
-    except StopAsyncIteration:
-        seen.note("end", None)
-
-
-async def breaks(result: Any, mode: Mode, seen: Seen) -> None:
-    async for event in mode.each(result):
-        seen.note("value", event)
-        break
-
-
-async def closes(result: Any, mode: Mode, seen: Seen) -> None:
-    seen.note("value", await mode.pull(result))
-    close = getattr(result, "aclose", None) or getattr(result, "close", None)
-    seen.note("close", await mode.settle(close()) if close is not None else None)
-
-
-async def raises(result: Any, mode: Mode, seen: Seen) -> None:
-    async for event in mode.each(result):
-        seen.note("value", event)
-        raise AppsOwnError
-
-
-async def drops(result: Any, mode: Mode, seen: Seen) -> None:
-    seen.note("value", await mode.pull(result))
-    del result
-    if mode.name == "async":
-        await asyncio.sleep(0)
-
-
-async def ignores(result: Any, mode: Mode, seen: Seen) -> None:
-    seen.note("class", result.__class__)
-
-
-def _is_stream(result: Any) -> bool:
-    return hasattr(result, "__next__") or hasattr(result, "__anext__")
-
-
-LEAVING = (breaks, closes, drops, raises)
-"""Every way to leave a stream after its first event."""
+# -- the same call, bare and inside a step ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +246,7 @@ class Native:
     def __call__(
         self,
         case: Case,
-        way: Way = reads,
+        way: Use = reads,
         *script: Answer | Script,
         budget: Mapping[str, Any] | None = None,
         **settings: Any,
@@ -316,7 +269,7 @@ class Native:
             (record,) = steps.drain_completed_steps()
         return Told(case, bare, ours, record, left, requests)
 
-    def _run(self, case: Case, way: Way, script: tuple[Answer | Script, ...], go: Any = None) -> tuple[Seen, int]:
+    def _run(self, case: Case, way: Use, script: tuple[Answer | Script, ...], go: Any = None) -> tuple[Seen, int]:
         exchange = self.server.serve(*(script or (recorded(case),)))
         base_url = f"{self.server.address}/{exchange.token}"
         seen = Seen(base_url)
@@ -324,7 +277,7 @@ class Native:
             self.mode.run(self._go(client, case, way, seen) if go is None else go(client, seen))
         return seen, len(exchange.requests)
 
-    async def _go(self, client: Any, case: Case, way: Way, seen: Seen) -> None:
+    async def _go(self, client: Any, case: Case, way: Use, seen: Seen) -> None:
         try:
             await way(await self.mode.settle(call(client, case, self.mode)), self.mode, seen)
         except Exception as error:  # noqa: BLE001 -- all of it is compared
