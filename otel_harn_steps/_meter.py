@@ -201,7 +201,7 @@ class Meter:
             return None
         self._active.stream_settled(self.settle)
         call = ModelCall(self._request.provider, reading.model or self._request.model, None)
-        with guard("pricing a call"):
+        with guard("adding up a call"):
             call = self._priced(reading)
         self._span.end(self._request, reading, call, error)
         return self._active.add(call, response)
@@ -214,9 +214,11 @@ class Meter:
         usage: Usage = reading.parts[0].usage
         for part in reading.parts[1:]:
             usage = usage + part.usage
-        cost = None if reading.reported_usd is None else to_picousd(reading.reported_usd)
-        if cost is None:
-            cost = self._cost_of(reading.parts, model)
+        cost = None
+        with guard("pricing a call"):  # what it used is known all the same
+            cost = None if reading.reported_usd is None else to_picousd(reading.reported_usd)
+            if cost is None:
+                cost = self._cost_of(reading.parts, model)
         return ModelCall(request.provider, model, usage, cost)
 
     def _cost_of(self, parts: Sequence[Part], model: str | None) -> int | None:

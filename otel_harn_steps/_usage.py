@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -84,19 +85,31 @@ class ModelCall:
     cost_picousd: int | None = None
 
 
+_DIGITS: Final = re.compile(r"\s*[+-]?\d{1,18}\s*")
+# No call has as many, and more of them would not fit into the integers of a span's attributes.
+_MOST_TOKENS: Final = 10**15
+
+
 def token_count(value: object) -> int | None:
     """A count of tokens from whatever a provider sent: None if it is none, never negative.
 
-    Takes integers, whole or broken floats (truncated), decimals, and strings of digits.
+    Takes integers, whole or broken floats (truncated), decimals, and strings of digits. What no call can have is none.
     """
-    if type(value) is int:
-        return max(0, value)
     number: int | None = None
-    if isinstance(value, str):
-        number = int(value) if value.strip().lstrip("+-").isdecimal() else None
+    if type(value) is int:
+        number = value
+    elif isinstance(value, str):
+        number = int(value) if _DIGITS.fullmatch(value) else None
     elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
         number = int(value)
-    return None if number is None else max(number, 0)
+    if number is None or number > _MOST_TOKENS:
+        return None
+    return max(number, 0)
+
+
+def items_of(value: Any) -> list[Any]:
+    """The items of a list, none of anything else."""
+    return value if isinstance(value, list) else []
 
 
 _NO_MODEL: Final = object()

@@ -286,6 +286,34 @@ def test_a_grounded_prompt_has_one_fee_before_gemini_3_and_one_a_query_since(  #
     assert record.cost_usd == pytest.approx(tokens_usd + fees, abs=1e-12)
 
 
+@pytest.mark.usefixtures("in_november")
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("more", "fees"),
+    [({}, 0.035), ({"urlContextMetadata": {"urlMetadata": [{"retrievedUrl": "https://example.org"}]}}, 0)],
+)
+def test_a_page_is_from_a_search_unless_the_app_named_it(
+    more: dict[str, Any], fees: float, streamed: bool, app: App, steps: ModuleType
+) -> None:
+    pages = {"groundingChunks": [{"web": {"uri": "https://example.org", "title": "a page"}}]}
+    last = answer(1000, 100, groundingMetadata=pages)
+    script = (
+        events(answer(1000, 50, **more), last)
+        if streamed
+        else json_answer(answer(1000, 100, groundingMetadata=pages, **more))
+    )
+
+    async def go(client: Any) -> None:
+        method = client.models.generate_content_stream if streamed else client.models.generate_content
+        result = await app.mode.settle(method(model="gemini-2.5-flash", contents="hi"))
+        if streamed:
+            async for _ in app.mode.each(result):
+                pass
+
+    record, _ = app.run(steps, (script,), go)
+    assert record.cost_usd == pytest.approx(0.00055 + fees, abs=1e-12)
+
+
 @pytest.mark.parametrize("traffic", ["ON_DEMAND_FLEX", "PROVISIONED_THROUGHPUT"])
 def test_traffic_at_another_price_than_the_books_has_no_known_price(traffic: str, app: App, steps: ModuleType) -> None:
     body = answer(7, 3)

@@ -11,7 +11,7 @@ from otel_harn_steps._meter import NOT_A_CALL, Meter
 from otel_harn_steps._providers import _stainless as stainless
 from otel_harn_steps._providers._jobs import Jobs
 from otel_harn_steps._reading import Part, Provider, Reading, Request
-from otel_harn_steps._usage import Fields, Terms, Usage, count_at, count_in, field, fields_of, token_count
+from otel_harn_steps._usage import Fields, Terms, Usage, count_at, count_in, field, fields_of, items_of, token_count
 
 _OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion", "/v1/messages/batches": "batch"}
 _RESULTS: Final = re.compile(r"/v1/messages/batches/([^/]+)/results$")
@@ -123,8 +123,7 @@ def _parts(source: Any) -> list[Part]:
     if own.input_tokens is None and own.output_tokens is None:
         return []
     parts = [Part(own, terms)]
-    iterations = usage.get("iterations") or ()
-    for iteration in iterations:
+    for iteration in items_of(usage.get("iterations")):
         told = fields_of(iteration)
         if told.get("type") in _LEFT_OUT:
             model = told.get("model")

@@ -14,7 +14,7 @@ from otel_harn_steps._providers._bedrock_bodies import is_async_body, put_back, 
 from otel_harn_steps._providers._openai_usage import parts_of as openai_parts_of
 from otel_harn_steps._providers.anthropic import ANTHROPIC
 from otel_harn_steps._reading import Part, Provider, Reading, Request, Seam
-from otel_harn_steps._usage import LIST_PRICE, Terms, Usage, count_at, field, token_count
+from otel_harn_steps._usage import LIST_PRICE, Terms, Usage, count_at, field, items_of, token_count
 
 _OPERATIONS: Final = frozenset(
     {"Converse", "ConverseStream", "InvokeModel", "InvokeModelWithResponseStream", "StartAsyncInvoke"}
@@ -144,7 +144,7 @@ def _camel(usage: Any) -> Usage:
         for kind in ("Read", "Write")
     )
     uncached = token_count(field(usage, "inputTokens"))
-    details: Any = field(usage, "cacheDetails") or ()
+    details = items_of(field(usage, "cacheDetails"))
     return Usage(
         None if uncached is None else uncached + read + written,
         token_count(field(usage, "outputTokens")),
@@ -158,14 +158,14 @@ def _counted(told: Any) -> Usage | None:
     """Titan and Llama count at the top level of the body."""
     titan = token_count(field(told, "inputTextTokenCount"))
     if titan is not None:
-        results: Any = field(told, "results") or ()
+        results = items_of(field(told, "results"))
         streamed = token_count(field(told, "totalOutputTextTokenCount"))
         return Usage(titan, streamed if streamed is not None else _sum_or_none(results))
     llama = token_count(field(told, "prompt_token_count"))
     return None if llama is None else Usage(llama, token_count(field(told, "generation_token_count")))
 
 
-def _sum_or_none(results: Any) -> int | None:
+def _sum_or_none(results: list[Any]) -> int | None:
     return sum(count_at(each, "tokenCount") for each in results) if results else None
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
+from otel_harn_steps._meter import decoded
 from otel_harn_steps._reading import ByMethod, Part, Reading, Request, Seam, model_in
-from otel_harn_steps._usage import LIST_PRICE, Terms, Usage, field, token_count
+from otel_harn_steps._usage import LIST_PRICE, Terms, Usage, field, items_of, token_count
 
 # Each request passes one of these, also those that automatic function calling and continuation make by themselves.
 _METHODS: Final = {
@@ -57,7 +57,7 @@ class _GoogleGenAI(ByMethod):
     def read(self, request: Request, answer: Any) -> Reading:
         body = field(field(answer, "sdk_http_response"), "body")
         if isinstance(body, str):  # the app asked for the HTTP response, and gets nothing else
-            answer = json.loads(body)
+            answer = decoded(body.encode())
         model = text_of(_at(answer, "model_version"))
         usage = _at(answer, "usage_metadata")
         if usage is None and request.operation == "embeddings":
@@ -87,7 +87,7 @@ class _Stream:
                 setattr(self, name, told)
         for candidate in items_of(_at(event, "candidates")):
             self.is_finished |= _at(candidate, "finish_reason") is not None
-            if _at(candidate, "grounding_metadata") is not None:
+            if any(_at(candidate, f"{name}_metadata") is not None for name in ("grounding", "url_context")):
                 self.candidates.append(candidate)
 
 
@@ -135,9 +135,13 @@ def _embedded(embeddings: Any) -> tuple[Part, ...]:
 def _searches(model: str | None, candidates: list[Any]) -> int:
     """How many searches are charged: since Gemini 3 each query, before that each prompt that is answered with any."""
     grounding = [_at(each, "grounding_metadata") for each in candidates]
-    queries = {query for each in grounding for query in items_of(_at(each, "web_search_queries")) if query}
-    pages = [page for each in grounding for page in items_of(_at(each, "grounding_chunks")) if _at(page, "web")]
-    return charged_searches(model, len(queries)) or (0 if _is_per_query(model) or not pages else 1)
+    queries = {query for each in grounding for query in items_of(_at(each, "web_search_queries")) if text_of(query)}
+    if queries or _is_per_query(model):
+        return charged_searches(model, len(queries))
+    # Pages without a query are from a search all the same, but where the app named them itself: that has no fee.
+    if any(_at(each, "url_context_metadata") is not None for each in candidates):
+        return 0
+    return int(any(_at(page, "web") for each in grounding for page in items_of(_at(each, "grounding_chunks"))))
 
 
 def charged_searches(model: str | None, queries: int) -> int:
@@ -178,11 +182,6 @@ def _at(source: Any, name: str) -> Any:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(each.title() for each in rest)
-
-
-def items_of(value: Any) -> list[Any]:
-    """The items of a list, none of anything else."""
-    return value if isinstance(value, list) else []
 
 
 def text_of(value: Any) -> str | None:

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from otel_harn_steps._providers import _stainless as stainless
 from otel_harn_steps._providers._hosts import provider_at
-from otel_harn_steps._providers.google_genai import charged_searches, items_of, text_of, tier_terms
+from otel_harn_steps._providers.google_genai import charged_searches, text_of, tier_terms
 from otel_harn_steps._reading import Part, Provider, Reading, Request, Seam, model_in
-from otel_harn_steps._usage import Usage, count_at, field, token_count
+from otel_harn_steps._usage import Usage, count_at, field, items_of, token_count
 
 
 class _Interactions(Provider):
