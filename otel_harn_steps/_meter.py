@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._errors import StepBudgetExceeded
 
 _METER_KEY = create_key("otel_harn_steps.meter")
+_LEFT = Context()
 _NOTHING = Reading()
 NOT_A_CALL = Reading()
 """What a provider reads from an answer that spent nothing: a look at a job that is still running, a cache."""
@@ -189,6 +190,8 @@ class Meter:
         """Whether this is the first to finish the meter: readers, the step's exit and the collector may race."""
         with self._lock:
             first, self._is_done = not self._is_done, True
+        # Both lead back here; what holds itself is freed by nobody but the garbage collector.
+        self.context, self.http_response = _LEFT, None
         return first
 
     def _close(
