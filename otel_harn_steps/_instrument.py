@@ -20,6 +20,7 @@ from otel_harn_steps._providers import PROVIDERS
 from otel_harn_steps._reading import Provider
 from otel_harn_steps._registry import watch_limits
 from otel_harn_steps._settings import CallSpans, Rates, Settings, use_settings
+from otel_harn_steps.frameworks import FRAMEWORKS
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -29,11 +30,22 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_harn_steps")
 
 
+def _client(provider: Provider) -> str:
+    """The library that a provider's file is about: "litellm" of "litellm.completion"."""
+    return provider.name.split()[0].partition(".")[0]
+
+
+CLIENTS = tuple(dict.fromkeys(map(_client, PROVIDERS)))
+"""The names of the client libraries that can be patched."""
+
+
 class _State:
     """What `instrument()` has put in place."""
 
     processor: StepSpanProcessor | None = None
     provider: Any = None
+    clients: tuple[Provider, ...] = PROVIDERS
+    has_frameworks = False
 
 
 def instrument(
@@ -49,6 +61,8 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     logger_provider: LoggerProvider | None = None,
     sinks: Sequence[Sink] | None = None,
+    clients: Sequence[str] | None = None,
+    frameworks: Sequence[str] | Literal["auto"] = (),
     providers: Sequence[Provider] = (),
 ) -> None:
     """Patch the model clients, so that their calls are billed to the step that they run in.
@@ -74,6 +88,9 @@ def instrument(
             begin at 0 here, and a provider that comes later does not see it.
         logger_provider: where log events go; default: the global one.
         sinks: callables that receive each `CompletedStep`; None keeps those of an earlier call.
+        clients: which client libraries are patched, as in `["openai", "anthropic"]`; None: all that are known.
+        frameworks: agent frameworks whose agents, nodes and tasks are steps by their own names, as in `["langgraph"]`:
+            "openai-agents", "langgraph", "pydantic-ai", "crewai"; "auto" for all of them.
         providers: client libraries of your own, patched as those known here: see `otel_harn_steps.providers`.
 
     Raises:
@@ -85,6 +102,8 @@ def instrument(
     for provider in providers:
         if isinstance(provider, type) or not hasattr(provider, "seams"):
             raise TypeError(f"providers must be instances of Provider, not {provider!r}")
+    known = _checked_clients(clients)
+    frameworks = _checked_frameworks(frameworks)
     use_settings(
         Settings(
             prices=MappingProxyType(dict(prices or {})),
@@ -101,7 +120,11 @@ def instrument(
     )
     forget_prices()
     _add_processor(tracer_provider, sinks)
-    patch_clients((*PROVIDERS, *providers))
+    if _State.clients != known:
+        unpatch_clients()  # some are no longer meant
+        _State.clients = known
+    patch_clients((*known, *providers))
+    _use_frameworks(frameworks)
     watch_limits(start_at_zero)
     Switch.is_on = True
 
@@ -110,7 +133,9 @@ def uninstrument() -> None:
     """Put every original back, remove the processor, and forget the settings."""
     Switch.is_on = False
     watch_limits(None)
+    _use_frameworks(())
     unpatch_clients()
+    _State.clients = PROVIDERS
     _remove_processor()
     use_settings(Settings())
     forget_prices()
@@ -133,6 +158,36 @@ def _checked_models(models: object) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(model, str) or not model:
             raise TypeError(f"models must map names to names of models, not {name!r} to {model!r}")
     return dict(models)
+
+
+def _checked_clients(clients: Sequence[str] | None) -> tuple[Provider, ...]:
+    if clients is None:
+        return PROVIDERS
+    if isinstance(clients, str) or not isinstance(clients, Sequence):
+        raise TypeError(f"clients must be a list of names such as ['openai'], not {clients!r}")
+    for name in clients:
+        if name not in CLIENTS:
+            raise ValueError(f"clients must be of {', '.join(CLIENTS)}, not {name!r}")
+    return tuple(provider for provider in PROVIDERS if _client(provider) in clients)
+
+
+def _checked_frameworks(frameworks: object) -> tuple[str, ...]:
+    if frameworks == "auto":
+        return FRAMEWORKS
+    if isinstance(frameworks, str) or not isinstance(frameworks, Sequence):
+        raise TypeError(f"frameworks must be 'auto' or a list of names such as ['langgraph'], not {frameworks!r}")
+    for name in frameworks:
+        if name not in FRAMEWORKS:
+            raise ValueError(f"frameworks must be of {', '.join(FRAMEWORKS)}, not {name!r}")
+    return tuple(frameworks)
+
+
+def _use_frameworks(frameworks: tuple[str, ...]) -> None:
+    if frameworks or _State.has_frameworks:
+        from otel_harn_steps.frameworks._patching import patch_frameworks  # noqa: PLC0415 -- only where they are wanted
+
+        patch_frameworks(frameworks)
+        _State.has_frameworks = bool(frameworks)
 
 
 def _add_processor(tracer_provider: TracerProvider | None, sinks: Sequence[Sink] | None) -> None:

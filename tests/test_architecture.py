@@ -44,6 +44,7 @@ ROOMS = {
         "cli",
         "config",
         "dashboard",
+        "frameworks",
         "providers",
         "testing",
     ),

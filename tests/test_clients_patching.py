@@ -74,6 +74,17 @@ def test_a_call_outside_any_step_is_nobodys(
 
 
 @BOTH
+def test_only_the_clients_that_are_meant_are_patched(
+    plain: Case, clients: Clients, replay: ReplayServer, steps: ModuleType
+) -> None:
+    steps.instrument(clients=["anthropic"])
+    call = call_of(plain, replay.serve(recorded(plain)), clients)
+    clients.mode.run(in_a_step(call, call.method))
+    (record,) = steps.drain_completed_steps()
+    assert record.llm_calls == (1 if plain.client == "anthropic" else 0)
+
+
+@BOTH
 def test_after_uninstrument_a_call_is_not_billed(
     plain: Case, clients: Clients, replay: ReplayServer, steps: ModuleType
 ) -> None:

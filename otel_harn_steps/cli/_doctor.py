@@ -69,8 +69,8 @@ def _configuration(told: argparse.Namespace) -> _Findings:
     for problem in loaded.problems:
         yield True, f"MISTAKE {problem}"
     for step in loaded.plan.steps:
-        sight = _import_and_look(step) if told.imports and step.module != "__main__" else look_for(step)
-        yield sight.verdict == "missing", f"{_MARKS[sight.verdict]} {step.target}: {sight.text}"
+        sight = _import_and_look(step) if told.imports and step.module not in ("__main__", "") else look_for(step)
+        yield sight.verdict == "missing", f"{_MARKS[sight.verdict]} {step.target or repr(step.name)}: {sight.text}"
     yield from _sinks(loaded.plan)
 
 

@@ -27,6 +27,8 @@ class Sight:
 
 def look_for(step: PlannedStep) -> Sight:
     """Look for the target of `step` in the source of its module, without importing anything."""
+    if not step.target:
+        return Sight("unknown", "is a framework's step, which only a run has")
     if step.module == "__main__":
         return Sight("unknown", "is in the program itself, which only a run has")
     try:

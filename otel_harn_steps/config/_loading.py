@@ -113,11 +113,12 @@ class _Reading:
             except ValidationError as error:
                 wrong = [self._noted(document, each) for each in error.errors(include_url=False)]
                 document = copy.deepcopy(document)
-                for path in wrong:
+                for path in reversed(wrong):  # so that the numbers of what comes before stay right
                     self._take_out(document, *path)
             else:
                 break
-        plan = model.planned(self._planned(model.steps), self._json_lines(model.sinks))
+        steps = self._planned(model.steps, has_frameworks=bool(model.frameworks))
+        plan = model.planned(steps, self._json_lines(model.sinks))
         problems = sorted(self._found.values(), key=lambda problem: problem.line or 0)
         return Loaded(self._path, plan, tuple(problems), strict if isinstance(strict, bool) else None)
 
@@ -126,15 +127,21 @@ class _Reading:
             return None
         return str(self._path.resolve().parent / Path(sinks.json_lines).expanduser())
 
-    def _planned(self, steps: Sequence[StepTable]) -> tuple[PlannedStep, ...]:
-        first: dict[str, int] = {}
+    def _planned(self, steps: Sequence[StepTable], *, has_frameworks: bool) -> tuple[PlannedStep, ...]:
+        first: dict[tuple[str, str | None], int] = {}
         planned = []
         for number, step in enumerate(steps):
-            if step.target in first:
-                other = f"steps[{first[step.target]}] (line {self._line(('steps', first[step.target]))})"
-                self._note(("steps", number, "target"), step.target, f"is the target of {other} already")
+            key, value = called = ("name", step.name) if step.target is None else ("target", step.target)
+            if called in first:
+                other = f"steps[{first[called]}] (line {self._line(('steps', first[called]))})"
+                self._note(("steps", number, key), value, f"is the {key} of {other} already")
                 continue
-            first[step.target] = number
+            first[called] = number
+            if step.target is None and not has_frameworks:
+                self._left_out.add(number)
+                if not any(path[0] == "frameworks" for path in self._found):  # that says enough
+                    needed = f'add frameworks = "auto", or a target: {_allowed(("steps", number, "target"))}'
+                    self._note(("steps", number, "name"), value, f"is of a framework, and none is on; {needed}")
             if number not in self._left_out:
                 planned.append(step.planned(f"{self._path.name}:{self._line(('steps', number))}"))
         return tuple(planned)
@@ -144,7 +151,9 @@ class _Reading:
         if error["type"] == "missing":
             self._note(path, None, f'"{path[-1]}" is missing: {_allowed(path)}', shown=path[:-1])
         else:
-            self._note(path, None if error["type"] == "extra_forbidden" else value, _text(error, path, value))
+            is_whole_table = error["type"] == "harn_steps" and isinstance(path[-1], int)
+            shown = None if is_whole_table or error["type"] == "extra_forbidden" else value
+            self._note(path, shown, _text(error, path, value))
         return path
 
     def _note(self, path: KeyPath, value: object, text: str, *, shown: KeyPath | None = None) -> None:
@@ -171,13 +180,16 @@ class _Reading:
                 # A step by another name than the one asked for would be a guess.
                 self._left_out.add(number)
                 _remove(document["steps"][number], "name", "allowed_values")
+                document["steps"][number].setdefault("target", f"left_out:step_{number}")
             case ("steps", int(number), "error_boundary", *_):
                 _remove(document["steps"][number], "error_boundary", "fallback")
             case ("steps", int(number), "budget" | "metadata" as table, str(key), *_):
                 _remove(document["steps"][number][table], key)
             case ("steps", int(number), str(key), *_):
                 _remove(document["steps"][number], key)
-            case ("prices" | "sinks" as table, str(key), *_):
+            case ("frameworks", int(number)):
+                del document["frameworks"][number]
+            case ("prices" | "models" | "sinks" as table, str(key), *_):
                 _remove(document[table], key)
             case (key, *_):
                 _remove(document, key)
@@ -232,9 +244,10 @@ def _text(error: ErrorDetails, path: KeyPath, value: object) -> str:
     allowed = _allowed(path)
     text = f"must be {allowed}"
     if isinstance(value, str):
-        near = closest(value, re.findall(r'"(\w+)"', allowed))
+        near = closest(value, re.findall(r'"([\w-]+)"', allowed))
         if near is not None:
-            text += f'; did you mean "{near}"?'
+            meant = f'["{near}"]' if "array of" in allowed and near != "auto" else f'"{near}"'
+            text += f"; did you mean {meant}?"
         elif value.lower() in ("true", "false", "yes", "no", "on", "off") and "true" in allowed:
             text += f"; did you mean {'true' if value.lower() in ('true', 'yes', 'on') else 'false'}, without quotes?"
         elif re.fullmatch(r"[$]?[\d_.]+", value) and "number" in allowed:

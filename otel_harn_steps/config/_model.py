@@ -16,8 +16,10 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from otel_harn_steps._instrument import CLIENTS
 from otel_harn_steps._rates import PRICE_KEYS
 from otel_harn_steps.config._plan import Plan, PlannedStep
+from otel_harn_steps.frameworks import FRAMEWORKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def meant_or_known(suggestion: str | None, known: Iterable[str]) -> str:
 
 def closest(word: object, known: Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be."""
-    spellings = {each.lower(): each for each in known}
+    spellings = {each.lower().replace("-", "_"): each for each in known}
     found = difflib.get_close_matches(str(word).lower().replace("-", "_"), spellings, n=1, cutoff=0.6)
     return spellings[found[0]] if found else None
 
@@ -109,12 +111,11 @@ def placeholders(name: str) -> Iterator[str]:
         yield field
 
 
-def _step_name(text: str) -> str:
+def _asked(name: str) -> set[str]:
     try:
-        tuple(placeholders(text))
+        return set(placeholders(name))
     except ValueError as error:
-        raise _mistake(str(error) + '; write a brace itself as "{{" or "}}"') from None
-    return text
+        raise _mistake(str(error) + '; write a brace itself as "{{" or "}}"', "name") from None
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------
@@ -141,7 +142,24 @@ _Unpriced = Annotated[
 ]
 
 
+def _words(known: Iterable[str]) -> str:
+    *some, last = (f'"{each}"' for each in known)
+    return f"{', '.join(some)} or {last}"
+
+
+_FRAMEWORKS: Final = Allowed(f'"auto" or an array of {_words(FRAMEWORKS)}')
+_CLIENTS: Final = Allowed(f"an array, with at least one, of {_words(CLIENTS)}")
+_Frameworks = Annotated[
+    Annotated[Literal["auto"], Tag("all")] | Annotated[list[Literal[FRAMEWORKS]], Tag("some")],  # type: ignore[valid-type]
+    Discriminator(lambda value: "some" if isinstance(value, list) else "all"),
+    _FRAMEWORKS,
+]
+
+
 INNER_ALLOWED: Final = {
+    ("frameworks", 1): _words(FRAMEWORKS),
+    ("clients", 1): _words(CLIENTS),
+    ("models", 1): "a model's name",
     ("prices", 1): _RATES.text,
     ("prices", 2): "a number, 0 or more: US dollars",
     ("unpriced", 1): "a number, 0 or more: US dollars",
@@ -178,16 +196,17 @@ class BudgetTable(BaseModel):
 
 
 class StepTable(BaseModel):
-    """A function that is a step."""
+    """A function that is a step, or what is declared for a framework's step of a name."""
 
-    model_config = _TABLE
+    model_config = ConfigDict(**_TABLE, json_schema_extra={"anyOf": [{"required": ["target"]}, {"required": ["name"]}]})
 
-    target: Annotated[str, AfterValidator(_target), Allowed('"module:function" or "module:Class.method"')]
+    target: Annotated[str, AfterValidator(_target), Allowed('"module:function" or "module:Class.method"')] | None = None
     """The function, as `"module:qualified.name"`: a function, a method, a static or class method; plain, async,
     a generator. Patterns (`*`, `?`, `[...]`) on names are for several: `"myapp.tools:*"`,
     `"myapp.agents:*Agent.run"`; they leave out names that begin with `_` and what was imported from elsewhere.
+    Without a target, the rest is for the step of this `name` that one of the `frameworks` makes.
     """
-    name: Annotated[str, AfterValidator(_step_name), Allowed("a string")] | None = None
+    name: Annotated[str, Allowed("a string")] | None = None
     """The step's name; default: the function's. `"tool:{tool_name}"` takes it from an argument, whose values
     must be listed in `allowed_values`.
     """
@@ -226,8 +245,18 @@ class StepTable(BaseModel):
     """Any further keys: kept and shown, not enforced."""
 
     @model_validator(mode="after")
+    def _is_of_something(self) -> StepTable:
+        if self.target is None and not self.name:
+            raise _mistake('needs a "target", as "module:function", or the "name" of a framework\'s step')
+        if self.target is None and self.allowed_values:
+            raise _mistake('has a meaning only with a "target"', "allowed_values")
+        return self
+
+    @model_validator(mode="after")
     def _name_is_of_low_cardinality(self) -> StepTable:
-        asked = set(placeholders(self.name or ""))
+        if self.target is None:  # the name is the framework's, as it is
+            return self
+        asked = _asked(self.name or "")
         for name in sorted(asked - set(self.allowed_values)):
             example = f'allowed_values = {{ {name if "." not in name else repr(name)} = ["...", "..."] }}'
             raise _mistake(f"takes {{{name}}} from an argument without listing its values; add {example}", "name")
@@ -251,7 +280,7 @@ class StepTable(BaseModel):
         """This step in plain values."""
         metadata = {key: value for key in _METADATA if (value := getattr(self, key)) is not None} | self.metadata
         return PlannedStep(
-            target=self.target,
+            target=self.target or "",
             where=where,
             name=self.name,
             allowed_values={key: tuple(values) for key, values in self.allowed_values.items()},
@@ -294,12 +323,23 @@ class ConfigFile(BaseModel):
     false under `opentelemetry-instrument`, where what is wrong is left out and logged.
     """
     steps: Annotated[list[StepTable], Allowed("an array of tables: [[steps]]")] = Field(default_factory=list)
-    """The functions that are steps."""
+    """The functions that are steps, and what is declared for the steps of frameworks."""
+    frameworks: _Frameworks = Field(default_factory=list)
+    """The agent frameworks whose agents, nodes and tasks are steps by their own names; `auto`: all of them."""
+    clients: Annotated[list[Literal[CLIENTS]], Field(min_length=1), _CLIENTS] | None = None  # type: ignore[valid-type]
+    """The client libraries that are patched; default: all of them."""
     prices: Annotated[dict[str, _Rates], Allowed('a table by model: prices."my-model" = { input_mtok = 2.5 }')] = Field(
         default_factory=dict
     )
     """Your own prices, before the price book: US dollars per million tokens by `"model"`, `"provider:model"` or
     `"provider:*"`.
+    """
+    models: Annotated[
+        dict[str, Annotated[str, Field(min_length=1)]],
+        Allowed('a table of models by the name in a call, as in { my-deployment = "gpt-4o" }'),
+    ] = Field(default_factory=dict)
+    """The model, for its price, behind a name of your own (a deployment, an inference profile): by `"name"` or
+    `"provider:name"`.
     """
     unpriced: _Unpriced = "warn"
     """What a call of unknown price does under a `max_usd` budget: `warn` counts its tokens only, `raise` acts
@@ -326,7 +366,10 @@ class ConfigFile(BaseModel):
         """The file in plain values."""
         return Plan(
             steps=steps,
+            frameworks=FRAMEWORKS if self.frameworks == "auto" else tuple(self.frameworks),
+            clients=None if self.clients is None else tuple(self.clients),
             prices=self.prices,
+            models=self.models,
             unpriced=self.unpriced,
             call_spans=self.call_spans,
             stream_usage=self.stream_usage,

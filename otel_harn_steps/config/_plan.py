@@ -15,7 +15,8 @@ class PlannedStep:
     """One `[[steps]]` table.
 
     Attributes:
-        target: the function, as "module:qualified.name", or a pattern on the qualified name.
+        target: the function, as "module:qualified.name", or a pattern on the qualified name; empty for the step of a
+            framework, which has its name from there.
         where: the table's place, for messages: "harn-steps.toml:4".
         name: the step's name; None for the function's. May have placeholders for arguments: "tool:{tool_name}".
         allowed_values: by placeholder, the values that become part of the name. Others become "other".
@@ -45,6 +46,8 @@ class PlannedStep:
 
     def never_appeared(self) -> str:
         """What is said when the program has ended without the target."""
+        if not self.target:
+            return f"{self.where}: no step {self.name!r} of a framework has run"
         if self.module == "__main__":
             return f"{self.where}: target {self.target!r} has never appeared: the program itself has no such function"
         return (
@@ -63,7 +66,10 @@ class Plan:
     """A whole configuration file. The settings are those of `instrument()`; None where the file says nothing."""
 
     steps: tuple[PlannedStep, ...] = ()
+    frameworks: tuple[str, ...] = ()
+    clients: tuple[str, ...] | None = None
     prices: Mapping[str, Rates] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
     unpriced: Literal["warn", "raise"] | Rates = "warn"
     call_spans: CallSpans = "auto"
     stream_usage: bool = True

@@ -14,6 +14,7 @@ from otel_harn_steps._sinks import JsonLinesSink, LogEventSink
 from otel_harn_steps.config._main_script import watch_main
 from otel_harn_steps.config._plan import Plan
 from otel_harn_steps.config._targets import Targets
+from otel_harn_steps.frameworks._naming import forget_definitions, use_definitions
 
 _logger = logging.getLogger("otel_harn_steps")
 
@@ -44,7 +45,10 @@ def start(
     if plan.log_events:
         of_file.append(LogEventSink())
     instrument(
+        frameworks=plan.frameworks,
+        clients=plan.clients,
         prices=plan.prices,
+        models=plan.models,
         unpriced=plan.unpriced,
         call_spans=plan.call_spans,
         stream_usage=plan.stream_usage,
@@ -59,6 +63,9 @@ def start(
     targets = _State.targets = Targets(plan.steps) if on_seen is None else Targets(plan.steps, on_seen)
     targets.watch()
     watch_main(targets)
+    named = {step.name: number for number, step in enumerate(plan.steps) if step.name and not step.target}
+    definitions = {name: plan.steps[number].definition(name) for name, number in named.items()}
+    use_definitions(definitions, on_run=lambda name: targets.note(named[name]))
     if on_seen is None and plan.steps:
         os.environ.setdefault(_STARTED_IN, str(os.getpid()))
         if hasattr(os, "register_at_fork"):  # not on Windows
@@ -75,6 +82,7 @@ def stop() -> None:
 def _forget_targets() -> None:
     if _State.targets is not None:
         _State.targets.unwrap()
+        forget_definitions()
         _State.targets = None
 
 

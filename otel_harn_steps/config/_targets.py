@@ -72,7 +72,7 @@ class Targets:
         """Wrap each target when its module is imported: at once where it has been."""
         self._is_watching = True
         for module in dict.fromkeys(step.module for step in self.steps):
-            if module != "__main__":
+            if module not in ("__main__", ""):
                 wrapt.register_post_import_hook(functools.partial(self._imported, module), module)
 
     def unwrap(self) -> None:

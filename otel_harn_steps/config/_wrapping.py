@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import wrapt
 
+from otel_harn_steps import _generators, _step
 from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._step import Step
 from otel_harn_steps.config._plan import PlannedStep
@@ -19,6 +20,7 @@ OTHER = "other"
 """What a name has in place of a value that `allowed_values` does not list."""
 
 _Function = Callable[..., Any]
+_DECORATORS = frozenset({_step.__name__, _generators.__name__})
 
 
 def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
@@ -35,6 +37,7 @@ def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
         raise TypeError("is a property; a step is a function or a method")
     if not callable(found):
         raise TypeError(f"is of type {type(found).__name__}, not a function")
+    found = _without_its_step(found)
     definition = planned.definition(name)
     if planned.allowed_values:
         return _StepProxy(found, _ByArguments(planned, definition, found))
@@ -43,6 +46,13 @@ def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
     # A function in its place would lack what this has besides being called: `cache_clear`, `delay`, `invoke`.
     step = Step.of(definition)(_function_of(found))
     return _StepProxy(found, lambda _args, _kwargs: step)
+
+
+def _without_its_step(found: Any) -> Any:
+    """The function below `@step`: what the file declares replaces what the decorator did, whole."""
+    while isinstance(found, FunctionType) and found.__globals__["__name__"] in _DECORATORS:
+        found = found.__wrapped__  # type: ignore[attr-defined]  # both put it there by `functools.wraps`
+    return found
 
 
 def _function_of(found: Any) -> _Function:

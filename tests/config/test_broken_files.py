@@ -15,7 +15,7 @@ STEP_KEYS = (
     "target, name, allowed_values, model, budget, error_boundary, fallback, scope, agent, approval, receipt, retry, "
     "metadata"
 )
-SETTINGS = "strict, steps, prices, unpriced, call_spans, stream_usage, metrics, redact_errors, sinks"
+SETTINGS = "strict, steps, frameworks, clients, prices, models, unpriced, call_spans, stream_usage, metrics, redact_errors, sinks"
 RATES = "a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }"
 
 EXPECTED = {
@@ -38,7 +38,47 @@ EXPECTED = {
         f":3: steps[0].team: is not a key here; keys of your own go under metadata; known: {STEP_KEYS}",
     ],
     "target_missing": [
-        ':3: steps[0]: "target" is missing: "module:function" or "module:Class.method"',
+        (
+            ':4: steps[0].name = "plan": is of a framework, and none is on; add frameworks = "auto", or a target: '
+            '"module:function" or "module:Class.method"'
+        ),
+    ],
+    "step_of_nothing": [
+        ':1: steps[0]: needs a "target", as "module:function", or the "name" of a framework\'s step',
+    ],
+    "framework_misspelt": [
+        (
+            ':1: frameworks[0] = "lang-graph": must be "openai-agents", "langgraph", "pydantic-ai" or "crewai"; '
+            'did you mean "langgraph"?'
+        ),
+        (':1: frameworks[2] = "autogen": must be "openai-agents", "langgraph", "pydantic-ai" or "crewai"'),
+    ],
+    "frameworks_as_one_word": [
+        (
+            ':1: frameworks = "langgraph": must be "auto" or an array of "openai-agents", "langgraph", "pydantic-ai" '
+            'or "crewai"; did you mean ["langgraph"]?'
+        ),
+    ],
+    "framework_step_of_no_framework": [
+        (
+            ':2: steps[0].name = "Planner": is of a framework, and none is on; add frameworks = "auto", or a target: '
+            '"module:function" or "module:Class.method"'
+        ),
+    ],
+    "framework_step_twice": [
+        ':8: steps[1].name = "Planner": is the name of steps[0] (line 3) already',
+    ],
+    "allowed_values_of_a_framework_step": [
+        ':5: steps[0].allowed_values = { topic = ["salt"] }: has a meaning only with a "target"',
+    ],
+    "client_misspelt": [
+        (
+            ':1: clients[1] = "antropic": must be "openai", "anthropic", "groq", "together", "botocore", '
+            '"google-genai", "mistralai", "cohere", "ollama", "huggingface_hub" or "litellm"; did you mean "anthropic"?'
+        ),
+    ],
+    "model_is_a_number": [
+        ":2: models.my-deployment = 4: must be a model's name",
     ],
     "target_without_colon": [
         (

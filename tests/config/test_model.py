@@ -98,7 +98,7 @@ def test_the_schema_is_shipped_in_the_package():
     schema = json.loads((ROOT / "otel_harn_steps" / "config" / "harn-steps.schema.json").read_text())
 
     assert set(schema["properties"]) >= {"steps", "prices", "sinks"}
-    assert schema["$defs"]["StepTable"]["required"] == ["target"]
+    assert schema["$defs"]["StepTable"]["anyOf"] == [{"required": ["target"]}, {"required": ["name"]}]
 
 
 def test_the_file_is_what_is_given_then_the_environment_then_this_folder(tmp_path, monkeypatch):

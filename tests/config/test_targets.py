@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import json
 import logging
 import pickle
+import subprocess
 import sys
 
 import pytest
@@ -238,3 +241,68 @@ def test_nothing_is_wrapped_after_everything_was_put_back(declare, shop, finishe
     shop().plan("x")
 
     assert finished() == []
+
+
+DECORATED = """
+from otel_harn_steps import step
+
+@step("by_code", max_tokens=5)
+def plan(question): return "plan " + question
+@step("by_code")
+async def aplan(question): return "plan " + question
+@step("by_code")
+def words(text): yield from text.split()
+@step("by_code")
+async def awords(text): yield text
+class Agent:
+    @step
+    def run(self): return "run"
+    @classmethod
+    @step
+    def make(cls): return "made"
+"""
+
+
+async def test_a_decorated_function_that_is_a_target_is_one_step_and_the_file_says_which(
+    declare, shop_source, finished
+):
+    (shop_source / "shop" / "coded.py").write_text(DECORATED)
+    declare(*(PlannedStep(f"shop.coded:{name}", "harn-steps.toml:1", name) for name in ("plan", "aplan", "words")))
+    declare(PlannedStep("shop.coded:awords", "", "awords"), PlannedStep("shop.coded:Agent.*", "", "method"))
+    coded = importlib.import_module("shop.coded")
+
+    assert (coded.plan("x"), await coded.aplan("x"), list(coded.words("a b"))) == ("plan x", "plan x", ["a", "b"])
+    assert [word async for word in coded.awords("a")] == ["a"]
+    assert (coded.Agent().run(), coded.Agent.make()) == ("run", "made")
+    assert finished() == [
+        ("plan", "plan"),
+        ("aplan", "aplan"),
+        ("words", "words"),
+        ("awords", "awords"),
+        ("method", "Agent.run"),
+        ("method", "Agent.make"),
+    ]
+
+
+def test_what_the_decorator_said_is_back_when_the_file_is_no_more_in_force(declare, shop_source, finished):
+    (shop_source / "shop" / "coded.py").write_text(DECORATED)
+    targets = declare(PlannedStep("shop.coded:plan", "harn-steps.toml:1", "by_file"))
+    coded = importlib.import_module("shop.coded")
+    targets.unwrap()
+
+    coded.plan("x")
+
+    assert finished() == [("by_code", "plan")]
+
+
+def test_a_step_of_the_program_itself_that_is_a_target_is_one_step(tmp_path):
+    (tmp_path / "app.py").write_text(DECORATED + 'plan("x")\n')
+    (tmp_path / "harn-steps.toml").write_text('[[steps]]\ntarget = "__main__:plan"\nname = "by_file"\n')
+
+    done = subprocess.run(
+        [sys.executable, "-m", "otel_harn_steps.cli", "run", "--records", "out", "--", sys.executable, "app.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["name"] for line in (tmp_path / "out").read_text().splitlines()] == ["by_file"]

@@ -1,0 +1,76 @@
+"""A stretch of a framework's work as a step.
+
+A framework may wrap the budget error that a client raised, or make something else of it. At the step's edge it is
+found again: in the chain of what was raised, or noted on the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from otel_harn_steps._active import ActiveStep
+from otel_harn_steps._definition import StepDefinition
+from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
+from otel_harn_steps._run import StepRun
+
+Instead = Callable[[Any], Any]
+"""Makes of the step's fallback what the framework expects as the result."""
+
+
+def in_step(definition: StepDefinition, work: Callable[[], Any], instead: Instead) -> Any:
+    """Do the work as a step."""
+    run = StepRun(definition)
+    try:
+        value = work()
+    except BaseException as error:  # noqa: BLE001 -- raised again, or judged
+        return left(run, error, instead)
+    return left(run, None, instead, value)
+
+
+async def in_step_async(definition: StepDefinition, work: Callable[[], Awaitable[Any]], instead: Instead) -> Any:
+    """As `in_step`."""
+    run = StepRun(definition)
+    try:
+        value = await work()
+    except BaseException as error:  # noqa: BLE001 -- raised again, or judged
+        return left(run, error, instead)
+    return left(run, None, instead, value)
+
+
+def left(run: StepRun, raised: BaseException | None, instead: Instead, value: Any = None) -> Any:
+    """Leave the step: the boundary decides what the framework gets.
+
+    Args:
+        run: the step.
+        raised: what left its body.
+        instead: makes the result of a step that ended by `continue`.
+        value: what its body returned.
+    """
+    verdict = run.leave(judged(run.active, raised))
+    if verdict.status == "skipped":
+        return instead(run.active.definition.fallback)
+    return verdict.settle(value, None)
+
+
+def judged(active: ActiveStep, raised: BaseException | None) -> BaseException | None:
+    """What the boundary has to judge: the budget error behind what a framework raised, else that itself."""
+    if not isinstance(raised, Exception) or isinstance(raised, (StepBudgetExceeded, StepEscalated)):
+        return raised
+    told = next((each for each in _behind(raised) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None)
+    return told or active.breach or raised
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it came from, the nearest first."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        here = waiting.pop(0)
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        yield here
+        inner = here.exceptions if isinstance(here, BaseExceptionGroup) else ()
+        waiting += [each for each in (here.__cause__, *inner) if each is not None]
+        if here.__cause__ is None and here.__context__ is not None and not here.__suppress_context__:
+            waiting.append(here.__context__)

@@ -1,0 +1,87 @@
+"""LangGraph: each run of a node is a step, with its retries. Tasks of the functional API are nodes as well.
+
+LangChain's callbacks can not carry a step: LangGraph runs them beside the node, and keeps the errors that they raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from otel_harn_steps.frameworks._naming import definition_of
+from otel_harn_steps.frameworks._running import in_step, in_step_async
+from otel_harn_steps.frameworks._source import Seam, Source, theirs
+
+_INNER = "__"  # what begins with it is LangGraph's own
+
+
+def _node(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    task = _task(args, kwargs)
+    if task.name.startswith(_INNER):
+        return wrapped(*args, **kwargs)
+    paused = _Paused()
+    value = in_step(definition_of(task.name, "node"), lambda: paused.run(wrapped, args, kwargs), _instead(task, kwargs))
+    return paused.go_on(value)
+
+
+async def _node_async(
+    wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    task = _task(args, kwargs)
+    if task.name.startswith(_INNER):
+        return await wrapped(*args, **kwargs)
+    paused = _Paused()
+    definition = definition_of(task.name, "node")
+    value = await in_step_async(definition, lambda: paused.run_async(wrapped, args, kwargs), _instead(task, kwargs))
+    return paused.go_on(value)
+
+
+def _task(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[0] if args else kwargs["task"]
+
+
+class _Paused:
+    """What LangGraph raises to pause a node or to leave it for another is no failure: it passes the step by."""
+
+    _signal: BaseException | None = None
+
+    def run(self, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return wrapped(*args, **kwargs)
+        except theirs("langgraph.errors", "GraphBubbleUp") as signal:
+            self._signal = signal
+            return None
+
+    async def run_async(self, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return await wrapped(*args, **kwargs)
+        except theirs("langgraph.errors", "GraphBubbleUp") as signal:
+            self._signal = signal
+            return None
+
+    def go_on(self, value: Any) -> Any:
+        if self._signal is None:
+            return value
+        raise self._signal
+
+
+def _instead(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
+    """Writes the fallback as the node's update of the state; None updates nothing. The graph goes on from there."""
+
+    def write(fallback: Any) -> None:
+        task.writes.clear()
+        configurable = {**task.config.get("configurable", {}), **(kwargs.get("configurable") or {})}
+        for writer in task.writers:
+            writer.invoke(fallback, {**task.config, "configurable": configurable})
+
+    return write
+
+
+SOURCE = Source(
+    "langgraph",
+    "langgraph",
+    (
+        Seam("langgraph.pregel._runner", "run_with_retry", _node),
+        Seam("langgraph.pregel._runner", "arun_with_retry", _node_async),
+    ),
+)

@@ -1,0 +1,99 @@
+"""OpenAI Agents SDK: an agent is a step from its first turn in a run until it hands off, or the run ends.
+
+Its hooks can not carry a step: `RunHooks` run in tasks of their own, and trace processors not at all where tracing is
+switched off. A turn is the lowest function that has the agent and all its calls: the model's, and those of its tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
+from otel_harn_steps._run import StepRun
+from otel_harn_steps.frameworks._naming import definition_of
+from otel_harn_steps.frameworks._running import judged, left
+from otel_harn_steps.frameworks._source import Seam, Source, theirs
+
+
+class _Stay:
+    """The agent whose turn it is in one run of the runner, and its step."""
+
+    agent: Any = None
+    step: StepRun | None = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The agent has no more turns. Its boundary has nothing to judge: what a turn raised has ended it before."""
+        step, self.step, self.agent = self.step, None, None
+        if step is not None:
+            step.leave(None if isinstance(error, (StepBudgetExceeded, StepEscalated)) else error)
+
+
+_stay: ContextVar[_Stay | None] = ContextVar("otel_harn_steps.openai_agents", default=None)
+
+
+async def _run(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    stay = _Stay()
+    token = _stay.set(stay)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        stay.end(error)
+        raise
+    finally:
+        _stay.reset(token)
+    stay.end()
+    return result
+
+
+async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    stay = _stay.get() or _Stay()
+    agent = (kwargs["bindings"] if "bindings" in kwargs else args[1]).public_agent
+    if stay.agent is not agent:
+        stay.end()
+    if stay.step is None:
+        stay.agent, stay.step = agent, StepRun(definition_of(agent.name, "agent"))
+    else:
+        stay.step.resume()
+    step = stay.step
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 -- raised again, or judged
+        stay.step = None
+        return left(step, error, lambda fallback: _final(fallback, args, kwargs))
+    if step.active.breach is not None:  # a tool's error, of which the runner has made a message to the model
+        stay.step = None
+        return left(step, judged(step.active, None), lambda fallback: _final(fallback, args, kwargs), result)
+    step.suspend()
+    if _stay.get() is None:
+        stay.end()
+    return result
+
+
+def _final(fallback: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A turn that ends the run, with `fallback` as its output."""
+    streamed = args[0] if args else None
+    before = kwargs["generated_items"] if streamed is None else streamed._model_input_items
+    usage = theirs("agents.usage", "Usage")()
+    return theirs("agents.run_internal.run_steps", "SingleStepResult")(
+        original_input=kwargs["original_input"] if streamed is None else streamed.input,
+        model_response=theirs("agents.items", "ModelResponse")(output=[], usage=usage, response_id=None),
+        pre_step_items=before,
+        new_step_items=[],
+        next_step=theirs("agents.run_internal.run_steps", "NextStepFinalOutput")(fallback),
+        tool_input_guardrail_results=[],
+        tool_output_guardrail_results=[],
+    )
+
+
+SOURCE = Source(
+    "openai-agents",
+    "openai-agents",
+    (
+        Seam("agents.run", "AgentRunner.run", _run),
+        Seam("agents.run", "start_streaming", _run),
+        Seam("agents.run", "run_single_turn", _turn),
+        Seam("agents.run_internal.run_loop", "run_single_turn_streamed", _turn),
+    ),
+)

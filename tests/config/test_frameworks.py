@@ -1,0 +1,128 @@
+"""Steps of frameworks as a file declares them. What makes them is in `tests/step_sources`; here they are called for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pydantic")
+
+import otel_harn_steps
+from otel_harn_steps import drain_completed_steps, record_llm_usage
+from otel_harn_steps.config import _starting
+from otel_harn_steps.config._loading import load
+from otel_harn_steps.config._plan import Plan
+from otel_harn_steps.frameworks import FRAMEWORKS
+from otel_harn_steps.frameworks._naming import definition_of
+from otel_harn_steps.frameworks._running import in_step
+
+PLANNER = """
+frameworks = ["langgraph"]
+
+[[steps]]
+name = "Planner"
+model = "gpt-4o"
+budget = { max_tokens = 10 }
+error_boundary = "continue"
+fallback = "no plan"
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    """Puts what a file says in force."""
+
+    def start(text: str, **options) -> Plan:
+        file = tmp_path / "harn-steps.toml"
+        file.write_text(text)
+        loaded = load(file)
+        assert loaded.problems == ()
+        plan = Plan.from_json(loaded.plan.to_json())
+        _starting.start(plan, **options)
+        return plan
+
+    yield start
+    _starting.stop()
+    otel_harn_steps.reset_steps()
+
+
+def ran(name: str) -> object:
+    """What a framework gets whose agent `name` has spent 20 tokens."""
+
+    def work() -> str:
+        record_llm_usage(model="gpt-4o", input_tokens=20, output_tokens=0)
+        return "a plan"
+
+    return in_step(definition_of(name, "agent"), work, lambda fallback: fallback)
+
+
+def test_a_step_without_a_target_is_declared_for_the_frameworks_step_of_its_name(start):
+    start(PLANNER)
+
+    assert [ran("Planner"), ran("Writer")] == ["no plan", "a plan"]
+    assert [(record.name, record.status) for record in drain_completed_steps()] == [
+        ("Planner", "skipped"),
+        ("Writer", "completed"),
+    ]
+
+
+def test_when_it_stops_nothing_is_declared_any_more(start):
+    start(PLANNER)
+    _starting.stop()
+
+    assert ran("Planner") == "a plan"
+
+
+def test_a_step_that_has_run_is_seen_and_another_is_told_of(start, caplog):
+    plan = start(PLANNER + '[[steps]]\nname = "Planer"\n')
+    targets = _starting._State.targets
+
+    ran("Planner")
+    with caplog.at_level(logging.WARNING):
+        _starting._report_unseen(targets)
+
+    assert [record.message for record in caplog.records] == [
+        f"{plan.steps[1].where}: no step 'Planer' of a framework has run"
+    ]
+
+
+def test_what_is_registered_by_that_name_is_for_a_frameworks_step_too(start):
+    start('frameworks = "auto"')
+    otel_harn_steps.register_step_from_dict("Planner", {"budget": {"max_tokens": 10}, "error_boundary": "continue"})
+
+    assert ran("Planner") is None
+
+
+def test_a_name_may_have_braces_where_no_argument_is_behind_it(start):
+    start('frameworks = ["crewai"]\n[[steps]]\nname = "{topic} Expert"\nbudget = { max_tokens = 30 }')
+
+    assert definition_of("{topic} Expert\n", "task").max_tokens == 30
+
+
+def test_auto_is_every_framework(start):
+    assert start('frameworks = "auto"').frameworks == FRAMEWORKS
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"frameworks": ["autogen"]}, "frameworks must be of openai-agents, langgraph, pydantic-ai, crewai, not 'autogen'"),
+        ({"frameworks": "langgraph"}, "frameworks must be 'auto' or a list of names such as \\['langgraph'\\]"),
+        ({"clients": ["opnai"]}, "clients must be of openai, anthropic, .*, not 'opnai'"),
+        ({"clients": "openai"}, "clients must be a list of names such as \\['openai'\\], not 'openai'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_an_error_that_says_what_is_allowed(setting, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        otel_harn_steps.instrument(**setting)
+
+
+def test_the_models_of_a_file_give_a_deployment_its_price(start):
+    start('[models]\nmy-deployment = "gpt-4o-mini"')
+
+    with otel_harn_steps.step("plan"):
+        record_llm_usage(model="my-deployment", input_tokens=1_000_000, output_tokens=0)
+
+    assert drain_completed_steps()[0].cost_usd == pytest.approx(0.15)
