@@ -411,3 +411,79 @@ def test_the_results_of_anthropics_batch_are_billed_at_batch_prices(
     assert Bill.of_record(record) == Bill(1, 0, 34_000, 2000, cache_read_tokens=10_000, cache_write_tokens=4000)
     assert record.cost_usd == 0.018
     assert record.model == "claude-haiku-4-5-20251001"
+
+
+# -- runs of assistants ----------------------------------------------------------------------------------------------------
+
+RUN = {
+    "id": "run_1",
+    "object": "thread.run",
+    "thread_id": "t",
+    "assistant_id": "a",
+    "model": "gpt-4o-mini",
+    "usage": None,
+}
+RUN_USAGE = {"prompt_tokens": 381, "completion_tokens": 89, "total_tokens": 470}
+
+
+def run_of(run_id: str) -> Callable[[Received], Answer]:
+    """Stops for its tools at first, and is done at the second look after they have answered."""
+    looks = iter(["queued", "requires_action", "queued", "in_progress"])
+
+    def answer(_: Received) -> Answer:
+        status = next(looks, "completed")
+        return says({**RUN, "id": run_id, "status": status, "usage": RUN_USAGE if status == "completed" else None})
+
+    return answer
+
+
+@pytest.mark.filterwarnings("ignore:The Assistants API is deprecated")
+def test_a_run_of_an_assistant_is_billed_once_when_it_is_done(
+    served: Callable[..., Any], clients: Clients, steps: ModuleType
+) -> None:
+    client, exchange = served(run_of(f"run_{clients.mode.name}"))
+    runs = client.beta.threads.runs
+
+    async def go() -> None:
+        with steps.step("s", model="gpt-4.1"):
+            run = await clients.mode.settle(runs.create(thread_id="t", assistant_id="a"))
+            whose = {"thread_id": "t", "run_id": run.id}
+            await clients.mode.settle(runs.retrieve(**whose))
+            await clients.mode.settle(runs.submit_tool_outputs(**whose, tool_outputs=[]))
+            for _ in range(3):
+                await clients.mode.settle(runs.retrieve(**whose))
+
+    clients.mode.run(go())
+    (record,) = steps.drain_completed_steps()
+    assert Bill.of_record(record) == Bill(1, 0, 381, 89)
+    assert record.model == "gpt-4o-mini"
+    assert "model" not in exchange.requests[0].json()  # the assistant has its own
+
+
+@pytest.mark.filterwarnings("ignore:The Assistants API is deprecated")
+def test_a_streamed_run_is_billed_whole_and_its_steps_are_parts_of_it(
+    served: Callable[..., Any], clients: Clients, steps: ModuleType
+) -> None:
+    step = {
+        "id": "step_1",
+        "object": "thread.run.step",
+        "run_id": "run_1",
+        "usage": {**RUN_USAGE, "prompt_tokens": 154},
+    }
+    told = (
+        ("thread.run.created", {**RUN, "status": "queued"}),
+        ("thread.run.step.completed", {**step, "status": "completed"}),
+        ("thread.run.completed", {**RUN, "status": "completed", "usage": RUN_USAGE}),
+    )
+    chunks = tuple(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode() for name, data in told)
+    client, _ = served(Answer(200, chunks, streamed=True, headers={"content-type": "text/event-stream"}))
+    runs = client.beta.threads.runs
+
+    async def go() -> None:
+        with steps.step("s"):
+            stream = await clients.mode.settle(runs.create(thread_id="t", assistant_id="a", stream=True))
+            assert [event.event async for event in clients.mode.each(stream)] == [name for name, _ in told]
+
+    clients.mode.run(go())
+    (record,) = steps.drain_completed_steps()
+    assert Bill.of_record(record) == Bill(1, 0, 381, 89)

@@ -44,7 +44,12 @@ _ASKABLE: Final = "/completions"
 # These tell the usage of a stream without being asked (recorded traffic of each); what they would send if they were
 # asked is not ours to change.
 _TELL_UNASKED: Final = frozenset({"groq", "huggingface", "mistral_ai", "together"})
-_JOB: Final = re.compile(r"/(responses|batches)/[^/]+$")
+_JOB: Final = re.compile(r"/(responses|batches|threads/[^/]+/runs)/[^/]+$")
+_STARTED: Final = ("batch", "thread.run")
+_JOBS: Final = {"responses": "chat", "batches": "batch"}
+# An assistant, which has a model of its own.
+_GOES_ON: Final = "/submit_tool_outputs"
+_RUN: Final = re.compile(rf"/threads/(?:[^/]+/)?runs$|/runs/[^/]+{_GOES_ON}$")
 _TERMS: Final[Mapping[str, Terms]] = {"batch": (("processing", "batch"),), "decision": (("api", "decisions"),)}
 _REGIONAL: Final[Terms] = (("processing_region", "regional"),)
 
@@ -58,12 +63,17 @@ def _operation_at(path: str) -> str | None:
             operation = _OPERATIONS.get("/" + "/".join(parts[1:]))
             if operation is not None:
                 return operation
-    return None
+    return "invoke_agent" if _RUN.search(path) else None
 
 
 @dataclass(slots=True)
 class _Fetch(Request):
     """A request for what a job has become."""
+
+
+@dataclass(slots=True)
+class _GoesOn(Request):
+    """A run goes on, with what its tools have found. Its usage is that of the whole run."""
 
 
 class OpenAIProtocol(Provider):
@@ -86,13 +96,15 @@ class OpenAIProtocol(Provider):
         options = stainless.options_of(args, kwargs)
         if options.method == "get":
             return self._fetch(instance, options)
-        operation = _operation_at(stainless.path_of(options))
+        path = stainless.path_of(options)
+        operation = _operation_at(path)
         if operation is None or options.method != "post":
             return None
         # A private endpoint or a proxy in front of Azure is Azure still, by its client.
         default = "azure.ai.openai" if "Azure" in type(instance).__name__ else self.name
         host = instance.base_url.host
-        return Request(
+        kind = _GoesOn if path.endswith(_GOES_ON) else Request
+        return kind(
             operation,
             provider_at(host, default),
             stainless.model_of(stainless.body_of(options)),
@@ -101,11 +113,11 @@ class OpenAIProtocol(Provider):
         )
 
     def _fetch(self, instance: Any, options: Any) -> Request | None:
-        """A look at a job: a response in the background, a batch."""
+        """A look at a job: a response in the background, a batch, a run of an assistant."""
         found = _JOB.search(stainless.path_of(options))
         if found is None:
             return None
-        operation = "batch" if found[1] == "batches" else "chat"
+        operation = _JOBS.get(found[1], "invoke_agent")
         host = instance.base_url.host
         terms = _TERMS.get(operation, LIST_PRICE) + (_REGIONAL if is_regional(host) else LIST_PRICE)
         # Looking is no call, and gets no span.
@@ -114,12 +126,15 @@ class OpenAIProtocol(Provider):
     def watched(self, request: Request, result: Any, meter: Meter) -> Any:
         """A job that has been started. It tells its usage when it is fetched."""
         told = fields_of(result)
-        is_job = told.get("object") == "batch" or told.get("background") is True
+        is_job = told.get("object") in _STARTED or told.get("background") is True
         if not is_job or isinstance(request, _Fetch):
             return None
         job_id = told.get("id")
         if not isinstance(job_id, str) or usage_of(result) is not None:
             return None
+        if isinstance(request, _GoesOn) and self._jobs.is_known(job_id):
+            meter.abandoned()
+            return result
         meter.observe(result)  # it names the model
         self._jobs.started(job_id, meter)
         return result
@@ -173,7 +188,8 @@ class OpenAIProtocol(Provider):
         # The Responses API sends the whole answer so far in some events, the chat API usage in one of its chunks.
         answer = field(event, "response")
         if answer is None:
-            answer = event
+            run = field(event, "data")  # an assistant's; those of its steps are parts of it
+            answer = event if field(run, "object") != "thread.run" else run
         if usage_of(answer) is not None or not field(state, "model"):
             return answer
         return state
