@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import is_suppressed, tracer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.context import Context
     from opentelemetry.util.types import AttributeValue
 
@@ -39,11 +42,12 @@ _INFERENCE_SCOPES = (
 class CallSpan:
     """A call's span, or nothing. `context` is the one to make the call in."""
 
-    __slots__ = ("_billed", "_span", "context")
+    __slots__ = ("_billed", "_late", "_span", "context")
 
     def __init__(self, request: Request, active: ActiveStep, context: Context, start_time_ns: int) -> None:
         self._span: Span = INVALID_SPAN
         self.context = context
+        self._late: Callable[[], Span] | None = None
         self._billed = call_opened(active, request.model, context)
         if is_suppressed(context) or not _is_wanted(request, active, context):
             return
@@ -55,9 +59,17 @@ class CallSpan:
         if request.model:
             attributes[names.REQUEST_MODEL] = request.model
         name = f"{request.operation} {request.model}" if request.model else request.operation
+        start = partial(tracer().start_span, name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
+        if request.may_delegate:  # a span that is started can not be taken back
+            self._late = start
+            return
         with guard("starting a call's span", ours=False):
-            self._span = tracer().start_span(name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
+            self._span = start()
             self.context = set_span_in_context(self._span, context)
+
+    def leave(self) -> None:
+        """A client below makes the call, and its span."""
+        self._late = None
 
     def end(
         self, request: Request, reading: Reading | None, call: ModelCall | None, error: BaseException | None
@@ -68,6 +80,9 @@ class CallSpan:
                 call_void(self._billed, time_ns())
             else:
                 call_closed(self._billed, call, None if reading is None else reading.response_id, time_ns())
+        if self._late is not None:
+            with guard("starting a call's span", ours=False):
+                self._span, self._late = self._late(), None
         span = self._span
         if not span.is_recording():
             return

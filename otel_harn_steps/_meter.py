@@ -71,9 +71,14 @@ class Meter:
         self.http_response: Any = None
         outer = current_meter(context)
         if outer is not None:
-            outer.is_delegated = True
+            outer.delegate()
         self._span = CallSpan(request, active, context, self._start_time_ns)
         self.context = set_value(_METER_KEY, self, self._span.context)
+
+    def delegate(self) -> None:
+        """A client below makes the call: it bills, and its span is the call's."""
+        self.is_delegated = True
+        self._span.leave()
 
     def is_of(self, provider: Provider) -> bool:
         """Whether it is a call of this client library."""

@@ -59,6 +59,7 @@ class Request:
         asks_usage: whether the engine has asked the stream for its usage, so that the answer to that is hidden.
         makes_own_span: whether somebody makes an inference span of it that is not current during the call: the client
             library itself, or another instrumentation when the answer is there.
+        may_delegate: whether a patched client below may make the call, and so its span.
         terms: what the request itself says about its price.
     """
 
@@ -67,6 +68,7 @@ class Request:
     model: str | None
     asks_usage: bool = False
     makes_own_span: bool = False
+    may_delegate: bool = False
     terms: Terms = LIST_PRICE
 
 

@@ -69,7 +69,7 @@ class _LiteLLM(Provider):
             return None
         name = args[0] if args and isinstance(args[0], str) else kwargs.get("model")
         model, provider = _named(name, kwargs) if isinstance(name, str) and name else (None, "litellm")
-        return Request(self._operation, provider, model)
+        return Request(self._operation, provider, model, may_delegate=True)
 
     def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         if not args and not kwargs.get("model") and request.model is not None:
