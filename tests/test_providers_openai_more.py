@@ -291,6 +291,27 @@ def test_work_in_the_background_that_nobody_fetches_is_an_unmetered_call(
     assert Bill.of_record(later) == Bill(1, 0, 100, 10)
 
 
+def test_work_in_the_background_that_its_stream_has_told_is_not_billed_again(
+    served: Callable[..., Any], clients: Clients, steps: ModuleType
+) -> None:
+    response = {**RESPONSE, "id": f"resp_streamed_{clients.mode.name}", "status": "completed", "usage": USAGE}
+    done = {"type": "response.completed", "sequence_number": 1, "response": response}
+    chunk = f"event: {done['type']}\ndata: {json.dumps(done)}\n\n".encode()
+    streamed = Answer(200, (chunk,), streamed=True, headers={"content-type": "text/event-stream"})
+    client, _ = served(streamed, says(response))
+
+    async def go() -> None:
+        with steps.step("s"):
+            stream = client.responses.create(model="gpt-5.4", input="hi", background=True, stream=True)
+            async for _ in clients.mode.each(await clients.mode.settle(stream)):
+                pass
+            await clients.mode.settle(client.responses.retrieve(response["id"]))
+
+    clients.mode.run(go())
+    (record,) = steps.drain_completed_steps()
+    assert Bill.of_record(record) == Bill(1, 0, 100, 10)
+
+
 def test_a_response_that_was_billed_is_not_billed_when_it_is_fetched(
     served: Callable[..., Any], clients: Clients, steps: ModuleType
 ) -> None:

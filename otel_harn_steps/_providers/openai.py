@@ -168,8 +168,11 @@ class OpenAIProtocol(Provider):
     def read(self, request: Request, answer: Any) -> Reading:
         told = fields_of(answer)
         model, response_id = told.get("model"), told.get("id")
-        if isinstance(request, _Fetch) and not self._is_new_result(answer, response_id):
-            return NOT_A_CALL
+        if isinstance(request, _Fetch):
+            if not self._is_new_result(answer, response_id):
+                return NOT_A_CALL
+        elif told.get("background") is True and isinstance(response_id, str) and usage_of(answer) is not None:
+            self._jobs.is_first_fetch(response_id)  # its stream has told it: looking at it later tells nothing new
         return Reading(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
