@@ -38,6 +38,7 @@ venv() { # NAME [pip args...]
 
 venv base          wrapt   # bare, otel_floor*
 venv ours          -e "$here/.."
+venv clients       -e "$here/..[clients,demo]"   # providers.py
 venv genai_openai  opentelemetry-instrumentation-genai-openai==1.3b0
 # 2.4b0 asks for any util-genai >=0.4b0, but imports a module that 1.x dropped: only 0.4b0 works.
 venv openai_v2     opentelemetry-instrumentation-openai-v2==2.4b0 opentelemetry-util-genai==0.4b0

@@ -1,52 +1,16 @@
 """Runs one contender in its venv. With --cold: prints start-up cost. Else obeys JSON lines on stdin."""
-import ctypes
 import gc
 import importlib
 import json
 import os
-import platform
-import struct
 import sys
 import threading
 import time
 
+from counters import INSTRUCTIONS
+
 REAL_OUT = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)                                 # contenders that print must not break the protocol
-
-
-class HardwareInstructions:
-    """User-mode instructions this process and its later threads retired: unlike time, steady on a busy machine.
-
-    0 where the kernel has no counter for us (most virtual machines).
-    """
-
-    def __init__(self):
-        number = {"x86_64": 298, "aarch64": 241}.get(platform.machine(), -1)
-        flags = 1 << 1 | 1 << 5 | 1 << 6      # inherit, exclude_kernel, exclude_hv
-        attr = ctypes.create_string_buffer(struct.pack("=IIQQQQQ", 0, 112, 1, 0, 0, 0, flags), 112)
-        self.fd = ctypes.CDLL(None, use_errno=True).syscall(number, attr, 0, -1, -1, 0)
-
-    def __call__(self):
-        return struct.unpack("=Q", os.read(self.fd, 8))[0] if self.fd >= 0 else 0
-
-
-class CallgrindInstructions:
-    """The same under `valgrind --tool=callgrind --dump-before=getppid`: each call of it writes what ran since the last."""
-
-    def __init__(self, out_file):
-        self.out_file, self.dumps, self.total = out_file, 0, 0
-
-    def __call__(self):
-        os.getppid()
-        self.dumps += 2                       # the second one leaves the reading out of the next count
-        with open(f"{self.out_file}.{self.dumps - 1}") as f:
-            self.total += next(int(line.split()[1]) for line in f if line.startswith("summary:"))
-        os.getppid()
-        return self.total
-
-
-CALLGRIND = os.environ.get("BENCH_CALLGRIND")
-INSTRUCTIONS = CallgrindInstructions(CALLGRIND) if CALLGRIND else HardwareInstructions()
 
 
 def rss_kb():
@@ -56,7 +20,8 @@ def rss_kb():
 
 def load(name, keep=False):
     t0 = time.perf_counter()
-    from fakes import Telemetry               # imports openai: common to all
+    import fakes  # noqa: F401 -- imports openai: common to all
+    from telemetry import Telemetry
     t1 = time.perf_counter()
     contender = importlib.import_module("contenders." + name).C()
     if contender.otel:
