@@ -1,4 +1,4 @@
-"""Virtual environments for the other instrumentations, one each, from the pinned requirements in `environments/`.
+"""Virtual environments for other people's packages, one each, from the pinned requirements in an `environments/`.
 
 They are kept in ~/.cache/otel-harn-steps/venvs, under the requirements' hash, so that they are made once.
 """
@@ -18,9 +18,9 @@ ENVIRONMENTS = Path(__file__).with_name("environments")
 CACHE = Path.home() / ".cache" / "otel-harn-steps" / "venvs"
 
 
-def python_of(name: str) -> Path:
+def python_of(name: str, environments: Path = ENVIRONMENTS) -> Path:
     """The Python of an environment, which is made first if need be. Safe to call from several processes."""
-    requirements = ENVIRONMENTS / f"{name}.txt"
+    requirements = environments / f"{name}.txt"
     python_version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(requirements.read_bytes() + python_version.encode()).hexdigest()[:12]
     venv = CACHE / f"{name}-{digest}"
