@@ -165,9 +165,7 @@ def _checked_clients(clients: Sequence[str] | None) -> tuple[Provider, ...]:
         return PROVIDERS
     if isinstance(clients, str) or not isinstance(clients, Sequence):
         raise TypeError(f"clients must be a list of names such as ['openai'], not {clients!r}")
-    for name in clients:
-        if name not in CLIENTS:
-            raise ValueError(f"clients must be of {', '.join(CLIENTS)}, not {name!r}")
+    _check_names("clients", clients, CLIENTS)
     return tuple(provider for provider in PROVIDERS if _client(provider) in clients)
 
 
@@ -176,10 +174,18 @@ def _checked_frameworks(frameworks: object) -> tuple[str, ...]:
         return FRAMEWORKS
     if isinstance(frameworks, str) or not isinstance(frameworks, Sequence):
         raise TypeError(f"frameworks must be 'auto' or a list of names such as ['langgraph'], not {frameworks!r}")
-    for name in frameworks:
-        if name not in FRAMEWORKS:
-            raise ValueError(f"frameworks must be of {', '.join(FRAMEWORKS)}, not {name!r}")
+    _check_names("frameworks", frameworks, FRAMEWORKS)
     return tuple(frameworks)
+
+
+def _check_names(setting: str, names: Sequence[object], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            from difflib import get_close_matches  # noqa: PLC0415 -- only for a mistake
+
+            near = get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{setting} must be of {', '.join(known)}, not {name!r}{hint}")
 
 
 def _use_frameworks(frameworks: tuple[str, ...]) -> None:

@@ -57,6 +57,7 @@ def patch_frameworks(frameworks: Iterable[str]) -> None:
 def _unpatch() -> None:
     """Put every function back. Where somebody has wrapped our wrapper, it stays below theirs, and passes through."""
     _on.clear()
+    _warned.clear()
     for patched in reversed(_patched):
         if vars(patched.owner).get(patched.name) is not patched.wrapper:
             continue

@@ -13,6 +13,7 @@ from otel_harn_steps.frameworks._running import in_step, in_step_async
 from otel_harn_steps.frameworks._source import Seam, Source, theirs
 
 _INNER = "__"  # what begins with it is LangGraph's own
+_RETURN = "__return__"
 
 
 def _node(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -66,13 +67,20 @@ class _Paused:
 
 
 def _instead(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
-    """Writes the fallback as the node's update of the state; None updates nothing. The graph goes on from there."""
+    """Writes the fallback as the node's update of the state; None updates nothing. The graph goes on from there.
 
-    def write(fallback: Any) -> None:
+    A task of the functional API has no writers, and returns the fallback.
+    """
+
+    def write(fallback: Any) -> Any:
         task.writes.clear()
+        if not task.writers:
+            task.writes.append((_RETURN, fallback))
+            return fallback
         configurable = {**task.config.get("configurable", {}), **(kwargs.get("configurable") or {})}
         for writer in task.writers:
             writer.invoke(fallback, {**task.config, "configurable": configurable})
+        return None
 
     return write
 

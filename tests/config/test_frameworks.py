@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,7 +115,8 @@ def test_auto_is_every_framework(start):
     [
         ({"frameworks": ["autogen"]}, "frameworks must be of openai-agents, langgraph, pydantic-ai, crewai, not 'autogen'"),
         ({"frameworks": "langgraph"}, "frameworks must be 'auto' or a list of names such as \\['langgraph'\\]"),
-        ({"clients": ["opnai"]}, "clients must be of openai, anthropic, .*, not 'opnai'"),
+        ({"frameworks": ["lang-graph"]}, "not 'lang-graph'; did you mean 'langgraph'\\?"),
+        ({"clients": ["opnai"]}, "clients must be of openai, anthropic, .*, not 'opnai'; did you mean 'openai'\\?"),
         ({"clients": "openai"}, "clients must be a list of names such as \\['openai'\\], not 'openai'"),
     ],
 )  # fmt: skip
@@ -126,3 +132,50 @@ def test_the_models_of_a_file_give_a_deployment_its_price(start):
         record_llm_usage(model="my-deployment", input_tokens=1_000_000, output_tokens=0)
 
     assert drain_completed_steps()[0].cost_usd == pytest.approx(0.15)
+
+
+@pytest.fixture
+def unknown_langgraph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A version of LangGraph that has its functions elsewhere."""
+    package = tmp_path / "langgraph" / "pregel"
+    package.mkdir(parents=True)
+    (package / "_runner.py").write_text("def run_a_node(): return 'done'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "langgraph.pregel._runner"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "langgraph"]:
+        del sys.modules[name]
+    otel_harn_steps.uninstrument()
+
+
+def test_a_version_that_is_not_known_is_told_once_and_runs_on(unknown_langgraph, caplog):
+    otel_harn_steps.instrument(frameworks=["langgraph"])
+
+    runner = importlib.import_module(unknown_langgraph)
+    otel_harn_steps.instrument(frameworks=["langgraph"])
+
+    assert runner.run_a_node() == "done"
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith("langgraph.pregel._runner.run_with_retry is missing in langgraph ")
+
+
+def test_no_framework_is_imported_before_the_app_does():
+    program = (
+        "import otel_harn_steps, sys; otel_harn_steps.instrument(frameworks='auto');"
+        "print({'agents', 'langgraph', 'pydantic_ai', 'crewai'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("page", ["configuration.md", "frameworks.md", "zero-code.md"])
+def test_the_files_in_the_docs_are_right(page, tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    files = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert files
+
+    for number, file in enumerate(files):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(file)
+        assert load(path).problems == ()

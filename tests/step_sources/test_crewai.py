@@ -101,6 +101,18 @@ def test_what_is_delegated_is_a_nested_step(make, provider, steps):
     assert told(steps()) == [("lead/Helper", "completed", 1, 7, 5), ("lead", "completed", 2, 103, 21)]
 
 
+def test_what_a_coworker_overspends_is_told_to_the_model_and_the_task_goes_on(make, provider, steps, declare):
+    declare("Helper", budget={"max_tokens": 5})
+    ask = {"question": "x?", "context": "none", "coworker": "Helper"}
+    provider.says("Boss", Said(tool="ask_question_to_coworker", arguments=ask), Said("done", 3, 1))
+    provider.says("Helper", Said("x", 7, 5))
+    boss, helper = make("Boss", allow_delegation=True), make("Helper")
+
+    Crew(agents=[boss, helper], tasks=[work(boss, "lead")]).kickoff()
+
+    assert told(steps()) == [("lead/Helper", "failed", 1, 7, 5), ("lead", "completed", 2, 103, 21)]
+
+
 def test_a_managers_task_is_a_step(make, provider, steps):
     provider.says("Manager", Said("managed", 9, 2))
     manager, helper = make("Manager", allow_delegation=True), make("Helper")

@@ -161,6 +161,22 @@ def test_tasks_of_the_functional_api_are_steps(model, provider, steps):
     assert told(steps()) == [("flow/plan", "completed", 1, 3, 2), ("flow", "completed", 0, 0, 0)]
 
 
+def test_continue_of_a_task_returns_the_fallback(model, provider, steps, declare):
+    declare("plan", budget={"max_tokens": 1}, error_boundary="continue", fallback="no plan")
+    provider.says("Plan", Said("planned", 3, 2))
+
+    @task
+    def plan(_question: str) -> str:
+        return str(model.invoke([("system", "Plan")]).content)
+
+    @entrypoint()
+    def flow(question: str) -> str:
+        return plan(question).result()
+
+    assert flow.invoke("hi") == "no plan"
+    assert [record.status for record in steps()] == ["skipped", "completed"]
+
+
 @pytest.mark.parametrize("how", ["invoke", "astream"])
 def test_a_budget_stops_a_node(asking, provider, steps, declare, how):
     declare("loop", budget={"max_tokens": 300})

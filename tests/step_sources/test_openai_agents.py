@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import sys
 from typing import Any
 
@@ -101,6 +103,19 @@ def test_an_agent_that_is_a_tool_is_a_nested_step(agent, provider, steps):
     waited(run(outer))
 
     assert told(steps()) == [("Writer/Translator", "completed", 1, 7, 3), ("Writer", "completed", 2, 300, 60)]
+
+
+def test_what_a_nested_agent_overspends_is_told_to_the_model_and_the_outer_agent_goes_on(
+    agent, provider, steps, declare
+):
+    declare("Translator", budget={"max_tokens": 5})
+    inner = agent("Translator")
+    outer = agent("Writer", tools=[inner.as_tool("translate", "Translates.")])
+    provider.says("Writer", Said(tool="translate", arguments={"input": "hi"}), Said("written", 200, 40))
+    provider.says("Translator", Said("traduit", 7, 3))
+
+    assert waited(run(outer)) == "written"
+    assert told(steps()) == [("Writer/Translator", "failed", 1, 7, 3), ("Writer", "completed", 2, 300, 60)]
 
 
 def test_agents_that_run_at_once_have_each_their_own(agent, provider, steps):
@@ -223,3 +238,53 @@ def test_uninstrument_leaves_nothing_behind(agent, provider):
     otel_harn_steps.uninstrument()
 
     assert names_in(*modules) == before
+
+
+APP = """
+import agents
+from agents import Agent, Runner, function_tool
+
+agents.set_tracing_disabled(True)
+agents.set_default_openai_api("chat_completions")
+
+@function_tool
+def search(query: str) -> str: return "found"
+
+editor = Agent(name="Recipe Editor Agent", instructions="You are Recipe Editor Agent.", model="gpt-4o-mini", tools=[search])
+main = Agent(name="Main Chat Agent", instructions="You are Main Chat Agent.", model="gpt-4o-mini", handoffs=[editor])
+try:
+    print(Runner.run_sync(main, "hi").final_output)
+except Exception as error:
+    print(type(error).__name__)
+"""
+FILE = """
+frameworks = "auto"
+
+[[steps]]
+name = "Recipe Editor Agent"
+budget = {{ max_tokens = {limit} }}
+
+[[steps]]
+name = "Recipe Writer Agent"
+"""
+
+
+@pytest.mark.parametrize(("limit", "says"), [(3000, "Salted."), (1000, "StepBudgetExceeded")])
+def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(provider, tmp_path, limit, says):
+    provider.says("Main Chat Agent", ASKS)
+    provider.says("Recipe Editor Agent", *EDITS)
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "harn-steps.toml").write_text(FILE.format(limit=limit))
+    command = [sys.executable, "-m", "otel_harn_steps.cli", "run", "--records", "out", "--", sys.executable, "app.py"]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, says + "\n"), done.stderr
+    records = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    spent = [(each["name"], each["llm_calls"], each["input_tokens"] + each["output_tokens"]) for each in records]
+    assert spent == [
+        ("Main Chat Agent", 1, 131),
+        ("Recipe Editor Agent", 3, 2333) if limit == 3000 else ("Recipe Editor Agent", 2, 1041),
+    ]
+    assert "harn-steps.toml:8: no step 'Recipe Writer Agent' of a framework has run" in done.stderr
+    assert "harn-steps.toml:4" not in done.stderr
