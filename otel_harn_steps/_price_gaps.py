@@ -20,6 +20,11 @@ _FIRST_WITH_UPLIFT: Final = "2026-03-05"
 _DATE_AT_END: Final = re.compile(r"-(\d{4}-\d{2}-\d{2})$")
 _NEWER: Final = re.compile(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9]|\d\d|realtime-2\.1)(?![0-9])")
 
+PREVIEW_SEARCH: Final = ("web_search", "preview")
+"""OpenAI's first search tool. It is dearer with a model that does not reason, and what it finds is no input then."""
+_REASONS: Final = re.compile(r"o\d|gpt-(?!3|4)")
+_PREVIEW_SEARCH_RATES: Final = {"web_searches_kcount": Decimal(25)}
+
 # Bedrock in GovCloud: 20 % above the list price. For Claude the book has the regional price there, which is 10 % above.
 _GOV_FACTORS: Final = {
     "us-gov.anthropic.": Fraction(12, 11),
@@ -61,6 +66,13 @@ def factor_of_term(term: tuple[str, str], model: str) -> Fraction | None:
         return _TENTH_MORE
     if term == ("processing_region", "regional"):
         return _TENTH_MORE if _has_openai_uplift(model) else _NO_MORE
+    return None
+
+
+def rates_of_term(term: tuple[str, str], model: str) -> Mapping[str, Decimal] | None:
+    """The rates that a term of a call has in place of the book's. None: nothing, the price book has to know it."""
+    if term == PREVIEW_SEARCH:
+        return {} if _REASONS.match(model) else _PREVIEW_SEARCH_RATES
     return None
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_harn_steps._price_gaps import REGIONAL_RATES, factor_of_place, factor_of_term
+from otel_harn_steps._price_gaps import REGIONAL_RATES, factor_of_place, factor_of_term, rates_of_term
 from otel_harn_steps._rates import PRICE_KEYS, Prices, RateCard, TieredRate, compile_card
 from otel_harn_steps._settings import Rates, settings
 from otel_harn_steps._usage import Terms, Usage
@@ -169,16 +169,19 @@ def _book_card(provider: str | None, model: str, terms: Terms, at: float) -> Rat
     model = _PATH.sub("", model)
     factor = factor_of_place(provider, model)
     context: dict[str, str] = {}
+    rates: dict[str, Decimal] = {}
     for term in terms:
-        more = factor_of_term(term, model)
-        if more is not None:
+        more, others = factor_of_term(term, model), rates_of_term(term, model)
+        if others is not None:
+            rates.update(others)
+        elif more is not None:
             factor *= more
         elif term[0] != "service_tier" or term[1] not in _STANDARD_TIERS:
             context[term[0]] = term[1]
     if provider == "aws" and model in REGIONAL_RATES:
         return None if context else compile_card(REGIONAL_RATES[model], token_factor=factor)
     found = _found(provider, model) or _found(provider, _SNAPSHOT.sub("", model))
-    return None if found is None else _found_card(*found, context, factor, at)
+    return None if found is None else _found_card(found, context, rates, factor, at)
 
 
 def _found(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | None:
@@ -189,8 +192,13 @@ def _found(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | Non
 
 
 def _found_card(
-    provider: Provider, info: ModelInfo, context: dict[str, str], factor: Fraction, at: float
+    found: tuple[Provider, ModelInfo],
+    context: Mapping[str, str],
+    rates: Mapping[str, Decimal],
+    factor: Fraction,
+    at: float,
 ) -> RateCard | None:
+    provider, info = found
     moment = datetime.fromtimestamp(at, UTC)
     # A provider that sells another's models has that one's list prices here, and not its terms.
     variants = (info.price_variants or ()) if any(info is own for own in provider.models) else ()
@@ -198,7 +206,7 @@ def _found_card(
         return None
     valid_from, valid_until = _window(info, moment)
     return compile_card(
-        _book_prices(info.get_prices(moment, context if variants else None)),
+        {**_book_prices(info.get_prices(moment, dict(context) if variants else None)), **rates},
         token_factor=factor,
         needs_audio_price=provider.id in _AUDIO_IS_DEARER,
         valid_from=valid_from,

@@ -434,6 +434,43 @@ def test_the_results_of_anthropics_batch_are_billed_at_batch_prices(
     assert record.model == "claude-haiku-4-5-20251001"
 
 
+# -- searches ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "tool", "usd_a_search"),
+    [
+        ("gpt-4o-2024-08-06", "web_search", 0.01),
+        ("gpt-4o-2024-08-06", "web_search_preview", 0.025),
+        ("gpt-4.1-mini", "web_search_preview_2025_03_11", 0.025),
+        ("gpt-5", "web_search_preview", 0.01),
+        ("o4-mini", "web_search_preview", 0.01),
+    ],
+)
+def test_the_first_search_tool_has_its_own_price_with_a_model_that_does_not_reason(  # noqa: PLR0917 -- parameters
+    model: str, tool: str, usd_a_search: float, served: Callable[..., Any], clients: Clients, steps: ModuleType
+) -> None:
+    search = {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "completed",
+        "action": {"type": "search", "query": "q"},
+    }
+    told = {**RESPONSE, "background": False, "status": "completed", "model": model, "usage": USAGE}
+    client, _ = served(
+        says({**told, "output": [search, search], "tools": [{"type": tool}]}), says({**told, "output": [], "tools": []})
+    )
+
+    async def go() -> None:
+        for _ in range(2):
+            with steps.step("s"):
+                await clients.mode.settle(client.responses.create(model=model, input="hi"))
+
+    clients.mode.run(go())
+    searched, plain = steps.drain_completed_steps()
+    assert searched.cost_usd - plain.cost_usd == pytest.approx(2 * usd_a_search, abs=1e-12)
+
+
 # -- runs of assistants ----------------------------------------------------------------------------------------------------
 
 RUN = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
+from otel_harn_steps._price_gaps import PREVIEW_SEARCH
 from otel_harn_steps._reading import Part, Request
-from otel_harn_steps._usage import LIST_PRICE, Fields, Terms, Usage, count_in, field, fields_of, token_count
+from otel_harn_steps._usage import LIST_PRICE, Fields, Terms, Usage, count_in, field, fields_of, items_of, token_count
 
 _NO_OUTPUT: Final = frozenset({"embeddings", "rerank"})
 _XAI_TICKS_PER_USD: Final = Decimal(10**10)
@@ -25,7 +26,7 @@ def parts_of(request: Request, answer: Any) -> tuple[Part, ...]:
     usage = _usage(request, usage_of(answer), told)
     if usage is None:
         return ()
-    part = Part(usage, _terms(told))
+    part = Part(usage, _terms(request.provider, usage, told))
     drawing = told.get("svg_usage")  # beside the image model's own usage, by a model that it names
     drawn = None if drawing is None else _usage(request, drawing, fields_of(None))
     if drawn is None:
@@ -114,9 +115,14 @@ def _is_beside_output(tokens_in: int | None, tokens_out: int | None, reasoning: 
     return total is not None and total == (tokens_in or 0) + (tokens_out or 0) + reasoning
 
 
-def _terms(answer: Fields) -> Terms:
+def _terms(provider: str, usage: Usage, answer: Fields) -> Terms:
     tier = answer.get("service_tier")
-    return (("service_tier", tier),) if isinstance(tier, str) else LIST_PRICE
+    terms: Terms = (("service_tier", tier),) if isinstance(tier, str) else LIST_PRICE
+    if usage.web_searches and provider == "openai":
+        tools = (field(each, "type") for each in items_of(answer.get("tools")))
+        if any(isinstance(each, str) and each.startswith("web_search_preview") for each in tools):
+            return (*terms, PREVIEW_SEARCH)
+    return terms
 
 
 def _web_searches(usage: Fields, answer: Fields) -> int:
@@ -127,8 +133,7 @@ def _web_searches(usage: Fields, answer: Fields) -> int:
         told = token_count(usage.get("num_search_queries"))
     if told is not None:
         return told
-    output = answer.get("output")
-    return sum(_is_search(item) for item in output) if isinstance(output, list) else 0
+    return sum(_is_search(item) for item in items_of(answer.get("output")))
 
 
 def _is_search(item: Any) -> bool:
