@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-clients test-coexistence test-backends lint types bench clean
+.PHONY: demo test test-clients test-coexistence test-step-sources test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -22,6 +22,9 @@ test-clients:
 
 test-coexistence: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/coexistence
+
+test-step-sources: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow tests/step_sources
 
 test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix
