@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-clients test-coexistence test-step-sources test-backends lint types bench clean
+.PHONY: demo test test-clients newest-clients test-coexistence test-step-sources test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -18,7 +18,11 @@ test: lint types
 # The older majors of the clients, other instrumentations, the real Collector, Jaeger, Prometheus and Phoenix: each gets
 # what it needs into ~/.cache/otel-harn-steps. The first build of the real programs takes about 20 minutes.
 test-clients:
-	PYTHON=$(PYTHON) tools/client_sets.sh
+	$(PYTHON) tools/client_sets.py
+
+# To be run now and then: the newest release of every client, without upper bounds.
+newest-clients:
+	$(PYTHON) tools/client_sets.py --newest
 
 test-coexistence: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/coexistence
@@ -31,8 +35,9 @@ test-backends: $(VENV)/.installed-test
 	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/backends tests/dashboard
 
 bench: $(VENV)/.installed-demo
-	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours
+	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours clients
 	$(BIN)/python benchmarks/run.py --quick
+	$(BIN)/python benchmarks/providers.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

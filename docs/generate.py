@@ -1,16 +1,26 @@
-"""Write `docs/attributes.md` from the one module of names. With `--check`, only say whether the file is current."""
+"""Write what the docs take from code and results. With `--check`, only say whether it is current.
+
+`attributes.md` comes from the one module of names; the table in `providers.md` from the provider files and from what
+`tools/client_sets.py` replayed.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from otel_harn_steps import CompletedStep
 from otel_harn_steps import _names as names
+from otel_harn_steps._providers import PROVIDERS
 
-TARGET = Path(__file__).with_name("attributes.md")
+DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS.parent / "tests" / "cases" / "results.json"
+TABLE_BEGINS = "<!-- The table is made by docs/generate.py, of the provider files and tests/cases/results.json. -->\n\n"
+TABLE_ENDS = "\n\n<!-- The table ends. -->"
 
 WHEN = {
     "start": "start",
@@ -128,16 +138,81 @@ def code(text: object) -> str:
     return f"`{text}`"
 
 
+def providers() -> str:
+    """`docs/providers.md`, with the table of today."""
+    before, _, rest = (DOCS / "providers.md").read_text(encoding="utf-8").partition(TABLE_BEGINS)
+    _, _, after = rest.partition(TABLE_ENDS)
+    sets: Mapping[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    made = table(
+        ("Client", "Versions tested", "Recorded calls replayed", "Streams", "Counted", "Usage not told"),
+        (client_row(name, sets) for name in sorted({client for clients in sets.values() for client in clients})),
+    )
+    return before + TABLE_BEGINS + made + TABLE_ENDS + after
+
+
+def client_row(name: str, sets: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was replayed with a client, in any of its versions."""
+    mine = [clients[name] for clients in sets.values() if name in clients]
+    endpoints = {endpoint: found for each in reversed(mine) for endpoint, found in each["endpoints"].items()}
+    counted = {count for found in endpoints.values() for count in found["counted"]}
+    modes = sorted({mode for found in endpoints.values() for mode in (*found["plain"], *found["streams"])})
+    streams = sorted({mode for found in endpoints.values() for mode in found["streams"]})
+    return (
+        code(name),
+        ", ".join(sorted({each["version"] for each in mine}, key=version_key)),
+        f"{', '.join(reversed(modes))}: {', '.join(map(calls_of, endpoints, endpoints.values()))}",
+        ", ".join(reversed(streams)) + ("; may be sent when first read" if is_late(name) else ""),
+        ", ".join(name.removesuffix("_tokens").replace("_", " ") for name in COUNTS if name in counted),
+        ", ".join(f"{endpoint} {found['unmetered']}" for endpoint, found in endpoints.items() if found["unmetered"]),
+    )
+
+
+COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+# A distribution that is not named as its provider is.
+PROVIDER_OF = {"boto3": "botocore", "aiobotocore": "botocore"}
+
+
+def calls_of(endpoint: str, found: Mapping[str, Any]) -> str:
+    """How many recorded exchanges of an endpoint were replayed, and how many failed."""
+    failed = f", {found['failed']} failed" if found["failed"] else ""
+    rejected = found["cases"] - found["calls"]
+    refused = f", {rejected} no call" if rejected else ""
+    return f"{endpoint} {found['cases']}" + (f" ({(refused + failed).removeprefix(', ')})" if refused or failed else "")
+
+
+def is_late(client: str) -> bool:
+    """Whether some stream of it sends nothing before it is first read."""
+    provider = PROVIDER_OF.get(client, client)
+    seams = [seam for each in PROVIDERS if each.name.partition(".")[0] == provider for seam in each.seams]
+    if not seams:
+        raise LookupError(f"say in PROVIDER_OF which provider is that of {client!r}")
+    return any(seam.kind.startswith("late") for seam in seams)
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Versions in their order."""
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
+PAGES = {"attributes.md": lambda: page() + "\n", "providers.md": providers}
+
+
 def main() -> int:
-    """Write the file, or check it."""
-    wanted = page() + "\n"
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(wanted, encoding="utf-8")
-        return 0
-    if TARGET.exists() and TARGET.read_text(encoding="utf-8") == wanted:
-        return 0
-    print(f"{TARGET} is not what {names.__name__} says; run: python docs/generate.py", file=sys.stderr)
-    return 1
+    """Write the pages, or check them."""
+    is_checking = "--check" in sys.argv[1:]
+    outdated = []
+    for name, made in PAGES.items():
+        target, wanted = DOCS / name, made()
+        if not is_checking:
+            target.write_text(wanted, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != wanted:
+            outdated.append(name)
+    if outdated:
+        print(
+            f"not what the code and the results say: {', '.join(outdated)}; run: python docs/generate.py",
+            file=sys.stderr,
+        )
+    return int(bool(outdated))
 
 
 if __name__ == "__main__":

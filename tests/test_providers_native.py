@@ -55,7 +55,8 @@ def test_the_app_sees_what_it_saw_without_us(told: Told) -> None:
 def test_the_step_is_billed_what_was_recorded(
     told: Told, native: Native, record_property: Callable[[str, object], None]
 ) -> None:
-    replayed(record_property, told.case, native.mode.name, told.bill)
+    library = "huggingface_hub" if told.case.provider == "huggingface" else ""
+    replayed(record_property, told.case, native.mode.name, told.bill, library)
     assert told.bill == native_bill(told.case)
 
 

@@ -19,7 +19,7 @@ from otel_harn_steps._records import CompletedStep
 from otel_harn_steps._step import step
 from otel_harn_steps.testing._answers import Answer, Script, answer_of
 from otel_harn_steps.testing._cases import Bill, RecordedCase
-from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
+from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode, uncollected
 from otel_harn_steps.testing._seen import Seen
 from otel_harn_steps.testing._server import ReplayServer
 from otel_harn_steps.testing._uses import Use, is_stream, reads
@@ -97,7 +97,8 @@ class App:
     async def _call(self, token: str, use: Use, seen: Seen) -> None:
         async with _entered(self.client_factory(f"{self.server.address}/{token}")) as call:
             try:
-                await use(await self.mode.settle(call(**self.case.request)), self.mode, seen)
+                with uncollected():
+                    await use(await self.mode.settle(call(**self.case.request)), self.mode, seen)
             except Exception as error:  # noqa: BLE001 -- all of it is compared
                 seen.raised(error)
 

@@ -63,12 +63,12 @@ class Seen:
         return self._object(value)
 
     def _object(self, value: object) -> Any:
-        if hasattr(value, "model_fields_set") and hasattr(value, "model_extra"):
-            return self._model(value)
-        if isinstance(value, BaseException):
-            return self._error(value)
         if isinstance(value, type | bytes):
             return value
+        if isinstance(value, BaseException):
+            return self._error(value)
+        if hasattr(value, "model_fields_set") and hasattr(value, "model_extra"):
+            return self._model(value)
         if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
             return self._plain(value)
         return type(value), _ADDRESS.sub("", str(value)).replace(self._base_url, "<server>")

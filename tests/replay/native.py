@@ -17,7 +17,7 @@ from otel_harn_steps.testing._uses import LEAVING, Use, ignores, pulls, reads
 from tests.replay.answers import Answer, Script, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.cases import Case, cases
-from tests.replay.modes import Mode
+from tests.replay.modes import Mode, uncollected
 from tests.replay.seen import Seen
 from tests.replay.server import ReplayServer
 
@@ -279,7 +279,8 @@ class Native:
 
     async def _go(self, client: Any, case: Case, way: Use, seen: Seen) -> None:
         try:
-            await way(await self.mode.settle(call(client, case, self.mode)), self.mode, seen)
+            with uncollected():
+                await way(await self.mode.settle(call(client, case, self.mode)), self.mode, seen)
         except Exception as error:  # noqa: BLE001 -- all of it is compared
             seen.raised(error)
 

@@ -19,8 +19,12 @@ from tests.replay.cases import Case
 
 RESULTS = Path(__file__).resolve().parent.parent / "cases" / "results.json"
 _MARK = "replayed"
-_DISTRIBUTIONS = {"google_genai": "google-genai", "google_vertex": "google-genai", "mistral": "mistralai"}
-_DISTRIBUTIONS |= {"huggingface": "huggingface_hub"}
+_DISTRIBUTIONS = {
+    "bedrock": "boto3",
+    "google_genai": "google-genai",
+    "google_vertex": "google-genai",
+    "mistral": "mistralai",
+}
 _FILE = re.compile(r"test_providers_(\w+)\.py")
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -30,12 +34,13 @@ def replayed(
 ) -> None:
     """Note that this test compares the bill of `case` with what was recorded, with the client library of that name."""
     counted = [name for name in _COUNTS if getattr(bill, name)]
-    about = {"client": client or _client_of(case), "case": case.id, "endpoint": case.endpoint, "stream": case.stream}
+    about = {"client": client or client_of(case), "case": case.id, "endpoint": case.endpoint, "stream": case.stream}
     how = {"mode": mode, "counted": counted, "is_call": bill.llm_calls > 0, "is_told": not bill.unmetered_calls}
     record_property(_MARK, about | how)
 
 
-def _client_of(case: Case) -> str:
+def client_of(case: Case) -> str:
+    """The distribution that calls this case's provider."""
     return _DISTRIBUTIONS.get(case.provider, case.client)
 
 
@@ -101,10 +106,15 @@ def _client_named_in(nodeid: str) -> str:
     named = _FILE.search(nodeid)
     if named is not None and named[1] not in {"native", "stainless"}:
         name = named[1].removesuffix("_more")
-        return {"bedrock": "boto3", "google_genai": "google-genai"}.get(name, name)
-    provider = re.search(r"(\w+)\.[\w-]+\.", nodeid.partition("[")[2])
-    known = None if provider is None else provider[1]
-    return _DISTRIBUTIONS.get(known or "", known or "all clients")
+        if name == "bedrock":
+            return "aiobotocore" if "async" in nodeid.partition("[")[2] else "boto3"
+        return _DISTRIBUTIONS.get(name, name)
+    about = re.search(r"(\w+)\.[\w-]+\.", nodeid.partition("[")[2])
+    if about is None:
+        return "all clients"
+    if "test_clients_" in nodeid:
+        return "anthropic" if about[1] == "anthropic" else "openai"
+    return _DISTRIBUTIONS.get(about[1], about[1])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

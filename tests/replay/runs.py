@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tests.replay.answers import Answer, Script, recorded
 from tests.replay.cases import Case, cases
 from tests.replay.clients import Clients
+from tests.replay.modes import uncollected
 from tests.replay.seen import Seen
 from tests.replay.server import Exchange, ReplayServer
 from tests.replay.ways import Call, Way, ways_of
@@ -46,5 +47,6 @@ async def travel(
     address = exchange.url_at(trip.case.host)
     seen = Seen(address)
     client = clients.for_case(trip.case, address, max_retries=max_retries)
-    await trip.way.run(Call(trip.case, client, clients.mode), seen)
+    with uncollected():
+        await trip.way.run(Call(trip.case, client, clients.mode), seen)
     return Run(seen, exchange)
