@@ -12,34 +12,50 @@ from typing import Any
 from otel_harn_steps._active import ActiveStep
 from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
+from otel_harn_steps._guard import guard
 from otel_harn_steps._run import StepRun
 
 Instead = Callable[[Any], Any]
 """Makes of the step's fallback what the framework expects as the result."""
 
 
-def in_step(definition: StepDefinition, work: Callable[[], Any], instead: Instead) -> Any:
-    """Do the work as a step."""
+def read(definition: Callable[[], StepDefinition | None]) -> StepDefinition | None:
+    """What a framework's file reads from the arguments; None, and one WARNING, where they are others than it knows."""
+    with guard("reading which step of a framework runs"):
+        return definition()
+    return None
+
+
+def in_step(definition: StepDefinition | None, work: Callable[[], Any], instead: Instead) -> Any:
+    """Do the work as a step, if it is one."""
+    if definition is None:
+        return work()
     run = StepRun(definition)
+    value = raised = None
     try:
         value = work()
     except BaseException as error:  # noqa: BLE001 -- raised again, or judged
-        return left(run, error, instead)
-    return left(run, None, instead, value)
+        raised = error
+    return left(run, raised, instead, value)
 
 
-async def in_step_async(definition: StepDefinition, work: Callable[[], Awaitable[Any]], instead: Instead) -> Any:
+async def in_step_async(definition: StepDefinition | None, work: Callable[[], Awaitable[Any]], instead: Instead) -> Any:
     """As `in_step`."""
+    if definition is None:
+        return await work()
     run = StepRun(definition)
+    value = raised = None
     try:
         value = await work()
     except BaseException as error:  # noqa: BLE001 -- raised again, or judged
-        return left(run, error, instead)
-    return left(run, None, instead, value)
+        raised = error
+    return left(run, raised, instead, value)
 
 
 def left(run: StepRun, raised: BaseException | None, instead: Instead, value: Any = None) -> Any:
     """Leave the step: the boundary decides what the framework gets.
+
+    Not to be called while `raised` is handled: a budget error that it came from would then come from it as well.
 
     Args:
         run: the step.
@@ -48,9 +64,11 @@ def left(run: StepRun, raised: BaseException | None, instead: Instead, value: An
         value: what its body returned.
     """
     verdict = run.leave(judged(run.active, raised))
-    if verdict.status == "skipped":
+    if verdict.status != "skipped" or verdict.cause is None:
+        return verdict.settle(value, None)
+    with guard("putting a fallback in the place of a framework's result"):
         return instead(run.active.definition.fallback)
-    return verdict.settle(value, None)
+    raise verdict.cause
 
 
 def judged(active: ActiveStep, raised: BaseException | None) -> BaseException | None:

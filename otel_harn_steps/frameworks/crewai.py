@@ -12,7 +12,7 @@ from typing import Any
 
 from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import in_step, in_step_async
+from otel_harn_steps.frameworks._running import in_step, in_step_async, read
 from otel_harn_steps.frameworks._source import Seam, Source, theirs
 
 _task: ContextVar[Any] = ContextVar("otel_harn_steps.crewai", default=None)
@@ -22,7 +22,9 @@ def _execute(wrapped: Callable[..., Any], task: Any, args: tuple[Any, ...], kwar
     agent = _agent_of(task, args, kwargs)
     token = _task.set(task)
     try:
-        return in_step(_definition(task.name, agent), lambda: wrapped(*args, **kwargs), _output_of(task, agent))
+        return in_step(
+            read(lambda: _definition(task.name, agent)), lambda: wrapped(*args, **kwargs), _output_of(task, agent)
+        )
     finally:
         _task.reset(token)
 
@@ -31,7 +33,7 @@ async def _execute_async(wrapped: Callable[..., Any], task: Any, args: tuple[Any
     agent = _agent_of(task, args, kwargs)
     token = _task.set(task)
     try:
-        work = _definition(task.name, agent), lambda: wrapped(*args, **kwargs), _output_of(task, agent)
+        work = read(lambda: _definition(task.name, agent)), lambda: wrapped(*args, **kwargs), _output_of(task, agent)
         return await in_step_async(*work)
     finally:
         _task.reset(token)
@@ -43,7 +45,7 @@ def _delegated(wrapped: Callable[..., Any], agent: Any, args: tuple[Any, ...], k
         return wrapped(*args, **kwargs)
     token = _task.set(task)  # a retry executes it again, in the same step
     try:
-        return in_step(_definition(None, agent), lambda: wrapped(*args, **kwargs), _text)
+        return in_step(read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _text)
     finally:
         _task.reset(token)
 
@@ -56,21 +58,23 @@ async def _delegated_async(
         return await wrapped(*args, **kwargs)
     token = _task.set(task)
     try:
-        return await in_step_async(_definition(None, agent), lambda: wrapped(*args, **kwargs), _text)
+        return await in_step_async(read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _text)
     finally:
         _task.reset(token)
 
 
 def _alone(wrapped: Callable[..., Any], agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return in_step(_definition(None, agent), lambda: wrapped(*args, **kwargs), _output_alone(agent))
+    return in_step(read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _output_alone(agent))
 
 
 async def _alone_async(wrapped: Callable[..., Any], agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return await in_step_async(_definition(None, agent), lambda: wrapped(*args, **kwargs), _output_alone(agent))
+    return await in_step_async(
+        read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _output_alone(agent)
+    )
 
 
 def _agent_of(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return (args[0] if args else kwargs.get("agent")) or task.agent
+    return (args[0] if args else kwargs.get("agent")) or getattr(task, "agent", None)
 
 
 def _definition(name: Any, agent: Any) -> StepDefinition:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import in_step, in_step_async
+from otel_harn_steps.frameworks._running import in_step, in_step_async, read
 from otel_harn_steps.frameworks._source import Seam, Source, theirs
 
 _INNER = "__"  # what begins with it is LangGraph's own
@@ -18,27 +19,26 @@ _RETURN = "__return__"
 
 def _node(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     task = _task(args, kwargs)
-    if task.name.startswith(_INNER):
-        return wrapped(*args, **kwargs)
     paused = _Paused()
-    value = in_step(definition_of(task.name, "node"), lambda: paused.run(wrapped, args, kwargs), _instead(task, kwargs))
-    return paused.go_on(value)
+    work = read(lambda: _definition(task)), lambda: paused.run(wrapped, args, kwargs), _instead(task, kwargs)
+    return paused.go_on(in_step(*work))
 
 
 async def _node_async(
     wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     task = _task(args, kwargs)
-    if task.name.startswith(_INNER):
-        return await wrapped(*args, **kwargs)
     paused = _Paused()
-    definition = definition_of(task.name, "node")
-    value = await in_step_async(definition, lambda: paused.run_async(wrapped, args, kwargs), _instead(task, kwargs))
-    return paused.go_on(value)
+    work = read(lambda: _definition(task)), lambda: paused.run_async(wrapped, args, kwargs), _instead(task, kwargs)
+    return paused.go_on(await in_step_async(*work))
 
 
 def _task(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else kwargs["task"]
+    return args[0] if args else kwargs.get("task")
+
+
+def _definition(task: Any) -> StepDefinition | None:
+    return None if task.name.startswith(_INNER) else definition_of(task.name, "node")
 
 
 class _Paused:

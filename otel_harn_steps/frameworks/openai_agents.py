@@ -10,10 +10,11 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import judged, left
+from otel_harn_steps.frameworks._running import left, read
 from otel_harn_steps.frameworks._source import Seam, Source, theirs
 
 
@@ -22,6 +23,16 @@ class _Stay:
 
     agent: Any = None
     step: StepRun | None = None
+
+    def turn_of(self, agent: Any, definition: StepDefinition) -> StepRun:
+        """The step of the agent, made current: it goes on, or begins after that of another."""
+        if self.agent is not agent:
+            self.end()
+        if self.step is None:
+            self.agent, self.step = agent, StepRun(definition)
+        else:
+            self.step.resume()
+        return self.step
 
     def end(self, error: BaseException | None = None) -> None:
         """The agent has no more turns. Its boundary has nothing to judge: what a turn raised has ended it before."""
@@ -48,27 +59,26 @@ async def _run(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...
 
 
 async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    stay = _stay.get() or _Stay()
-    agent = (kwargs["bindings"] if "bindings" in kwargs else args[1]).public_agent
-    if stay.agent is not agent:
-        stay.end()
-    if stay.step is None:
-        stay.agent, stay.step = agent, StepRun(definition_of(agent.name, "agent"))
-    else:
-        stay.step.resume()
-    step = stay.step
+    stay = _stay.get()
+    definition = None if stay is None else read(lambda: definition_of(_agent(args, kwargs).name, "agent"))
+    if stay is None or definition is None:
+        return await wrapped(*args, **kwargs)
+    step = stay.turn_of(_agent(args, kwargs), definition)
+    result = raised = None
     try:
         result = await wrapped(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 -- raised again, or judged
-        stay.step = None
-        return left(step, error, lambda fallback: _final(fallback, args, kwargs))
-    if step.active.breach is not None:  # a tool's error, of which the runner has made a message to the model
-        stay.step = None
-        return left(step, judged(step.active, None), lambda fallback: _final(fallback, args, kwargs), result)
-    step.suspend()
-    if _stay.get() is None:
-        stay.end()
-    return result
+        raised = error
+    if raised is None and step.active.breach is None:
+        step.suspend()
+        return result
+    # A breach that was not raised is that of a tool, of which the runner has made a message to the model.
+    stay.step = None
+    return left(step, raised, lambda fallback: _final(fallback, args, kwargs), result)
+
+
+def _agent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return (kwargs["bindings"] if "bindings" in kwargs else args[1]).public_agent
 
 
 def _final(fallback: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._guard import guard
 from otel_harn_steps._run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import in_step_async, left
+from otel_harn_steps.frameworks._running import in_step_async, left, read
 from otel_harn_steps.frameworks._source import Seam, Source, theirs
 
 _is_in_run: ContextVar[bool] = ContextVar("otel_harn_steps.pydantic_ai", default=False)
@@ -27,7 +27,7 @@ async def _run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...]
     _infer_name(instance, kwargs, sys._getframe())
     token = _is_in_run.set(True)
     try:
-        return await in_step_async(_definition(instance), lambda: wrapped(*args, **kwargs), _result)
+        return await in_step_async(read(lambda: _definition(instance)), lambda: wrapped(*args, **kwargs), _result)
     finally:
         _is_in_run.reset(token)
 
@@ -36,7 +36,9 @@ def _iter(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwa
     if _is_in_run.get():
         return _InRun(wrapped(*args, **kwargs))
     # Nothing can stand in for a run that the app itself takes through its nodes, or reads as a stream.
-    definition = _definition(instance)
+    definition = read(lambda: _definition(instance))
+    if definition is None:
+        return wrapped(*args, **kwargs)
     if definition.error_boundary == "continue":
         definition = replace(definition, error_boundary=None)
     return _Iterated(wrapped(*args, **kwargs), definition)
@@ -85,18 +87,18 @@ class _Iterated:
         try:
             return await self._inner.__aenter__()
         except BaseException as error:  # noqa: BLE001 -- raised again
-            return left(self._step, error, _result)
+            raised = error
+        return left(self._step, raised, _result)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Any:
+        is_handled, raised = False, error
         try:
             is_handled = await self._inner.__aexit__(kind, error, traceback)
-        except BaseException as raised:  # noqa: BLE001 -- raised again
-            return left(self._step, raised, _result)
-        if error is None or is_handled:
-            return left(self._step, None, _result, is_handled)
-        return left(self._step, error, _result)
+        except BaseException as other:  # noqa: BLE001 -- raised again
+            raised = other
+        return left(self._step, None if is_handled else raised, _result, is_handled)
 
 
 SOURCE = Source(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -157,6 +158,27 @@ def test_a_version_that_is_not_known_is_told_once_and_runs_on(unknown_langgraph,
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith("langgraph.pregel._runner.run_with_retry is missing in langgraph ")
+
+
+def test_arguments_that_are_not_known_are_told_once_and_the_app_runs_on(tmp_path):
+    package = tmp_path / "langgraph" / "pregel"
+    package.mkdir(parents=True)
+    functions = "def run_with_retry(work): return work\nasync def arun_with_retry(work): return work\n"
+    (package / "_runner.py").write_text(functions)
+    program = (
+        "import otel_harn_steps; otel_harn_steps.instrument(frameworks='auto');"
+        "from langgraph.pregel import _runner;"
+        "print(_runner.run_with_retry('done'), _runner.run_with_retry(work='done'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "done done\n"
+    assert done.stderr.count("otel_harn_steps failed while reading which step of a framework runs") == 1
 
 
 def test_no_framework_is_imported_before_the_app_does():
