@@ -17,12 +17,12 @@ test: lint types
 
 # The older majors of the clients, other instrumentations, the real Collector, Jaeger, Prometheus and Phoenix: each gets
 # what it needs into ~/.cache/otel-harn-steps. The first build of the real programs takes about 20 minutes.
-test-clients:
-	$(PYTHON) tools/client_sets.py
+test-clients: $(VENV)/.installed-test
+	$(BIN)/python tools/client_sets.py
 
 # To be run now and then: the newest release of every client, without upper bounds.
-newest-clients:
-	$(PYTHON) tools/client_sets.py --newest
+newest-clients: $(VENV)/.installed-test
+	$(BIN)/python tools/client_sets.py --newest
 
 test-coexistence: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/coexistence

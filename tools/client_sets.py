@@ -165,9 +165,8 @@ def made(name: str, clients: tuple[str, ...], *, is_new: bool) -> Path:
     if not is_new and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     shutil.rmtree(venv, ignore_errors=True)
-    base = os.environ.get("PYTHON", sys.executable)
-    subprocess.run([base, "-m", "venv", venv], check=True)
-    uv = shutil.which("uv")  # where it is, it is faster
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    uv = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)  # where it is, it is faster
     installer = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
     subprocess.run([*installer, "--quiet", *clients, *HARNESS], check=True)
     stamp.write_text(wanted, encoding="utf-8")
