@@ -11,7 +11,7 @@ import pytest
 from otel_harn_steps import StepBudgetExceeded
 from tests.conftest import Instrumented, Spans
 from tests.replay.answers import Answer, recorded
-from tests.replay.bills import Bill
+from tests.replay.bills import UNMETERED_CALL, Bill
 from tests.replay.cases import CASES, case
 from tests.replay.clients import Clients
 from tests.replay.native import App, google, json_answer, ollama
@@ -324,3 +324,31 @@ def test_traffic_at_another_price_than_the_books_has_no_known_price(traffic: str
 
     record, _ = app.run(steps, (json_answer(body),), go, vertex=True)
     assert (record.input_tokens, record.output_tokens, record.cost_usd, record.unpriced_calls) == (7, 3, 0, 1)
+
+
+# -- work in the background ---------------------------------------------------------------------------------------------
+
+
+def interaction(interaction_id: str, status: str, **more: Any) -> Answer:
+    when = {"created": "2026-05-13T19:57:43Z", "updated": "2026-05-13T19:57:43Z"}
+    return json_answer({"id": interaction_id, "object": "interaction", "agent": "a", "status": status, **when, **more})
+
+
+@pytest.mark.filterwarnings("ignore:Interactions usage is experimental", "ignore:Async interactions client")
+@pytest.mark.skipif(not hasattr(genai.Client, "interactions"), reason="a version without interactions")
+@pytest.mark.parametrize("looks", [0, 1, 4])
+def test_an_interaction_in_the_background_is_billed_once_where_it_is_done(
+    looks: int, app: App, steps: ModuleType
+) -> None:
+    told = {"total_input_tokens": 10, "total_output_tokens": 20, "total_tokens": 30}
+    name = f"v1_{app.mode.name}_{looks}"
+    running = interaction(name, "in_progress")
+
+    async def go(client: Any) -> None:
+        started = await app.mode.settle(client.interactions.create(agent="a", input="hi", background=True))
+        for _ in range(looks):
+            await app.mode.settle(client.interactions.get(started.id))
+
+    record, requests = app.run(steps, (running, running, interaction(name, "completed", usage=told)), go)
+    assert requests == 1 + looks
+    assert Bill.of_record(record) == (Bill(1, 0, 10, 20) if looks > 1 else UNMETERED_CALL)

@@ -107,9 +107,7 @@ def _parts(request: Request, model: str | None, usage: Any, answer: Any) -> tupl
     else:  # a count that is zero is left out
         output = (written or 0) + (thoughts or 0)
     tools = token_count(_at(usage, "tool_use_prompt_token_count")) or 0
-    # Embeddings say `prompt_token_details`, all else `prompt_tokens_details`.
-    told_in = (f"{name}_details" for name in ("prompt_tokens", "prompt_token", "tool_use_prompt_tokens"))
-    ins = [each for name in told_in for each in items_of(_at(usage, name))]
+    ins = [*items_of(_at(usage, "prompt_tokens_details")), *items_of(_at(usage, "tool_use_prompt_tokens_details"))]
     outs, cached = items_of(_at(usage, "candidates_tokens_details")), items_of(_at(usage, "cache_tokens_details"))
     tokens = Usage(
         (read or 0) + tools,

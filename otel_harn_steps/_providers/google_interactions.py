@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from otel_harn_steps._meter import NOT_A_CALL, Meter
 from otel_harn_steps._providers import _stainless as stainless
 from otel_harn_steps._providers._hosts import provider_at
+from otel_harn_steps._providers._jobs import Jobs
 from otel_harn_steps._providers.google_genai import charged_searches, text_of, tier_terms
-from otel_harn_steps._reading import Part, Provider, Reading, Request, Seam, model_in
+from otel_harn_steps._reading import ByMethod, Part, Reading, Request, Seam, model_in
 from otel_harn_steps._usage import Usage, count_at, field, items_of, token_count
 
+_INTERACTIONS: Final = re.compile(r"/interactions(?P<one>/[^/]+)?$")
+_OF_MODULE: Final = "google.genai._gaos.interactions"
 
-class _Interactions(Provider):
+
+@dataclass(slots=True)
+class _Fetch(Request):
+    """A request for what work in the background has become."""
+
+
+class _Interactions(ByMethod):
     name: Final = "google-genai interactions"
+    _jobs: Final = Jobs()
     seams: Final = (
-        Seam("google.genai._gaos.interactions", "Interactions.create", "call"),
-        Seam("google.genai._gaos.interactions", "AsyncInteractions.create", "async call"),
+        Seam(_OF_MODULE, "Interactions.create", "call", operation="chat"),
+        Seam(_OF_MODULE, "AsyncInteractions.create", "async call", operation="chat"),
+        Seam(_OF_MODULE, "Interactions.get", "call"),
+        Seam(_OF_MODULE, "AsyncInteractions.get", "async call"),
         Seam("google.genai._gaos.basesdk", "BaseSDK.do_request", "body"),
         Seam("google.genai._gaos.basesdk", "AsyncBaseSDK.do_request_async", "async body"),
         # Version 1, where another generator made this part.
@@ -28,13 +43,28 @@ class _Interactions(Provider):
     def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
         if hasattr(instance, "base_url"):
             options = stainless.options_of(args, kwargs)
-            if options.method != "post" or not stainless.path_of(options).endswith("/interactions"):
+            found = _INTERACTIONS.search(stainless.path_of(options))
+            if found is None or options.method != ("get" if found["one"] else "post"):
                 return None
+            is_fetch = found["one"] is not None
             host, model = instance.base_url.host, model_in(stainless.body_of(options))
         else:
+            is_fetch = not self.operation
             host = urlsplit(str(field(field(instance, "sdk_configuration"), "server_url"))).hostname
             model = model_in(kwargs) or text_of(field(field(kwargs.get("request"), "body"), "model"))
-        return Request("chat", provider_at(host or "", "gcp.gemini"), model)
+        provider = provider_at(host or "", "gcp.gemini")
+        if is_fetch:  # looking is no call, and gets no span
+            return _Fetch("chat", provider, None, makes_own_span=True)
+        return Request("chat", provider, model)
+
+    def watched(self, request: Request, result: Any, meter: Meter) -> Any:
+        """Work that has been started in the background. It tells its usage where it is fetched."""
+        job_id = text_of(field(result, "id"))
+        if isinstance(request, _Fetch) or job_id is None or text_of(field(result, "status")) != "in_progress":
+            return None
+        meter.observe({"interaction": result})  # it names the model
+        self._jobs.started(job_id, meter)
+        return result
 
     def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         """Nothing: an interaction without a model is one with an agent."""
@@ -43,7 +73,10 @@ class _Interactions(Provider):
         model, response_id = text_of(field(answer, "model")), text_of(field(answer, "id"))
         usage = field(answer, "usage")
         read, written = (token_count(field(usage, f"total_{each}_tokens")) for each in ("input", "output"))
-        if read is None and written is None:
+        is_told = read is not None or written is not None
+        if isinstance(request, _Fetch) and not (is_told and response_id and self._is_new_result(response_id)):
+            return NOT_A_CALL
+        if not is_told:
             return Reading(model, response_id)
         thoughts, tools = count_at(usage, "total_thought_tokens"), count_at(usage, "total_tool_use_tokens")
         grounding = items_of(field(usage, "grounding_tool_count"))
@@ -60,6 +93,10 @@ class _Interactions(Provider):
             web_searches=charged_searches(model or request.model, searches),
         )
         return Reading(model, response_id, (Part(tokens, tier_terms(field(answer, "service_tier"))),))
+
+    def _is_new_result(self, job_id: str) -> bool:
+        """Whether it was started here, and is fetched for the first time."""
+        return self._jobs.is_known(job_id) and self._jobs.is_first_fetch(job_id)
 
     def fold(self, state: Any, event: Any) -> Any:
         interaction = field(event, "interaction")
