@@ -21,6 +21,7 @@ from otel_harn_steps.cli._looking import Sight, look_for
 from otel_harn_steps.config._finding import find_config
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.config._targets import find, why_not
+from otel_harn_steps.frameworks._patching import SOURCES
 
 _MARKS: Final = {"found": "ok     ", "missing": "MISSING", "unknown": "unknown"}
 _PACKAGES: Final = (
@@ -71,11 +72,20 @@ def _configuration(told: argparse.Namespace) -> _Findings:
     for step in loaded.plan.steps:
         sight = _import_and_look(step) if told.imports and step.module not in ("__main__", "") else look_for(step)
         yield sight.verdict == "missing", f"{_MARKS[sight.verdict]} {step.target or repr(step.name)}: {sight.text}"
+    yield from _frameworks(loaded.plan)
     yield from _sinks(loaded.plan)
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _frameworks(plan: Plan) -> _Findings:
+    for name in plan.frameworks:
+        try:
+            yield False, f"ok      framework {name}: {metadata.version(SOURCES[name].package)}"
+        except metadata.PackageNotFoundError:
+            yield False, f"-       framework {name}: not installed"
 
 
 def _sinks(plan: Plan) -> _Findings:

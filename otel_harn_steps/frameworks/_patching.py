@@ -17,7 +17,7 @@ from otel_harn_steps.frameworks._source import Seam, Source
 
 _logger = logging.getLogger("otel_harn_steps")
 
-_SOURCES: Final = {
+SOURCES: Final = {
     source.name: source for source in (openai_agents.SOURCE, langgraph.SOURCE, pydantic_ai.SOURCE, crewai.SOURCE)
 }
 
@@ -46,12 +46,12 @@ def patch_frameworks(frameworks: Iterable[str]) -> None:
         _unpatch()
     _on.update(names)
     for name in names:
-        for seam in _SOURCES[name].seams:
+        for seam in SOURCES[name].seams:
             if seam not in _hooked:
                 _hooked.add(seam)
-                wrapt.register_post_import_hook(functools.partial(_imported, _SOURCES[name], seam), seam.module)
+                wrapt.register_post_import_hook(functools.partial(_imported, SOURCES[name], seam), seam.module)
             elif seam.module in sys.modules:
-                _imported(_SOURCES[name], seam, sys.modules[seam.module])
+                _imported(SOURCES[name], seam, sys.modules[seam.module])
 
 
 def _unpatch() -> None:

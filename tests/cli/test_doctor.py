@@ -109,3 +109,13 @@ def test_no_configuration_is_no_mistake(app):
 
     assert done.returncode == 0
     assert "none: no harn-steps.toml" in done.stdout
+
+
+def test_the_steps_of_frameworks_are_told_and_which_frameworks_are_there(app):
+    app.write("harn-steps.toml", 'frameworks = ["crewai"]\n[[steps]]\nname = "Planner"\n')
+
+    done = app.call(sys.executable, "-m", "otel_harn_steps.cli", "doctor", "--import")
+
+    assert done.returncode == 0
+    assert "unknown 'Planner': is a framework's step, which only a run has" in done.stdout
+    assert "-       framework crewai: not installed" in done.stdout

@@ -18,6 +18,7 @@ from agents import (
     GuardrailFunctionOutput,
     InputGuardrail,
     OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
     RunConfig,
     Runner,
     function_tool,
@@ -26,9 +27,13 @@ from openai import AsyncOpenAI
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step, step
+from tests.replay.answers import recorded
+from tests.replay.bills import Bill, bill_of
+from tests.replay.cases import case
 from tests.step_sources.conftest import names_in, told, waited
 from tests.step_sources.stand_in import MODEL, Provider, Said, usd
 
+RESPONSES = "openai.responses.responses_create_reports_reasoning_tokens_c"
 ASKS = Said(tool="transfer_to_recipe_editor_agent", input_tokens=117, output_tokens=14)
 EDITS = (
     Said(tool="search", arguments={"query": "pasta"}, input_tokens=310, output_tokens=17),
@@ -92,6 +97,32 @@ def test_a_synchronous_run_is_a_step_too(agent, provider, steps):
     Runner.run_sync(agent("Solo"), "hi", run_config=RunConfig(tracing_disabled=True))
 
     assert told(steps()) == [("Solo", "completed", 1, 100, 20)]
+
+
+@pytest.mark.parametrize("how", ["run", "run_streamed"])
+def test_the_responses_api_is_billed_to_the_agent_too(server, steps, how):
+    answered = case("openai.responses.stream.responses_stream" if how == "run_streamed" else RESPONSES)
+    address = f"{server.address}/{server.serve(recorded(answered)).token}/v1"
+    model = OpenAIResponsesModel(model=MODEL, openai_client=AsyncOpenAI(base_url=address, api_key="test"))
+
+    waited(run(Agent(name="Solo", model=model), how))
+
+    [record] = steps()
+    assert Bill.of_record(record) == bill_of(answered)
+
+
+def test_a_streamed_run_that_is_cancelled_ends_its_step(agent, provider, steps):
+    provider.says("Main", Said())
+
+    async def main() -> None:
+        streamed = Runner.run_streamed(agent("Main"), "hi", run_config=RunConfig(tracing_disabled=True))
+        async for _event in streamed.stream_events():
+            streamed.cancel()
+        assert current_step() is None
+
+    waited(main())
+
+    assert [(record.name, record.status) for record in steps()] == [("Main", "cancelled")]
 
 
 def test_an_agent_that_is_a_tool_is_a_nested_step(agent, provider, steps):

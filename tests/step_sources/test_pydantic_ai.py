@@ -220,6 +220,19 @@ def test_nothing_of_a_step_is_left_behind_after_each_way_to_run(make, provider, 
     waited(main())
 
 
+def test_a_stream_that_is_left_early_ends_its_step(make, provider, steps):
+    provider.says("Finder", Said())
+
+    async def main() -> None:
+        async with make("Finder", "finder").run_stream("hi"):
+            pass
+        assert current_step() is None
+
+    waited(main())
+
+    assert [(record.name, record.status, record.llm_calls) for record in steps()] == [("finder", "completed", 1)]
+
+
 def test_uninstrument_leaves_nothing_behind():
     before = names_in(AbstractAgent, Agent)
     otel_harn_steps.instrument(frameworks=["pydantic-ai"])

@@ -62,5 +62,7 @@ async def use() -> None:
     assert_type(is_step_budget_exhausted({}), bool)
     record_llm_usage("m", 1, 2, None, cache_read_tokens=1)
     instrument(prices={"m": {"input_mtok": 1}}, unpriced="raise", call_spans=False)
+    instrument(clients=["openai"], frameworks="auto")
+    instrument(frameworks=["langgraph", "crewai"])
     bare(3)  # type: ignore[arg-type]  # the wrapped function's types are kept
     step("s", max_tokens="5")  # type: ignore[call-overload]  # a limit is a number
