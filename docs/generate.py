@@ -141,7 +141,9 @@ def code(text: object) -> str:
 def providers() -> str:
     """`docs/providers.md`, with the table of today."""
     before, _, rest = (DOCS / "providers.md").read_text(encoding="utf-8").partition(TABLE_BEGINS)
-    _, _, after = rest.partition(TABLE_ENDS)
+    _, found, after = rest.partition(TABLE_ENDS)
+    if not found:
+        raise LookupError("docs/providers.md has lost the comments around its table")
     sets: Mapping[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
     made = table(
         ("Client", "Versions tested", "Recorded calls replayed", "Streams", "Counted", "Usage not told"),
