@@ -62,7 +62,7 @@ def instrument(
     logger_provider: LoggerProvider | None = None,
     sinks: Sequence[Sink] | None = None,
     clients: Sequence[str] | None = None,
-    frameworks: Sequence[str] | Literal["auto"] = (),
+    frameworks: Sequence[str] | Literal["auto"] | None = None,
     providers: Sequence[Provider] = (),
 ) -> None:
     """Patch the model clients, so that their calls are billed to the step that they run in.
@@ -90,7 +90,8 @@ def instrument(
         sinks: callables that receive each `CompletedStep`; None keeps those of an earlier call.
         clients: which client libraries are patched, as in `["openai", "anthropic"]`; None: all that are known.
         frameworks: agent frameworks whose agents, nodes and tasks are steps by their own names, as in `["langgraph"]`:
-            "openai-agents", "langgraph", "pydantic-ai", "crewai"; "auto" for all of them.
+            "openai-agents", "langgraph", "pydantic-ai", "crewai"; "auto" for all of them; None keeps those
+            of an earlier call.
         providers: client libraries of your own, patched as those known here: see `otel_harn_steps.providers`.
 
     Raises:
@@ -103,7 +104,7 @@ def instrument(
         if isinstance(provider, type) or not hasattr(provider, "seams"):
             raise TypeError(f"providers must be instances of Provider, not {provider!r}")
     known = _checked_clients(clients)
-    frameworks = _checked_frameworks(frameworks)
+    frameworks = None if frameworks is None else _checked_frameworks(frameworks)
     use_settings(
         Settings(
             prices=MappingProxyType(dict(prices or {})),
@@ -124,7 +125,8 @@ def instrument(
         unpatch_clients()  # some are no longer meant
         _State.clients = known
     patch_clients((*known, *providers))
-    _use_frameworks(frameworks)
+    if frameworks is not None:
+        _use_frameworks(frameworks)
     watch_limits(start_at_zero)
     Switch.is_on = True
 

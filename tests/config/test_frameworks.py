@@ -107,6 +107,18 @@ def test_a_name_may_have_braces_where_no_argument_is_behind_it(start):
     assert definition_of("{topic} Expert\n", "task").max_tokens == 30
 
 
+def test_an_app_that_instruments_itself_does_not_switch_the_files_frameworks_off(unknown_langgraph, start):
+    runner = importlib.import_module(unknown_langgraph)
+    runner.run_with_retry = runner.arun_with_retry = before = lambda: None
+    start('frameworks = ["langgraph"]')
+
+    otel_harn_steps.instrument()
+    assert runner.run_with_retry is not before
+
+    otel_harn_steps.instrument(frameworks=[])
+    assert runner.run_with_retry is before
+
+
 def test_auto_is_every_framework(start):
     assert start('frameworks = "auto"').frameworks == FRAMEWORKS
 
