@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -206,8 +208,6 @@ STREAM = RecordedCase(
 
 @pytest.fixture(autouse=True)
 def acme(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     module = ModuleType("acme")
     module.Client = Acme  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "acme", module)
@@ -308,6 +308,12 @@ def test_a_client_that_goes_elsewhere_is_told() -> None:
 def test_it_does_not_run_while_instrument_is_in_force(steps: ModuleType) -> None:
     with pytest.raises(RuntimeError, match="call uninstrument"):
         check_provider(PLAIN, asking, provider=AcmeProvider())
+
+
+def test_it_needs_no_test_runner_and_no_client() -> None:
+    program = "import otel_harn_steps.testing, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pytest", "pydantic", "openai", "httpx"} & set(loaded)
 
 
 # -- cases in files ----------------------------------------------------------------------------------------------------

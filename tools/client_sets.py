@@ -193,8 +193,9 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     rows = [("set", "client", "version", "passed", "failed")]
     for name, clients in found.items():
         for client, each in clients.items():
-            passed = str(each["tests"].get("passed", 0))
-            rows.append((name, client, each["version"] or "-", passed, str(failures_of(each))))
+            counts = (each["tests"].get("passed", 0), failures_of(each))
+            if any(counts):  # else its tests were skipped: it is not of this set
+                rows.append((name, client, each["version"] or "-", *map(str, counts)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 

@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 _SERVER_HEADERS = frozenset({"date", "server", "content-length", "transfer-encoding"})
-_ERROR_ATTRIBUTES = ("status_code", "request_id", "body", "code", "param", "type", "completion", "doc", "pos")
+_ERROR_ATTRIBUTES = (
+    "status_code",
+    "request_id",
+    "body",
+    "code",
+    "param",
+    "type",
+    "completion",
+    "doc",
+    "pos",
+    "__notes__",
+)
 _ABSENT = "<absent>"
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 

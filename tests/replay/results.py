@@ -114,7 +114,7 @@ def _client_named_in(nodeid: str) -> str:
         return "all clients"
     if "test_clients_" in nodeid:
         return "anthropic" if about[1] == "anthropic" else "openai"
-    return _DISTRIBUTIONS.get(about[1], about[1])
+    return "huggingface_hub" if about[1] == "huggingface" else _DISTRIBUTIONS.get(about[1], about[1])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
