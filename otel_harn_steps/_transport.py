@@ -16,6 +16,7 @@ _IN_TRANSIT: Final = frozenset(
         "ServerConnectionError",  # aiohttp
         "TimeoutError",
         "TransportError",  # httpx
+        "UnknownApiResponseError",  # google-genai, of an answer that is not JSON
     }
 )
 # A request that failed by one of these never left.
@@ -37,6 +38,9 @@ _LONGEST_CHAIN: Final = 8
 def was_sent(error: BaseException) -> bool:
     """Whether the request that failed with `error` may have been answered, and billed, without us knowing."""
     if not isinstance(error, Exception):  # cancelled or interrupted while the provider was at work
+        return True
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and 200 <= status < 300:  # answered, and not in a form that the client knows
         return True
     names = {each.__name__ for link in _chain(error) for each in type(link).__mro__}
     return bool(names & _IN_TRANSIT) and not names & _NEVER_SENT

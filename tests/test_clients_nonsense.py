@@ -1,0 +1,42 @@
+"""Answers that a client can not make sense of: somebody was at work for them, so they are calls."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.replay.answers import Answer
+from tests.replay.bills import UNMETERED_CALL, Bill
+from tests.replay.server import ReplayServer
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+HELLO = [{"role": "user", "content": "hello"}]
+NONSENSE = Answer(200, (b"{nonsense: <<<>>>",), headers={"content-type": "application/json"})
+
+
+def _google(url: str) -> Any:
+    genai = pytest.importorskip("google.genai")
+    client = genai.Client(api_key="test", http_options={"base_url": url})
+    for _ in client.models.generate_content_stream(model="gemini-2.5-flash", contents="hello"):
+        pass
+
+
+def _mistral(url: str) -> Any:
+    pytest.importorskip("mistralai")
+    client = pytest.importorskip("mistralai.client", reason="mistralai 2 or newer").Mistral(
+        api_key="test", server_url=url
+    )
+    for _ in client.chat.stream(model="mistral-small-latest", messages=HELLO):
+        pass
+
+
+@pytest.mark.parametrize("read", [_google, _mistral])
+def test_a_stream_that_is_nonsense_is_one_unmetered_call(read: Any, replay: ReplayServer, steps: ModuleType) -> None:
+    exchange = replay.serve(NONSENSE)
+    with steps.step("s"), pytest.raises(Exception, match=r"nonsense|JSON|Unexpected"):
+        read(f"{replay.address}/{exchange.token}")
+    (record,) = steps.drain_completed_steps()
+    assert Bill.of_record(record) == UNMETERED_CALL
