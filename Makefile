@@ -15,8 +15,9 @@ demo: $(VENV)/.installed-demo
 test: lint types
 	$(BIN)/python -m pytest -n auto -m "not slow and not backends"
 
-# The older majors of the clients, other instrumentations, the real Collector, Jaeger, Prometheus and Phoenix: each gets
-# what it needs into ~/.cache/otel-harn-steps. The first build of the real programs takes about 20 minutes.
+# The older majors of the clients, other instrumentations, frameworks over two public fake providers, the real Collector,
+# Jaeger, Prometheus and Phoenix: each gets what it needs into ~/.cache/otel-harn-steps. The first build of the real
+# programs takes about 20 minutes.
 test-clients: $(VENV)/.installed-test
 	$(BIN)/python tools/client_sets.py
 
@@ -29,6 +30,9 @@ test-coexistence: $(VENV)/.installed-test
 
 test-step-sources: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/step_sources
+
+test-frameworks: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow tests/frameworks tests/fakes
 
 test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix

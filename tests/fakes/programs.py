@@ -9,21 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 from urllib.error import URLError
 from urllib.request import urlopen
 
 _STARTS_WITHIN_S = 60.0
 _LOOKS_EVERY_S = 0.1
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip the test, or fail it where the fakes are required, as in CI."""
-    import pytest  # not in every environment that talks to a fake
-
-    if os.environ.get("OTEL_HARN_STEPS_REQUIRE_FAKES"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def free_port() -> int:
