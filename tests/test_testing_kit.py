@@ -230,6 +230,28 @@ def test_it_is_patched_by_instrument_and_taken_out_by_uninstrument() -> None:
     assert Acme.__dict__["ask"] is original
 
 
+def test_a_client_that_is_imported_later_is_patched_while_its_provider_is_wanted(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(AcmeProvider):
+        name = "acme_later"
+        seams = (Seam("acme_later", "ask", "call"),)
+
+    def imported() -> Any:
+        monkeypatch.delitem(sys.modules, "acme_later", raising=False)
+        return import_module("acme_later").ask
+
+    (tmp_path / "acme_later.py").write_text("def ask(): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    otel_harn_steps.instrument(providers=[Later()])
+    during = imported()
+    otel_harn_steps.uninstrument()
+    otel_harn_steps.instrument()
+    after = imported()
+    otel_harn_steps.uninstrument()
+    assert (hasattr(during, "__wrapped__"), hasattr(after, "__wrapped__")) == (True, False)
+
+
 def test_what_is_no_provider_is_refused() -> None:
     with pytest.raises(TypeError, match="providers must be instances of Provider, not <class"):
         otel_harn_steps.instrument(providers=[AcmeProvider])  # type: ignore[list-item]
