@@ -78,7 +78,9 @@ async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ..
 
 
 def _agent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return (kwargs["bindings"] if "bindings" in kwargs else args[1]).public_agent
+    """The agent as the app knows it. Versions before 0.18 give it bare."""
+    bindings = kwargs.get("bindings") or kwargs.get("agent") or args[1]
+    return getattr(bindings, "public_agent", bindings)
 
 
 def _final(fallback: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

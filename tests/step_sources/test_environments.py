@@ -17,10 +17,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_what_the_framework_runs_is_made_into_steps(framework):
-    python = python_of(framework, HERE / "environments")
-    file = HERE / f"test_{framework.replace('-', '_')}.py"
+@pytest.mark.parametrize("environment", [*FRAMEWORKS, "openai-agents-oldest", "langgraph-oldest"])
+def test_what_the_framework_runs_is_made_into_steps(environment):
+    python = python_of(environment, HERE / "environments")
+    file = HERE / f"test_{environment.removesuffix('-oldest').replace('-', '_')}.py"
     options = ("-q", "-W", "ignore", "-p", "no:cacheprovider", f"--confcutdir={HERE}")
 
     done = subprocess.run(
