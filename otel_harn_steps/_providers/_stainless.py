@@ -32,7 +32,7 @@ def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
         Seam(base, "SyncAPIClient._process_response", "response"),
         Seam(base, "AsyncAPIClient._process_response", "response"),
         *(
-            Seam(f"{package}.resources.{module}", f"{prefix}{target}", "fill", is_optional=True)
+            Seam(f"{package}.{module}", f"{prefix}{target}", "fill", is_optional=True)
             for module, targets in fills.items()
             for target in targets
             for prefix in ("", "Async")

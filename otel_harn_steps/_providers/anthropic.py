@@ -16,6 +16,12 @@ from otel_harn_steps._usage import Fields, Terms, Usage, count_at, count_in, fie
 _OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion", "/v1/messages/batches": "batch"}
 _RESULTS: Final = re.compile(r"/v1/messages/batches/([^/]+)/results$")
 _MESSAGES: Final = ("Messages.create", "Messages.stream", "Messages.parse")
+_PLACES: Final = (
+    "resources.messages.messages",
+    "resources.beta.messages.messages",
+    "lib.bedrock._beta_messages",  # copies, made when these are imported
+    "lib.vertex._beta_messages",
+)
 # Requests within the call that its top-level numbers leave out (the client's own documentation of `iterations`).
 _LEFT_OUT: Final = frozenset({"compaction", "advisor_message"})
 _USAGE_FIELDS: Final = (
@@ -43,7 +49,7 @@ class _Results(Request):
 class _Anthropic(Provider):
     name: Final = "anthropic"
     _batches: Final = Jobs()
-    seams: Final = stainless.seams("anthropic", {"messages.messages": _MESSAGES, "beta.messages.messages": _MESSAGES})
+    seams: Final = stainless.seams("anthropic", dict.fromkeys(_PLACES, _MESSAGES))
 
     def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
         options = stainless.options_of(args, kwargs)

@@ -7,5 +7,5 @@ from typing import Final
 from otel_harn_steps._providers.openai import OpenAIProtocol
 
 GROQ: Final = OpenAIProtocol(
-    "groq", {"chat.completions": ("Completions.create",), "embeddings": ("Embeddings.create",)}
+    "groq", {"resources.chat.completions": ("Completions.create",), "resources.embeddings": ("Embeddings.create",)}
 )

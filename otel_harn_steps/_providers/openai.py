@@ -231,9 +231,9 @@ def _unset(event: Any) -> None:
 OPENAI: Final = OpenAIProtocol(
     "openai",
     {
-        "chat.completions.completions": ("Completions.create", "Completions.parse", "Completions.stream"),
-        "completions": ("Completions.create",),
-        "embeddings": ("Embeddings.create",),
-        "responses.responses": ("Responses.create", "Responses.parse", "Responses.stream"),
+        "resources.chat.completions.completions": ("Completions.create", "Completions.parse", "Completions.stream"),
+        "resources.completions": ("Completions.create",),
+        "resources.embeddings": ("Embeddings.create",),
+        "resources.responses.responses": ("Responses.create", "Responses.parse", "Responses.stream"),
     },
 )

@@ -9,8 +9,8 @@ from otel_harn_steps._providers.openai import OpenAIProtocol
 TOGETHER: Final = OpenAIProtocol(
     "together",
     {
-        "chat.completions": ("CompletionsResource.create",),
-        "completions": ("CompletionsResource.create",),
-        "embeddings": ("EmbeddingsResource.create",),
+        "resources.chat.completions": ("CompletionsResource.create",),
+        "resources.completions": ("CompletionsResource.create",),
+        "resources.embeddings": ("EmbeddingsResource.create",),
     },
 )
