@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-clients newest-clients test-coexistence test-step-sources test-backends lint types bench clean
+.PHONY: demo test test-clients newest-clients test-coexistence test-frameworks test-step-sources test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
