@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-clients newest-clients test-coexistence test-frameworks test-step-sources test-backends lint types bench clean
+.PHONY: demo test test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -30,6 +30,9 @@ test-coexistence: $(VENV)/.installed-test
 
 test-step-sources: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/step_sources
+
+test-programs: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow tests/programs
 
 test-frameworks: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/frameworks tests/fakes

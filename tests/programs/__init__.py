@@ -1,0 +1,1 @@
+"""Agent programs that nobody here wrote, under the two commands."""
