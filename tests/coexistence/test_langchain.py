@@ -1,6 +1,6 @@
-"""Callbacks in LangChain: their spans are never current during the calls, which the engine bills.
+"""Other instrumentations of LangChain, whose spans callbacks start and end, beside calls that the engine bills.
 
-OpenTelemetry's announces itself all the same, so a call has its span alone. OpenInference's does not.
+OpenTelemetry's attaches its context around the run, so a call has its span alone. OpenInference's span is never current.
 """
 
 from __future__ import annotations
