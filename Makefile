@@ -32,7 +32,7 @@ test-step-sources: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/step_sources
 
 test-programs: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/programs
+	$(BIN)/python -m pytest -n auto -m slow tests/programs
 
 test-frameworks: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/frameworks tests/fakes
