@@ -15,6 +15,7 @@ from otel_harn_steps._money import to_usd
 from otel_harn_steps._observed import call_closed, call_opened, call_void
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import is_suppressed, tracer
+from otel_harn_steps._told import is_around_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +112,10 @@ def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:
     if span is active.span:
         return True
     scope = getattr(span, "instrumentation_scope", None)
-    return not getattr(scope, "name", "").startswith(_INFERENCE_SCOPES)
+    if not getattr(scope, "name", "").startswith(_INFERENCE_SCOPES):
+        return True
+    # Some of them make spans of agents and tools too, in which calls are made that have no span yet.
+    return is_around_calls(getattr(span, "name", ""), getattr(span, "attributes", None) or {})
 
 
 def _answer_attributes(request: Request, reading: Reading, call: ModelCall) -> dict[str, AttributeValue]:

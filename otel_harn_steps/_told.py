@@ -57,6 +57,8 @@ _KINDS: Final = (
     ("traceloop.span.kind", frozenset({"llm"})),
     ("llm.request.type", frozenset({"chat", "completion", "embedding"})),
 )
+# By the conventions a span's name begins with its operation.
+_AROUND_CALLS: Final = frozenset({"create_agent", "execute_tool", "invoke_agent", "invoke_workflow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,15 @@ def told_by(attributes: Mapping[str, object]) -> Told | None:
         _text(attributes, _RESPONSE_ID),
         _usage(attributes, input_tokens, 0 if _is_embedding(attributes) else output_tokens),
     )
+
+
+def is_around_calls(name: str, attributes: Mapping[str, object]) -> bool:
+    """Whether a span that is open says that it is not of one call: of an agent, a chain, a tool."""
+    for told, of_a_call in _KINDS:
+        kind = attributes.get(told)
+        if kind is not None:
+            return kind not in of_a_call
+    return name.partition(" ")[0] in _AROUND_CALLS
 
 
 def _is_one_call(attributes: Mapping[str, object], model: str | None) -> bool:

@@ -1,0 +1,50 @@
+"""Whose span a call gets where another instrumentation's span is current. `tests/coexistence` runs the real ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Instrumented, Spans
+from tests.replay.cases import case
+from tests.replay.clients import Clients
+from tests.replay.runs import Trip, travel
+from tests.replay.server import ReplayServer
+from tests.replay.ways import way
+
+CHAT = case("openai.chat-completions.TestTokenCounts.openai")
+GENAI = "opentelemetry.instrumentation.genai.somebody"
+OPENINFERENCE = "openinference.instrumentation.somebody"
+
+
+@pytest.mark.parametrize(
+    ("span", "ours"),
+    [
+        ((GENAI, "chat gpt", {}), 0),
+        ((GENAI, "chat gpt", {"gen_ai.operation.name": "chat"}), 0),
+        ((GENAI, "invoke_agent Forecaster", {}), 1),
+        ((GENAI, "Forecaster", {"gen_ai.operation.name": "invoke_agent"}), 1),
+        ((OPENINFERENCE, "ChatCompletion", {"openinference.span.kind": "LLM"}), 0),
+        ((OPENINFERENCE, "Forecaster", {"openinference.span.kind": "AGENT"}), 1),
+        (("myapp", "chat gpt", {}), 1),
+    ],
+)
+def test_a_call_within_a_span_of_one_call_gets_none_of_ours(
+    span: tuple[str, str, dict[str, str]],
+    ours: int,
+    sync_clients: Clients,
+    replay: ReplayServer,
+    instrumented: Instrumented,
+    spans: Spans,
+) -> None:
+    scope, name, attributes = span
+
+    async def call() -> None:
+        theirs = spans.provider.get_tracer(scope).start_as_current_span(name, attributes=attributes)
+        with steps.step("s"), theirs:
+            await travel(Trip(CHAT, way(CHAT, "create")), sync_clients, replay)
+
+    with instrumented(tracer_provider=spans.provider) as steps:
+        sync_clients.mode.run(call())
+        assert steps.drain_completed_steps()[0].llm_calls == 1
+    made = [each for each in spans.finished("chat") if each.instrumentation_scope.name == "otel_harn_steps"]
+    assert len(made) == ours
