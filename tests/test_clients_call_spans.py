@@ -17,26 +17,25 @@ OPENINFERENCE = "openinference.instrumentation.somebody"
 
 
 @pytest.mark.parametrize(
-    ("span", "ours"),
+    "span",
     [
-        ((GENAI, "chat gpt", {}), 0),
-        ((GENAI, "chat gpt", {"gen_ai.operation.name": "chat"}), 0),
-        ((GENAI, "invoke_agent Forecaster", {}), 1),
-        ((GENAI, "Forecaster", {"gen_ai.operation.name": "invoke_agent"}), 1),
-        ((OPENINFERENCE, "ChatCompletion", {"openinference.span.kind": "LLM"}), 0),
-        ((OPENINFERENCE, "Forecaster", {"openinference.span.kind": "AGENT"}), 1),
-        (("myapp", "chat gpt", {}), 1),
+        (GENAI, "chat gpt", {}, 0),
+        (GENAI, "chat gpt", {"gen_ai.operation.name": "chat"}, 0),
+        (GENAI, "invoke_agent Forecaster", {}, 1),
+        (GENAI, "Forecaster", {"gen_ai.operation.name": "invoke_agent"}, 1),
+        (OPENINFERENCE, "ChatCompletion", {"openinference.span.kind": "LLM"}, 0),
+        (OPENINFERENCE, "Forecaster", {"openinference.span.kind": "AGENT"}, 1),
+        ("myapp", "chat gpt", {}, 1),
     ],
 )
 def test_a_call_within_a_span_of_one_call_gets_none_of_ours(
-    span: tuple[str, str, dict[str, str]],
-    ours: int,
+    span: tuple[str, str, dict[str, str], int],
     sync_clients: Clients,
     replay: ReplayServer,
     instrumented: Instrumented,
     spans: Spans,
 ) -> None:
-    scope, name, attributes = span
+    scope, name, attributes, ours = span
 
     async def call() -> None:
         theirs = spans.provider.get_tracer(scope).start_as_current_span(name, attributes=attributes)
