@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from functools import partial
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 
 from otel_harn_steps import _names as names
 from otel_harn_steps._guard import guard
 from otel_harn_steps._money import to_usd
-from otel_harn_steps._observed import call_closed, call_opened, call_void
+from otel_harn_steps._observed import call_closed, call_opened, call_void, hold
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import is_suppressed, tracer
 from otel_harn_steps._told import is_around_calls
@@ -43,12 +43,13 @@ _INFERENCE_SCOPES = (
 class CallSpan:
     """A call's span, or nothing. `context` is the one to make the call in."""
 
-    __slots__ = ("_billed", "_late", "_span", "context")
+    __slots__ = ("_billed", "_held_in", "_late", "_span", "context")
 
     def __init__(self, request: Request, active: ActiveStep, context: Context, start_time_ns: int) -> None:
         self._span: Span = INVALID_SPAN
         self.context = context
         self._late: Callable[[], Span] | None = None
+        self._held_in: ActiveStep | None = None
         self._billed = call_opened(active, request.model, context)
         if is_suppressed(context) or not _is_wanted(request, active, context):
             return
@@ -61,7 +62,9 @@ class CallSpan:
             attributes[names.REQUEST_MODEL] = request.model
         name = f"{request.operation} {request.model}" if request.model else request.operation
         start = partial(tracer().start_span, name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
-        if request.may_delegate:  # a span that is started can not be taken back
+        if active.watch is not None and active.watch.late_tellers:  # one of them may be of this call
+            self._held_in = active
+        if request.may_delegate or self._held_in is not None:  # a span that is started can not be taken back
             self._late = start
             return
         with guard("starting a call's span", ours=False):
@@ -81,9 +84,29 @@ class CallSpan:
                 call_void(self._billed, time_ns())
             else:
                 call_closed(self._billed, call, None if reading is None else reading.response_id, time_ns())
-        if self._late is not None:
-            with guard("starting a call's span", ours=False):
-                self._span, self._late = self._late(), None
+        if self._late is None:
+            self._close(request, reading, call, error, None)
+            return
+        make = partial(self._make, self._late, request, reading, call, error, time_ns())
+        self._late = None
+        if self._held_in is None or self._billed is None or call is None:
+            make()
+        else:
+            hold(self._held_in, self._billed, make)
+
+    def _make(self, start: Callable[[], Span], *seen: Any) -> None:
+        with guard("starting a call's span", ours=False):
+            self._span = start()
+        self._close(*seen)
+
+    def _close(
+        self,
+        request: Request,
+        reading: Reading | None,
+        call: ModelCall | None,
+        error: BaseException | None,
+        end_time_ns: int | None,
+    ) -> None:
         span = self._span
         if not span.is_recording():
             return
@@ -95,7 +118,7 @@ class CallSpan:
                 span.set_attribute(names.ERROR_TYPE, f"{kind.__module__}.{kind.__qualname__}")
                 # Without the message: a provider's errors quote the request.
                 span.set_status(Status(StatusCode.ERROR))
-            span.end()
+            span.end(end_time_ns)
 
 
 def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:

@@ -18,6 +18,8 @@ from otel_harn_steps._told import Told
 from otel_harn_steps._usage import ModelCall, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.context import Context
 
 _MOST_CALLS: Final = 1024
@@ -50,24 +52,33 @@ class BilledCall:
 
 
 class Watch:
-    """What a step remembers while spans of others are open in it."""
+    """What a step remembers while spans of others are open in it.
 
-    __slots__ = ("calls", "open_spans")
+    Attributes:
+        open_spans: how many there are.
+        late_tellers: how many of them say only when they end whether they are of a call.
+        calls: the calls that they may be of.
+        held: spans of ours that are made if none of them was.
+    """
+
+    __slots__ = ("calls", "held", "late_tellers", "open_spans")
 
     def __init__(self) -> None:
-        self.open_spans = 0
+        self.open_spans = self.late_tellers = 0
         self.calls: list[BilledCall] = []
+        self.held: list[tuple[BilledCall, Callable[[], None]]] = []
 
 
 class OpenSpan:
     """A span of another instrumentation that started in a step and has not ended."""
 
-    __slots__ = ("active", "is_billed", "parent")
+    __slots__ = ("active", "is_billed", "parent", "tells_late")
 
-    def __init__(self, active: ActiveStep, parent: OpenSpan | None, *, is_billed: bool) -> None:
+    def __init__(self, active: ActiveStep, parent: OpenSpan | None, *, is_billed: bool, tells_late: bool) -> None:
         self.active = active
         self.parent = parent
         self.is_billed = is_billed
+        self.tells_late = tells_late
 
     def cover(self) -> None:
         """What this span and those around it tell has been billed."""
@@ -118,10 +129,32 @@ def call_void(call: BilledCall, end_time_ns: int) -> None:
     call.end_time_ns = end_time_ns
 
 
+def hold(active: ActiveStep, call: BilledCall, make: Callable[[], None]) -> None:
+    """Make the span of a call, which is over, once it is sure that nobody else's is of it."""
+    with active._lock:
+        _watch_of(active).held.append((call, make))
+    release(active)
+
+
+def release(active: ActiveStep, *, at_exit: bool = False) -> None:
+    """Make the spans that are held back, but for those of calls that others have told of."""
+    watch = active.watch
+    if watch is None or not watch.held:
+        return
+    with active._lock:
+        untold = [(call, make) for call, make in watch.held if not call.scopes]
+        watch.held = untold if watch.late_tellers and not at_exit else []
+    if not watch.held:
+        for _, make in untold:
+            make()
+
+
 # -- the processor's side ----------------------------------------------------------------------------------------------
 
 
-def span_started(span_id: int, parent_id: int | None, context: Context | None, *, is_in_call: bool) -> None:
+def span_started(
+    span_id: int, parent_id: int | None, context: Context | None, *, is_in_call: bool, tells_late: bool
+) -> None:
     """A span of another instrumentation has started. Remembered if a step is active where it did.
 
     Args:
@@ -129,6 +162,7 @@ def span_started(span_id: int, parent_id: int | None, context: Context | None, *
         parent_id: its parent's, if that is a span of this process or of another.
         context: where it started; None for here.
         is_in_call: whether the engine is making a call there.
+        tells_late: whether it says only when it ends whether it is of a call.
     """
     parent = None if parent_id is None else _open.get(parent_id)
     active = current_step(context)
@@ -139,9 +173,10 @@ def span_started(span_id: int, parent_id: int | None, context: Context | None, *
     with _lock:
         if span_id in _open:  # another processor was here first
             return
-        _open[span_id] = OpenSpan(active, parent, is_billed=is_in_call)
+        _open[span_id] = OpenSpan(active, parent, is_billed=is_in_call, tells_late=tells_late)
     with active._lock:
         _watch_of(active).open_spans += 1
+        _watch_of(active).late_tellers += tells_late
 
 
 def span_ended(span_id: int) -> OpenSpan | None:
@@ -153,6 +188,7 @@ def span_ended(span_id: int) -> OpenSpan | None:
     if span is not None:
         with span.active._lock:
             _watch_of(span.active).open_spans -= 1
+            _watch_of(span.active).late_tellers -= span.tells_late
     return span
 
 

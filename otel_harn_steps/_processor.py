@@ -8,7 +8,7 @@ from otel_harn_steps._delivery import Sink, add_receiver, remove_receiver, take_
 from otel_harn_steps._guard import guard
 from otel_harn_steps._meter import current_meter
 from otel_harn_steps._names import SCOPE
-from otel_harn_steps._observed import OpenSpan, Watching, claim, span_ended, span_started
+from otel_harn_steps._observed import OpenSpan, Watching, claim, release, span_ended, span_started
 from otel_harn_steps._prices import cost_picousd
 from otel_harn_steps._records import CompletedStep
 from otel_harn_steps._told import told_by
@@ -22,6 +22,9 @@ else:
         from opentelemetry.sdk.trace import SpanProcessor
     except ImportError:  # no SDK: sinks still receive every record
         SpanProcessor = object
+
+# Their spans have no attributes before they end. (Those of their instrumentations of clients are current, and seen so.)
+_TELL_LATE = "openinference.instrumentation"
 
 
 class StepSpanProcessor(SpanProcessor):
@@ -66,7 +69,8 @@ class StepSpanProcessor(SpanProcessor):
             span_id = span.get_span_context().span_id
             parent_id = None if span.parent is None else span.parent.span_id
             is_in_call = current_meter(parent_context) is not None
-            span_started(span_id, parent_id, parent_context, is_in_call=is_in_call)
+            tells_late = scope is not None and scope.name.startswith(_TELL_LATE)
+            span_started(span_id, parent_id, parent_context, is_in_call=is_in_call, tells_late=tells_late)
 
     def _on_ending(self, span: Span) -> None:
         """Do nothing: the SDK has frozen the span by now."""
@@ -80,6 +84,7 @@ class StepSpanProcessor(SpanProcessor):
         if foreign is not None:
             with guard("reading a span"):
                 _bill(span, foreign)
+                release(foreign.active)
             return
         record = take_record(context.trace_id, context.span_id, self)
         if record is not None:

@@ -17,6 +17,7 @@ from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._delivery import end_span_with
 from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._guard import guard
+from otel_harn_steps._observed import release
 from otel_harn_steps._records import CompletedStep
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import is_suppressed, tracer
@@ -64,6 +65,7 @@ class StepRun:
         active = self.active
         with guard("settling streams"):
             active.settle_streams()
+            release(active, at_exit=True)
         verdict = decide(active, raised)
         with guard("ending a step"):
             end_time_ns = time_ns()

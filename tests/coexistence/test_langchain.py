@@ -23,7 +23,6 @@ class AtPeaceInLangChain:
 
     peer: ClassVar[str]
     scope: ClassVar[str]
-    are_two: ClassVar[bool]
 
     @pytest.fixture(scope="class", params=PROGRAMS)
     @classmethod
@@ -54,17 +53,14 @@ class AtPeaceInLangChain:
     def spans(self, so_far: str) -> list[str]:
         """Whose spans a call has."""
         theirs = [self.scope] if theirs_are_in(so_far) else []
-        ours = [OURS] if ours_are_in(so_far) and (self.are_two or not theirs) else []
-        return theirs + ours
+        return theirs or ([OURS] if ours_are_in(so_far) else [])
 
 
 class TestGenAI(AtPeaceInLangChain):
     peer = "genai"
     scope = "opentelemetry.instrumentation.genai.langchain"
-    are_two = False
 
 
 class TestOpenInference(AtPeaceInLangChain):
     peer = "openinference"
     scope = "openinference.instrumentation.langchain"
-    are_two = True
