@@ -143,10 +143,10 @@ def release(active: ActiveStep, *, at_exit: bool = False) -> None:
         return
     with active._lock:
         untold = [(call, make) for call, make in watch.held if not call.scopes]
-        watch.held = untold if watch.late_tellers and not at_exit else []
-    if not watch.held:
-        for _, make in untold:
-            make()
+        is_sure = at_exit or not watch.late_tellers
+        watch.held = [] if is_sure else untold
+    for _, make in untold if is_sure else ():
+        make()
 
 
 # -- the processor's side ----------------------------------------------------------------------------------------------
