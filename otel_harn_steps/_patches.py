@@ -107,10 +107,16 @@ def _patch_module(provider: Provider, name: str, module: Any) -> None:
                 _patch(provider, seam, module)
 
 
-def _patch(provider: Provider, seam: Seam, module: Any) -> None:
-    *path, name = seam.target.split(".")
+def owner_in(module: Any, target: str) -> Any:
+    """What has the function that `target` names: the module, or a class in it. None where the function is missing."""
+    *path, name = target.split(".")
     owner = functools.reduce(lambda found, each: getattr(found, each, None), path, module)
-    if owner is None or not hasattr(owner, name):
+    return owner if owner is not None and hasattr(owner, name) else None
+
+
+def _patch(provider: Provider, seam: Seam, module: Any) -> None:
+    owner = owner_in(module, seam.target)
+    if owner is None:
         if not seam.is_optional and seam not in _missing:
             _missing.add(seam)
             _logger.warning(
@@ -120,7 +126,7 @@ def _patch(provider: Provider, seam: Seam, module: Any) -> None:
                 provider.name,
             )
         return
-    method = _patched[seam] = _Method(owner, name, seam.module.partition(".")[0])
+    method = _patched[seam] = _Method(owner, seam.target.rpartition(".")[2], seam.module.partition(".")[0])
     wrapper = wrapper_for(provider, seam)
     for each in _holders(method):
         *_, innermost = chain = list(_chain(each, method))
@@ -208,4 +214,4 @@ def _without_ours(function: Any) -> Any:
     return function
 
 
-__all__ = ["Switch", "patch_clients", "unpatch_clients"]
+__all__ = ["Switch", "owner_in", "patch_clients", "unpatch_clients"]

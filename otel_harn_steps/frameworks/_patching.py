@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import wrapt
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patches import owner_in
 from otel_harn_steps.frameworks import crewai, langgraph, openai_agents, pydantic_ai
 from otel_harn_steps.frameworks._source import Seam, Source
 
@@ -75,9 +76,8 @@ def _imported(source: Source, seam: Seam, module: Any) -> None:
 
 
 def _patch(source: Source, seam: Seam, module: Any) -> None:
-    *path, name = seam.target.split(".")
-    owner = functools.reduce(lambda found, each: getattr(found, each, None), path, module)
-    if owner is None or not hasattr(owner, name):
+    owner, name = owner_in(module, seam.target), seam.target.rpartition(".")[2]
+    if owner is None:
         _warn(source, seam)
         return
     original = inspect.getattr_static(owner, name)
