@@ -26,20 +26,20 @@ newest-clients: $(VENV)/.installed-test
 	$(BIN)/python tools/client_sets.py --newest
 
 test-coexistence: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/coexistence
+	$(BIN)/python -m pytest -m slow tests/integration/coexistence
 
 test-step-sources: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/step_sources
+	$(BIN)/python -m pytest -m slow tests/frameworks
 
 test-programs: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto -m slow tests/programs
+	$(BIN)/python -m pytest -n auto -m slow tests/integration/programs
 
 test-frameworks: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/frameworks tests/fakes
+	$(BIN)/python -m pytest -m slow tests/integration/through_frameworks tests/integration/fakes
 
 test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix
-	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/backends tests/dashboard
+	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/integration/backends tests/dashboard
 
 bench: $(VENV)/.installed-demo
 	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours clients

@@ -12,22 +12,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otel_harn_steps._active import ActiveStep, current_step
-from otel_harn_steps._definition import Budget, StepDefinition, StepErrorBoundary
-from otel_harn_steps._delivery import drain_completed_steps, dropped_completed_steps, peek_completed_steps
-from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
-from otel_harn_steps._records import CompletedStep
-from otel_harn_steps._registry import register_step, register_step_from_dict
-from otel_harn_steps._reset import reset_steps
-from otel_harn_steps._step import enter_step, step
+from otel_harn_steps._instrument.reset import reset_steps
+from otel_harn_steps._steps.active import ActiveStep, current_step
+from otel_harn_steps._steps.decorator import enter_step, step
+from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
+from otel_harn_steps._steps.registry import register_step, register_step_from_dict
+from otel_harn_steps._telemetry.delivery import drain_completed_steps, dropped_completed_steps, peek_completed_steps
+from otel_harn_steps._telemetry.record import CompletedStep
 from otel_harn_steps._version import __version__
 
 if TYPE_CHECKING:
-    from otel_harn_steps._instrument import instrument, uninstrument
-    from otel_harn_steps._manual import record_llm_usage
-    from otel_harn_steps._price import price
-    from otel_harn_steps._processor import StepSpanProcessor
-    from otel_harn_steps._sinks import JsonLinesSink, LogEventSink
+    from otel_harn_steps._calls.record_usage import record_llm_usage
+    from otel_harn_steps._cost.price import price
+    from otel_harn_steps._instrument.instrument import instrument, uninstrument
+    from otel_harn_steps._instrument.processor import StepSpanProcessor
+    from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 
 __all__ = [
     "ActiveStep",
@@ -61,13 +61,13 @@ __all__ = [
 # Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
 # should not pay for.
 _LAZY = {
-    "JsonLinesSink": "_sinks",
-    "LogEventSink": "_sinks",
-    "StepSpanProcessor": "_processor",
-    "instrument": "_instrument",
-    "record_llm_usage": "_manual",
-    "price": "_price",
-    "uninstrument": "_instrument",
+    "JsonLinesSink": "_telemetry.sinks",
+    "LogEventSink": "_telemetry.sinks",
+    "StepSpanProcessor": "_instrument.processor",
+    "instrument": "_instrument.instrument",
+    "record_llm_usage": "_calls.record_usage",
+    "price": "_cost.price",
+    "uninstrument": "_instrument.instrument",
 }
 
 for _public in (

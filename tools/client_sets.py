@@ -33,13 +33,12 @@ HARNESS = (
     "pytest-xdist",
     "wrapt",
 )
-TRAFFIC = ("traffic", "exceptions", "stream_usage", "lazy_streams")
-CLIENTS = tuple(f"tests/test_clients_{name}.py" for name in TRAFFIC)
+TRAFFIC = ("traffic", "exceptions", "stream_usage", "deferred_streams")
+CLIENTS = tuple(f"tests/calls/test_{name}.py" for name in TRAFFIC)
 NATIVE = tuple(
-    f"tests/test_providers_{name}.py"
-    for name in ("native", "stainless", "google_genai", "mistralai", "cohere", "ollama")
+    f"tests/clients/test_{name}.py" for name in ("native", "stainless", "google_genai", "mistralai", "cohere", "ollama")
 )
-OTHERS = tuple(f"tests/test_providers_{name}.py" for name in ("openai_more", "huggingface_hub", "bedrock"))
+OTHERS = tuple(f"tests/clients/test_{name}.py" for name in ("openai_more", "huggingface_hub", "bedrock"))
 ONLY_WHAT_IS_RECORDED = "billed_what_was_recorded"
 
 
@@ -100,8 +99,8 @@ SETS = {
         (*CLIENTS, *NATIVE),
     ),
     # Without mcp its `responses` fails.
-    "litellm": Set(("anthropic", "litellm", "mcp", "openai"), ("tests/test_providers_litellm.py",)),
-    "aiobotocore": Set(("aiobotocore", "anthropic", "openai"), ("tests/test_providers_bedrock.py",), only="async"),
+    "litellm": Set(("anthropic", "litellm", "mcp", "openai"), ("tests/clients/test_litellm.py",)),
+    "aiobotocore": Set(("aiobotocore", "anthropic", "openai"), ("tests/clients/test_bedrock.py",), only="async"),
 }
 
 

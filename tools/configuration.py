@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from otel_harn_steps._rates import PRICE_KEYS
+from otel_harn_steps._cost.rate_card import PRICE_KEYS
 from otel_harn_steps.config import _model as model
 from otel_harn_steps.config._loading import _allowed_in
 

@@ -19,8 +19,8 @@ import urllib.parse
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.backends.backend import GrpcBackend
-from tests.backends.programs import ROOT, Collector, Phoenix, Prometheus, fetch, wait_for
+from tests.integration.backends.backend import GrpcBackend
+from tests.integration.backends.programs import ROOT, Collector, Phoenix, Prometheus, fetch, wait_for
 from tools import backends
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -37,7 +37,7 @@ def demo(grpc: str) -> None:
     """Run the demo once; its spans go to `grpc`."""
     machine = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OPENAI_"))}
     subprocess.run(
-        [sys.executable, "-m", "tests.backends.app", "demo"],
+        [sys.executable, "-m", "tests.integration.backends.app", "demo"],
         cwd=ROOT, check=True, timeout=120, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         env={
             **machine,

@@ -19,7 +19,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, Final, Literal
 
-from otel_harn_steps import _names as names
+from otel_harn_steps._telemetry import names
 from otel_harn_steps.cli._collector_files import configurations, settings_of
 from otel_harn_steps.cli._collector_sample import COST_USD, spend, trace_with
 from otel_harn_steps.cli._programs import Collector, NotInTime, fetch, wait_for

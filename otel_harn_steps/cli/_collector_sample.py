@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from otel_harn_steps import _names as names
+from otel_harn_steps._telemetry import names
 
 COST_USD: Final = 0.0625  # a float that every way of writing it keeps
 _PROMPT: Final = "gen_ai.input.messages"

@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from otel_harn_steps._patches import patch_clients
-from otel_harn_steps._providers import PROVIDERS
-from otel_harn_steps._reading import Provider
+from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._calls.patches import patch_clients
+from otel_harn_steps._clients import PROVIDERS
 from otel_harn_steps._version import __version__
 from otel_harn_steps.cli._looking import Sight, look_for
 from otel_harn_steps.config._finding import find_config

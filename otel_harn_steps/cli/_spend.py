@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from otel_harn_steps._money import PICOUSD_PER_USD
-from otel_harn_steps._records import CompletedStep
+from otel_harn_steps._cost.money import PICOUSD_PER_USD
+from otel_harn_steps._telemetry.record import CompletedStep
 
 _SLOT_BYTES: Final = 512
 _MOST_NAMES: Final = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from otel_harn_steps._money import to_usd
+from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps.cli._spend import Spend
 
 _HEADINGS = ("step", "runs", "not ok", "calls", "input", "output", "USD", "seconds")

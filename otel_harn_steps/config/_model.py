@@ -16,8 +16,8 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from otel_harn_steps._instrument import CLIENTS
-from otel_harn_steps._rates import PRICE_KEYS
+from otel_harn_steps._cost.rate_card import PRICE_KEYS
+from otel_harn_steps._instrument.instrument import CLIENTS
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.frameworks import FRAMEWORKS
 

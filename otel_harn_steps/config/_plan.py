@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._settings import CallSpans, Rates
+from otel_harn_steps._steps.definition import StepDefinition
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._delivery import Sink
-from otel_harn_steps._instrument import instrument, uninstrument
-from otel_harn_steps._sinks import JsonLinesSink, LogEventSink
+from otel_harn_steps._instrument.instrument import instrument, uninstrument
+from otel_harn_steps._telemetry.delivery import Sink
+from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 from otel_harn_steps.config._main_script import watch_main
 from otel_harn_steps.config._plan import Plan
 from otel_harn_steps.config._targets import Targets

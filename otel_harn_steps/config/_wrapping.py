@@ -11,16 +11,16 @@ from typing import Any, cast
 
 import wrapt
 
-from otel_harn_steps import _generators, _step
-from otel_harn_steps._definition import StepDefinition
-from otel_harn_steps._step import Step
+from otel_harn_steps._steps import decorator, generators
+from otel_harn_steps._steps.decorator import Step
+from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.config._plan import PlannedStep
 
 OTHER = "other"
 """What a name has in place of a value that `allowed_values` does not list."""
 
 _Function = Callable[..., Any]
-_DECORATORS = frozenset({_step.__name__, _generators.__name__})
+_DECORATORS = frozenset({decorator.__name__, generators.__name__})
 
 
 def as_step(planned: PlannedStep, name: str, found: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from otel_harn_steps import _names as names
+from otel_harn_steps._telemetry import names
 
 TITLE = "Step spend"
 DESCRIPTION = "What the steps of agent apps spend, waste and breach. Made by otel_harn_steps."

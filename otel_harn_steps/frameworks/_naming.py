@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._guard import guard
-from otel_harn_steps._registry import declare_limits, registered_step
+from otel_harn_steps._steps.definition import StepDefinition
+from otel_harn_steps._steps.registry import declare_limits, registered_step
 
 
 def _ignore(_name: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import wrapt
 
+from otel_harn_steps._calls.patches import owner_in
 from otel_harn_steps._guard import guard
-from otel_harn_steps._patches import owner_in
 from otel_harn_steps.frameworks import crewai, langgraph, openai_agents, pydantic_ai
 from otel_harn_steps.frameworks._source import Seam, Source
 

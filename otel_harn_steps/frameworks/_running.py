@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from otel_harn_steps._active import ActiveStep
-from otel_harn_steps._definition import StepDefinition
-from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._guard import guard
-from otel_harn_steps._run import StepRun
+from otel_harn_steps._steps.active import ActiveStep
+from otel_harn_steps._steps.definition import StepDefinition
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
+from otel_harn_steps._steps.run import StepRun
 
 Instead = Callable[[Any], Any]
 """Makes of the step's fallback what the framework expects as the result."""

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from otel_harn_steps._definition import StepDefinition
-from otel_harn_steps._errors import StepBudgetExceeded, StepEscalated
-from otel_harn_steps._run import StepRun
+from otel_harn_steps._steps.definition import StepDefinition
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
+from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import left, read
 from otel_harn_steps.frameworks._source import Seam, Source, theirs

@@ -13,9 +13,9 @@ from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any
 
-from otel_harn_steps._definition import StepDefinition
 from otel_harn_steps._guard import guard
-from otel_harn_steps._run import StepRun
+from otel_harn_steps._steps.definition import StepDefinition
+from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step_async, left, read
 from otel_harn_steps.frameworks._source import Seam, Source, theirs

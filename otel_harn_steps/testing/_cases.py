@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from otel_harn_steps._records import CompletedStep
+from otel_harn_steps._telemetry.record import CompletedStep
 
 
 @dataclass(frozen=True, slots=True)

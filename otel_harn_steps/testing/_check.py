@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 
-from otel_harn_steps._engine import Switch
-from otel_harn_steps._errors import StepBudgetExceeded
-from otel_harn_steps._reading import Provider
+from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._calls.engine import Switch
+from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps.testing._answers import Answer, answer_of, chunks_of, error
 from otel_harn_steps.testing._cases import NO_CALL, UNMETERED_CALL, Bill, RecordedCase
 from otel_harn_steps.testing._runs import App, ClientFactory, Run, opened

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from otel_harn_steps import _guard
-from otel_harn_steps._delivery import drain_completed_steps
-from otel_harn_steps._errors import StepBudgetExceeded
-from otel_harn_steps._instrument import instrument, uninstrument
-from otel_harn_steps._reading import Provider
-from otel_harn_steps._records import CompletedStep
-from otel_harn_steps._step import step
+from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._instrument.instrument import instrument, uninstrument
+from otel_harn_steps._steps.decorator import step
+from otel_harn_steps._steps.errors import StepBudgetExceeded
+from otel_harn_steps._telemetry.delivery import drain_completed_steps
+from otel_harn_steps._telemetry.record import CompletedStep
 from otel_harn_steps.testing._answers import Answer, Script, answer_of
 from otel_harn_steps.testing._cases import Bill, RecordedCase
 from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode, uncollected

@@ -98,7 +98,7 @@ def installed(app: App, tmp_path: Path) -> App:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: otel-harn-steps\nVersion: 0.0.0\n")
     (info / "entry_points.txt").write_text(
-        "[opentelemetry_instrumentor]\nharn_steps = otel_harn_steps._instrumentor:HarnStepsInstrumentor\n"
+        "[opentelemetry_instrumentor]\nharn_steps = otel_harn_steps.cli._instrumentor:HarnStepsInstrumentor\n"
     )
     path = os.pathsep.join((app.environment["PYTHONPATH"], str(info.parent)))
     return App(app.folder, app.environment | {"PYTHONPATH": path})

@@ -1,4 +1,4 @@
-"""`otel-harn-steps collector-config`: what it prints. What `--check` finds is in tests/backends/test_collector_check.py."""
+"""`otel-harn-steps collector-config`: what it prints. What `--check` finds is in tests/integration/backends/test_collector_check.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps of frameworks as a file declares them. What makes them is in `tests/step_sources`; here they are called for."""
+"""Steps of frameworks as a file declares them. What makes them is in `tests/frameworks`; here they are called for."""
 
 from __future__ import annotations
 

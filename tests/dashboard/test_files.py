@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_harn_steps import _names as names
+from otel_harn_steps._telemetry import names
 from otel_harn_steps.dashboard import grafana, honeycomb
 from otel_harn_steps.dashboard._panels import PANELS, TENANT, VARIABLES, growth
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from otel_harn_steps.dashboard._panels import BREACHES, CALLS, COST, RUNS, growth
-from tests.backends.programs import CONFIGS
+from tests.integration.backends.programs import CONFIGS
 
 pytestmark = pytest.mark.backends
 

@@ -1,0 +1,149 @@
+"""Calls that send nothing before their result is first advanced: a generator, or a context manager made of one.
+
+That is the moment when such a call is made: the step that is active then admits it and is billed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, contextmanager
+from itertools import chain, islice
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+from opentelemetry.context import attach, detach
+
+from otel_harn_steps._calls.meter import Meter
+from otel_harn_steps._calls.streams import _watch, _watch_async, iterator_name, named_like, watch_attribute
+from otel_harn_steps._guard import guard
+
+_END = object()
+
+Opener = Callable[[], Meter | None]
+"""Opens the meter of a call at the moment it is sent. None where nobody pays for it; raises where it is refused."""
+
+
+def watched_late(result: Any, opens: Opener) -> Any:
+    """What stands for `result`, whose request is sent when it is first advanced: that is when the call is made."""
+    if isinstance(result, GeneratorType):
+        return named_like(result, _late(result, opens))
+    if isinstance(result, AsyncGeneratorType):
+        return named_like(result, _late_async(result, opens))
+    if isinstance(result, _GeneratorContextManager):
+        result.gen = _entered(copy.copy(result), opens)
+    elif isinstance(result, _AsyncGeneratorContextManager):
+        result.gen = _entered_async(copy.copy(result), opens)
+    else:
+        with guard("watching what is sent later"):
+            raise TypeError(f"{type(result).__name__} is neither a generator nor a context manager of one")
+    return result
+
+
+@contextmanager
+def _sending(meter: Meter) -> Iterator[None]:
+    token = attach(meter.context)
+    try:
+        yield
+    except BaseException as error:
+        meter.failed(error)
+        raise
+    finally:
+        detach(token)
+
+
+def _late(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any, None]:
+    meter = opens()
+    try:
+        if meter is None:
+            yield from inner
+            return
+        with _sending(meter):
+            first = list(islice(inner, 1))
+        events = chain(first, inner)
+        if meter.is_delegated:
+            meter.abandoned()
+            yield from events
+            return
+        meter.stream_opened()
+        yield from _watch(events, meter)
+    finally:
+        inner.close()
+
+
+async def _late_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, Any]:
+    meter = opens()
+    try:
+        if meter is None:
+            async for event in inner:
+                yield event
+            return
+        with _sending(meter):
+            first = await anext(inner, _END)
+        events = _chain_async(first, inner)
+        if meter.is_delegated:
+            meter.abandoned()
+            async for event in events:
+                yield event
+            return
+        meter.stream_opened()
+        watching = _watch_async(events, meter)
+        try:
+            async for event in watching:
+                yield event
+        finally:
+            await watching.aclose()
+    finally:
+        await inner.aclose()
+
+
+async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    if first is not _END:
+        yield first
+    async for event in rest:
+        yield event
+
+
+def _entered(manager: Any, opens: Opener) -> Generator[Any, None, None]:
+    meter = opens()
+    if meter is None:
+        response = manager.__enter__()
+    else:
+        with _sending(meter):
+            response = manager.__enter__()
+        _watch_entered(response, meter)
+    try:
+        yield response
+    except BaseException as error:
+        if not manager.__exit__(type(error), error, error.__traceback__):
+            raise
+    else:
+        manager.__exit__(None, None, None)
+
+
+async def _entered_async(manager: Any, opens: Opener) -> AsyncGenerator[Any, None]:
+    meter = opens()
+    if meter is None:
+        response = await manager.__aenter__()
+    else:
+        with _sending(meter):
+            response = await manager.__aenter__()
+        _watch_entered(response, meter)
+    try:
+        yield response
+    except BaseException as error:
+        if not await manager.__aexit__(type(error), error, error.__traceback__):
+            raise
+    else:
+        await manager.__aexit__(None, None, None)
+
+
+def _watch_entered(response: Any, meter: Meter) -> None:
+    if meter.is_delegated:
+        meter.abandoned()
+        return
+    with guard("watching a result"):
+        name = iterator_name(response)
+        if name is not None:
+            watch_attribute(response, name, meter)
+        meter.stream_opened()

@@ -1,0 +1,284 @@
+"""The engine: what happens around every call of every patched client.
+
+no active step?  pass through ► meter opened, step admits ► the call, untouched ► usage read, priced, billed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any
+
+from opentelemetry.context import attach, detach
+
+from otel_harn_steps._calls.client import ByMethod, Provider, Seam
+from otel_harn_steps._calls.deferred import watched_late
+from otel_harn_steps._calls.meter import Meter, body_of, current_meter, decoded, open_meter, prepare_late
+from otel_harn_steps._calls.streams import has_method, is_whole, watch_body, watched
+from otel_harn_steps._cost.usage import attribute
+from otel_harn_steps._guard import guard
+from otel_harn_steps._steps.active import ActiveStep, current_step
+
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Switch:
+    """Whether the patches do anything. Off, they pass through wherever they could not be taken out.
+
+    Attributes:
+        is_on: whether they do.
+        on_bypass: told of a client class whose calls pass "call" by.
+    """
+
+    is_on = False
+    on_bypass: Callable[[type], None] = staticmethod(lambda _: None)
+
+
+def wrapper_for(provider: Provider, seam: Seam) -> Wrapper:
+    """What wraps a seam of `provider`."""
+    if isinstance(provider, ByMethod):
+        provider = provider.doing(seam.operation)
+    return {
+        "call": _call,
+        "async call": _call_async,
+        "late call": _call_late,
+        "late stream": _stream_late,
+        "late async stream": _stream_late_async,
+        "send": _send,
+        "response": _response,
+        "body": _body,
+        "async body": _body_async,
+        "fill": _fill,
+    }[seam.kind](provider)
+
+
+def _here() -> ActiveStep | None:
+    return current_step() if Switch.is_on else None
+
+
+def _call(provider: Provider) -> Wrapper:
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        meter = _admitted(provider, instance, args, kwargs)
+        if meter is None:
+            return wrapped(*args, **kwargs)
+        token = attach(meter.context)
+        try:
+            try:
+                result = wrapped(*args, **kwargs)
+            except Exception as error:
+                if not meter.goes_again(error, args):
+                    raise
+                result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            meter.failed(error)
+            raise
+        finally:
+            detach(token)
+        return _settled(meter, result)
+
+    return call
+
+
+def _call_async(provider: Provider) -> Wrapper:
+    async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        meter = _admitted(provider, instance, args, kwargs)
+        if meter is None:
+            return await wrapped(*args, **kwargs)
+        token = attach(meter.context)
+        try:
+            try:
+                result = await wrapped(*args, **kwargs)
+            except Exception as error:
+                if not meter.goes_again(error, args):
+                    raise
+                result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            meter.failed(error)
+            raise
+        finally:
+            detach(token)
+        return _settled(meter, result)
+
+    return call
+
+
+def _call_late(provider: Provider) -> Wrapper:
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not Switch.is_on or not prepare_late(provider, _here(), instance, args, kwargs):
+            return wrapped(*args, **kwargs)
+        return watched_late(wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
+
+    return call
+
+
+def _stream_late(provider: Provider) -> Wrapper:
+    at_once, late = _call(provider), _call_late(provider)
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (late if kwargs.get("stream") else at_once)(wrapped, instance, args, kwargs)
+
+    return call
+
+
+def _stream_late_async(provider: Provider) -> Wrapper:
+    at_once = _call_async(provider)
+
+    async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not kwargs.get("stream"):
+            return await at_once(wrapped, instance, args, kwargs)
+        if not Switch.is_on or not prepare_late(provider, _here(), instance, args, kwargs):
+            return await wrapped(*args, **kwargs)
+        return watched_late(await wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
+
+    return call
+
+
+def _admitted(provider: Provider, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Meter | None:
+    """The meter of a call that is about to be sent. None: no step is active here, or it is not a call to a model.
+
+    Raises:
+        StepBudgetExceeded: the step is exhausted. Nothing was sent.
+    """
+    active = _here()
+    return None if active is None else open_meter(provider, active, instance, args, kwargs)
+
+
+def _settled(meter: Meter, result: Any) -> Any:
+    """Bill the call now, or when its stream or its body has been read. What the app gets: `result`, or one like it.
+
+    Raises:
+        StepBudgetExceeded: the call crossed a limit.
+    """
+    if meter.is_delegated:
+        meter.abandoned()
+        return result
+    answer = result
+    with guard("watching a result"):
+        stream = meter.watched(result)
+        kind: type = type(result)
+        is_opaque = not is_whole(kind)
+        if stream is None and is_opaque:
+            stream = watched(result, meter)
+        if stream is not None:
+            return stream
+        http_response = _raw(result) if is_opaque else None
+        if http_response is not None:
+            body = body_of(http_response)
+            if body is None:
+                watch_body(http_response, meter)
+                return result
+            answer = decoded(body)
+    meter.answered(answer, result)
+    return result
+
+
+def _raw(result: Any) -> Any:
+    """The HTTP response of a result that the client has not parsed."""
+    if has_method(type(result), "iter_bytes") and hasattr(result, "is_closed") and hasattr(result, "content"):
+        return result
+    return attribute(result, "http_response")
+
+
+# Somebody may hold the client's own method from before it was patched, so that calls pass "call" by. "send" and
+# "response" lie below it, and are looked up for each call: they see to what "call" would have seen to.
+
+
+def _send(provider: Provider) -> Wrapper:
+    """Refuse what an exhausted step sends."""
+
+    def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        active = _here()
+        if active is not None and not _is_metered(provider) and _is_model_call(provider, instance, args, kwargs):
+            active.admit()
+        return wrapped(*args, **kwargs)
+
+    return send
+
+
+def _is_model_call(provider: Provider, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    with guard("reading a request"):
+        # A request is built from its options alone, which come second where it is made.
+        return provider.request(instance, (None, *args), kwargs) is not None
+    return False
+
+
+def _response(provider: Provider) -> Wrapper:
+    """Remember the HTTP response of the call: parsing may raise after the tokens were spent."""
+
+    def respond(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        meter = current_meter()
+        if meter is not None and meter.is_of(provider):
+            meter.http_response = kwargs.get("response")
+            return wrapped(*args, **kwargs)
+        active = _here()
+        meter = None if active is None else open_meter(provider, active, instance, args, kwargs, is_sent=True)
+        if meter is None:
+            return wrapped(*args, **kwargs)
+        with guard("patching a client again"):
+            Switch.on_bypass(type(instance))
+        meter.http_response = kwargs.get("response")
+        if iscoroutinefunction(wrapped):
+            return _respond_async(meter, wrapped, args, kwargs)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            meter.failed(error)
+            raise
+        return _settled(meter, result)
+
+    return respond
+
+
+async def _respond_async(
+    meter: Meter, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        meter.failed(error)
+        raise
+    return _settled(meter, result)
+
+
+def _body(provider: Provider) -> Wrapper:
+    """Remember the HTTP response of the call, where the client hands it out before it parses it."""
+
+    def remember(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _remembered(provider, wrapped(*args, **kwargs))
+
+    return remember
+
+
+def _body_async(provider: Provider) -> Wrapper:
+    async def remember(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _remembered(provider, await wrapped(*args, **kwargs))
+
+    return remember
+
+
+def _remembered(provider: Provider, http_response: Any) -> Any:
+    with guard("remembering a response"):
+        meter = current_meter()
+        # An error's body tells no usage, and the client raises for it.
+        if meter is not None and meter.is_of(provider) and getattr(http_response, "status_code", 200) < 400:
+            meter.http_response = http_response
+    return http_response
+
+
+def _is_metered(provider: Provider) -> bool:
+    meter = current_meter()
+    return meter is not None and meter.is_of(provider)
+
+
+def _fill(_: Provider) -> Wrapper:
+    """Name the step's default model where the app names none: the client checks that before it calls the seam."""
+
+    def fill(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if "model" not in kwargs and not args:
+            active = _here()
+            if active is not None and active.definition.model is not None:
+                kwargs = {**kwargs, "model": active.definition.model}
+        return wrapped(*args, **kwargs)
+
+    return fill

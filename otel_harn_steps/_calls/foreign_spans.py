@@ -1,0 +1,242 @@
+"""Calls of clients that nobody patched, billed from the spans of other instrumentations.
+
+A span is billed to the step that was active when it started, unless the engine billed its call. That is so
+
+- where the span was around the engine's call, or within it: spans and contexts tell;
+- where it stood beside it, as those of callbacks do: then a call of the same time, and of the same answer or model.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.trace import get_current_span
+
+from otel_harn_steps._calls.span_dialects import Told
+from otel_harn_steps._cost.usage import ModelCall, Usage
+from otel_harn_steps._steps.active import ActiveStep, current_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+
+_MOST_CALLS: Final = 1024
+"""As many calls of a step are remembered, at most, to be recognised in spans."""
+
+
+class BilledCall:
+    """A call that has been billed, or will be, and the scopes of the instrumentations whose spans told of it."""
+
+    __slots__ = ("end_time_ns", "is_void", "models", "response_id", "scopes", "usage")
+
+    def __init__(self, models: tuple[str | None, ...]) -> None:
+        self.models = models
+        self.response_id: str | None = None
+        self.usage: Usage | None = None
+        self.end_time_ns: int | None = None
+        self.is_void = False
+        self.scopes: tuple[str, ...] = ()
+
+    def is_told_by(self, told: Told, start_time_ns: int) -> bool:
+        """Whether a span that started at that time tells of this call."""
+        if self.response_id is not None and told.response_id is not None:
+            return self.response_id == told.response_id
+        if self.end_time_ns is not None and self.end_time_ns < start_time_ns:
+            return False
+        models = _plain(told.models)
+        if not models or models & _plain(self.models):
+            return True
+        return self.usage is not None and _tokens(self.usage) == _tokens(told.usage)
+
+
+class Watch:
+    """What a step remembers while spans of others are open in it.
+
+    Attributes:
+        open_spans: how many there are.
+        late_tellers: how many of them say only when they end whether they are of a call.
+        calls: the calls that they may be of.
+        held: spans of ours that are made if none of them was.
+    """
+
+    __slots__ = ("calls", "held", "late_tellers", "open_spans")
+
+    def __init__(self) -> None:
+        self.open_spans = self.late_tellers = 0
+        self.calls: list[BilledCall] = []
+        self.held: list[tuple[BilledCall, Callable[[], None]]] = []
+
+
+class OpenSpan:
+    """A span of another instrumentation that started in a step and has not ended."""
+
+    __slots__ = ("active", "is_billed", "parent", "tells_late")
+
+    def __init__(self, active: ActiveStep, parent: OpenSpan | None, *, is_billed: bool, tells_late: bool) -> None:
+        self.active = active
+        self.parent = parent
+        self.is_billed = is_billed
+        self.tells_late = tells_late
+
+    def cover(self) -> None:
+        """What this span and those around it tell has been billed."""
+        span: OpenSpan | None = self
+        while span is not None and not span.is_billed:
+            span.is_billed = True
+            span = span.parent
+
+
+# By span id. One table for the process, so that a span is billed once however many processors see it.
+_open: dict[int, OpenSpan] = {}
+_lock = Lock()
+
+
+class Watching:
+    """Whether any `StepSpanProcessor` sees spans. Until then there is nothing to remember."""
+
+    is_on = False
+
+
+# -- the engine's side -----------------------------------------------------------------------------------------------
+
+
+def call_opened(active: ActiveStep, model: str | None, context: Context) -> BilledCall | None:
+    """The engine is about to make a call in `context`, which it will bill."""
+    if not Watching.is_on:
+        return None
+    if _open:
+        around = _open.get(get_current_span(context).get_span_context().span_id)
+        if around is not None:
+            around.cover()
+    call = BilledCall((model,))
+    _remember(active, call)
+    return call
+
+
+def call_closed(call: BilledCall, billed: ModelCall, response_id: str | None, end_time_ns: int) -> None:
+    """The engine has billed the call."""
+    call.models += (billed.model,)
+    call.response_id = response_id
+    call.usage = billed.usage
+    call.end_time_ns = end_time_ns
+
+
+def call_void(call: BilledCall, end_time_ns: int) -> None:
+    """The engine did not bill the call after all: it was not sent, or somebody below bills it."""
+    call.is_void = True
+    call.end_time_ns = end_time_ns
+
+
+def hold(active: ActiveStep, call: BilledCall, make: Callable[[], None]) -> None:
+    """Make the span of a call, which is over, once it is sure that nobody else's is of it."""
+    with active._lock:
+        _watch_of(active).held.append((call, make))
+    release(active)
+
+
+def release(active: ActiveStep, *, at_exit: bool = False) -> None:
+    """Make the spans that are held back, but for those of calls that others have told of."""
+    watch = active.watch
+    if watch is None or not watch.held:
+        return
+    with active._lock:
+        untold = [(call, make) for call, make in watch.held if not call.scopes]
+        is_sure = at_exit or not watch.late_tellers
+        watch.held = [] if is_sure else untold
+    for _, make in untold if is_sure else ():
+        make()
+
+
+# -- the processor's side ----------------------------------------------------------------------------------------------
+
+
+def span_started(
+    span_id: int, parent_id: int | None, context: Context | None, *, is_in_call: bool, tells_late: bool
+) -> None:
+    """A span of another instrumentation has started. Remembered if a step is active where it did.
+
+    Args:
+        span_id: the span's.
+        parent_id: its parent's, if that is a span of this process or of another.
+        context: where it started; None for here.
+        is_in_call: whether the engine is making a call there.
+        tells_late: whether it says only when it ends whether it is of a call.
+    """
+    parent = None if parent_id is None else _open.get(parent_id)
+    active = current_step(context)
+    if active is None and parent is not None:  # some start spans in a context that holds nothing but the parent
+        active = parent.active
+    if active is None:
+        return
+    with _lock:
+        if span_id in _open:  # another processor was here first
+            return
+        _open[span_id] = OpenSpan(active, parent, is_billed=is_in_call, tells_late=tells_late)
+    with active._lock:
+        _watch_of(active).open_spans += 1
+        _watch_of(active).late_tellers += tells_late
+
+
+def span_ended(span_id: int) -> OpenSpan | None:
+    """A span has ended. It is handed to the first who asks, if it was remembered."""
+    if not _open:
+        return None
+    with _lock:
+        span = _open.pop(span_id, None)
+    if span is not None:
+        with span.active._lock:
+            _watch_of(span.active).open_spans -= 1
+            _watch_of(span.active).late_tellers -= span.tells_late
+    return span
+
+
+def claim(span: OpenSpan, told: Told, scope: str, start_time_ns: int, end_time_ns: int) -> bool:
+    """Whether what an ended span tells is still to be billed. Says so once for each call."""
+    active = span.active
+    with active._lock:
+        if span.is_billed or _is_known(active, told, scope, start_time_ns):
+            return False
+        span.cover()
+        call = BilledCall(told.models)
+        call.response_id, call.usage, call.end_time_ns = told.response_id, told.usage, end_time_ns
+        call.scopes = (scope,)
+        _remember(active, call)
+    return True
+
+
+def _is_known(active: ActiveStep, told: Told, scope: str, start_time_ns: int) -> bool:
+    for call in reversed(_watch_of(active).calls):
+        # One instrumentation tells of a call once: its next span is about another call.
+        if not call.is_void and scope not in call.scopes and call.is_told_by(told, start_time_ns):
+            call.scopes += (scope,)
+            return True
+    return False
+
+
+def _remember(active: ActiveStep, call: BilledCall) -> None:
+    with active._lock:
+        watch = _watch_of(active)
+        calls = watch.calls
+        if not watch.open_spans:  # nobody is left who could tell of what is over
+            while calls and calls[0].end_time_ns is not None:
+                del calls[0]
+        if len(calls) >= _MOST_CALLS:
+            del calls[0]
+        calls.append(call)
+
+
+def _watch_of(active: ActiveStep) -> Watch:
+    if active.watch is None:
+        active.watch = Watch()
+    return active.watch
+
+
+def _plain(models: tuple[str | None, ...]) -> set[str]:
+    """The names without what tells where a model was reached."""
+    return {model.rpartition("/")[2].lower() for model in models if model}
+
+
+def _tokens(usage: Usage) -> tuple[int | None, int | None]:
+    return usage.input_tokens, usage.output_tokens

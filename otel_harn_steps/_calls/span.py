@@ -1,0 +1,165 @@
+"""The span of one call, by the GenAI semantic conventions. Made only where nobody else makes one."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+
+from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold
+from otel_harn_steps._calls.span_dialects import is_around_calls
+from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._guard import guard
+from otel_harn_steps._settings import settings
+from otel_harn_steps._telemetry import names
+from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+    from opentelemetry.util.types import AttributeValue
+
+    from otel_harn_steps._calls.client import Reading, Request
+    from otel_harn_steps._cost.usage import ModelCall
+    from otel_harn_steps._steps.active import ActiveStep
+
+# Scopes of instrumentations whose current span is the inference span of the call that is being made.
+_INFERENCE_SCOPES = (
+    "com.anthropic.sdk",
+    "openinference.instrumentation",
+    "opentelemetry.instrumentation.anthropic",
+    "opentelemetry.instrumentation.genai",
+    "opentelemetry.instrumentation.openai",
+    "opentelemetry.util.genai",
+    "logfire.openai",
+    "logfire.anthropic",
+)
+
+
+class CallSpan:
+    """A call's span, or nothing. `context` is the one to make the call in."""
+
+    __slots__ = ("_billed", "_held_in", "_late", "_span", "context")
+
+    def __init__(self, request: Request, active: ActiveStep, context: Context, start_time_ns: int) -> None:
+        self._span: Span = INVALID_SPAN
+        self.context = context
+        self._late: Callable[[], Span] | None = None
+        self._held_in: ActiveStep | None = None
+        self._billed = call_opened(active, request.model, context)
+        if is_suppressed(context) or not _is_wanted(request, active, context):
+            return
+        attributes: dict[str, AttributeValue] = {
+            names.OPERATION: request.operation,
+            names.PROVIDER: request.provider,
+            names.STEP_NAME: active.definition.name,
+        }
+        if request.model:
+            attributes[names.REQUEST_MODEL] = request.model
+        name = f"{request.operation} {request.model}" if request.model else request.operation
+        start = partial(tracer().start_span, name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
+        if active.watch is not None and active.watch.late_tellers:  # one of them may be of this call
+            self._held_in = active
+        if request.may_delegate or self._held_in is not None:  # a span that is started can not be taken back
+            self._late = start
+            return
+        with guard("starting a call's span", ours=False):
+            self._span = start()
+            self.context = set_span_in_context(self._span, context)
+
+    def leave(self) -> None:
+        """A client below makes the call, and its span."""
+        self._late = None
+
+    def end(
+        self, request: Request, reading: Reading | None, call: ModelCall | None, error: BaseException | None
+    ) -> None:
+        """End the span with what is known of the call. `call` None: this one was not billed."""
+        if self._billed is not None:
+            if call is None:
+                call_void(self._billed, time_ns())
+            else:
+                call_closed(self._billed, call, None if reading is None else reading.response_id, time_ns())
+        if self._late is None:
+            self._close(request, reading, call, error, None)
+            return
+        make = partial(self._make, self._late, request, reading, call, error, time_ns())
+        self._late = None
+        if self._held_in is None or self._billed is None or call is None:
+            make()
+        else:
+            hold(self._held_in, self._billed, make)
+
+    def _make(self, start: Callable[[], Span], *seen: Any) -> None:
+        with guard("starting a call's span", ours=False):
+            self._span = start()
+        self._close(*seen)
+
+    def _close(
+        self,
+        request: Request,
+        reading: Reading | None,
+        call: ModelCall | None,
+        error: BaseException | None,
+        end_time_ns: int | None,
+    ) -> None:
+        span = self._span
+        if not span.is_recording():
+            return
+        with guard("ending a call's span", ours=False):
+            if reading is not None and call is not None:
+                span.set_attributes(_answer_attributes(request, reading, call))
+            if error is not None and not isinstance(error, GeneratorExit):
+                kind = type(error)
+                span.set_attribute(names.ERROR_TYPE, f"{kind.__module__}.{kind.__qualname__}")
+                # Without the message: a provider's errors quote the request.
+                span.set_status(Status(StatusCode.ERROR))
+            span.end(end_time_ns)
+
+
+def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:
+    wanted = settings().call_spans
+    if wanted != "auto":
+        return wanted
+    if request.makes_own_span:
+        return False
+    # util-genai's documented contract: an outer inference span announces itself under this key.
+    genai = sys.modules.get("opentelemetry.util.genai.invocation")
+    if genai is not None and context.get(getattr(genai, "CLIENT_INFERENCE_CONTEXT_KEY", "")) is not None:
+        return False
+    span = get_current_span(context)
+    if span is active.span:
+        return True
+    scope = getattr(span, "instrumentation_scope", None)
+    if not getattr(scope, "name", "").startswith(_INFERENCE_SCOPES):
+        return True
+    # Some of them make spans of agents and tools too, in which calls are made that have no span yet.
+    return is_around_calls(getattr(span, "name", ""), getattr(span, "attributes", None) or {})
+
+
+def _answer_attributes(request: Request, reading: Reading, call: ModelCall) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {}
+    if reading.model:
+        attributes[names.RESPONSE_MODEL] = reading.model
+    if reading.response_id:
+        attributes[names.RESPONSE_ID] = reading.response_id
+    usage = call.usage
+    if usage is None:
+        return attributes
+    if usage.input_tokens is not None:
+        attributes[names.CALL_INPUT_TOKENS] = usage.input_tokens
+    if usage.output_tokens is not None and request.operation != "embeddings":
+        attributes[names.CALL_OUTPUT_TOKENS] = usage.output_tokens
+    if usage.cache_read_tokens:
+        attributes[names.CALL_CACHE_READ] = usage.cache_read_tokens
+    if usage.cache_write_tokens:
+        attributes[names.CALL_CACHE_WRITE] = usage.cache_write_tokens
+    if usage.reasoning_tokens:
+        attributes[names.CALL_REASONING] = usage.reasoning_tokens
+    if call.cost_picousd is not None:
+        attributes[names.CALL_COST_USD] = to_usd(call.cost_picousd)
+    return attributes

@@ -1,0 +1,96 @@
+"""litellm's streams. One class serves `for` and `async for`, and keeps what the provider has sent in `chunks`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import wrapt
+
+from otel_harn_steps._calls.meter import Meter
+from otel_harn_steps._calls.streams import _watch, _watch_async
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a stream has told so far."""
+
+    model: Any
+    id: Any
+    usage: Any
+    service_tier: Any
+
+
+def watched_stream(stream: Any, meter: Meter) -> Any:
+    """What stands for `stream`: the call is billed when the app has read it, or left it."""
+    meter.stream_opened()
+    return _WatchedStream(stream, meter)
+
+
+class _Telling:
+    """Observes what the provider has sent, as the app reads on."""
+
+    def __init__(self, stream: Any, meter: Meter) -> None:
+        self._stream = stream
+        self._meter = meter
+        self._seen = 0
+
+    def look(self) -> None:
+        chunks = self._stream.chunks
+        for chunk in chunks[self._seen :]:
+            usage = getattr(chunk, "usage", None)
+            if usage is not None or self._seen == 0:
+                tier = getattr(chunk, "service_tier", None)
+                self._meter.observe(Told(getattr(chunk, "model", None), getattr(chunk, "id", None), usage, tier))
+            self._seen += 1
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for event in self._stream:
+                self.look()
+                yield event
+        finally:
+            self.look()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for event in self._stream:
+                self.look()
+                yield event
+        finally:
+            self.look()
+
+
+class _WatchedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
+    def __init__(self, stream: Any, meter: Meter) -> None:
+        super().__init__(stream)
+        self._self_meter = meter
+        self._self_telling = _Telling(stream, meter)
+        self._self_events: Any = None
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __aiter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if self._self_events is None:
+            self._self_events = _watch(iter(self._self_telling), self._self_meter)
+        return next(self._self_events)
+
+    async def __anext__(self) -> Any:
+        if self._self_events is None:
+            self._self_events = _watch_async(aiter(self._self_telling), self._self_meter)
+        return await anext(self._self_events)
+
+    def close(self) -> Any:
+        """Settle and close."""
+        self._self_meter.settle()
+        return self.__wrapped__.close()
+
+    async def aclose(self) -> Any:
+        """Settle and close."""
+        self._self_meter.settle()
+        return await self.__wrapped__.aclose()

@@ -1,0 +1,73 @@
+"""What the clients that Stainless generates have in common: openai, anthropic, and others.
+
+One method, `request`, is passed by every public entry (create, parse, stream helpers, raw responses, client.post), also
+on clients and methods that were bound before it is patched. `_process_response` lies below it and is called with the
+HTTP response before the body is parsed, so usage is seen even where `parse()` raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from otel_harn_steps._calls.client import Seam
+from otel_harn_steps._calls.transport_errors import was_sent
+
+__all__ = ["body_of", "change_body", "model_of", "options_of", "path_of", "seams", "was_sent"]
+
+
+def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
+    """The seams of the client `package`.
+
+    Args:
+        package: as in `import PACKAGE`.
+        fills: methods in which the app names a model, by module.
+    """
+    base = f"{package}._base_client"
+    return (
+        Seam(base, "SyncAPIClient.request", "call"),
+        Seam(base, "AsyncAPIClient.request", "async call"),
+        Seam(base, "BaseClient._build_request", "send"),
+        Seam(base, "SyncAPIClient._process_response", "response"),
+        Seam(base, "AsyncAPIClient._process_response", "response"),
+        *(
+            Seam(f"{package}.{module}", f"{prefix}{target}", "fill", is_optional=True)
+            for module, targets in fills.items()
+            for target in targets
+            for prefix in ("", "Async")
+        ),
+    )
+
+
+def options_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The options of `request(cast_to, options, ...)`."""
+    return args[1] if len(args) > 1 else kwargs["options"]
+
+
+def path_of(options: Any) -> str:
+    """The path that a request goes to, without its query: "/chat/completions"."""
+    return _path_in(str(options.url))
+
+
+@lru_cache(maxsize=256)
+def _path_in(url: str) -> str:
+    path = url.partition("?")[0].rstrip("/")
+    return path if path.startswith("/") else f"/{path}"
+
+
+def body_of(options: Any) -> Mapping[str, Any]:
+    """The JSON that a request sends."""
+    body = options.json_data
+    return body if isinstance(body, Mapping) else {}
+
+
+def change_body(options: Any, **changes: object) -> None:
+    """Send other values. The mapping itself may be the app's, and stays as it is."""
+    options.json_data = {**body_of(options), **changes}
+
+
+def model_of(body: Mapping[str, Any]) -> str | None:
+    """The model that a request names."""
+    model = body.get("model")
+    return model if isinstance(model, str) and model else None

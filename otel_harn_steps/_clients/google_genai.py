@@ -1,0 +1,193 @@
+"""The `google-genai` client, on the Gemini API and on Vertex AI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+from otel_harn_steps._calls.client import ByMethod, Part, Reading, Request, Seam, model_in
+from otel_harn_steps._calls.meter import decoded
+from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, field, items_of, token_count
+
+# Each request passes one of these, also those that automatic function calling and continuation make by themselves.
+_METHODS: Final = {
+    "_generate_content": "chat",
+    "_generate_content_stream": "chat",
+    "_embed_content": "embeddings",
+    "_generate_images": "image_generation",
+    "_edit_image": "image_generation",
+    "_upscale_image": "image_generation",
+    "_generate_videos": "video_generation",
+}
+_NAMING_A_MODEL: Final = ("generate_content", "generate_content_stream", "embed_content")
+# The Vertex API can be asked for numbers in place of names.
+_AUDIO: Final = ("AUDIO", 4)
+_IMAGE: Final = ("IMAGE", 2, "DOCUMENT", 5)
+_AT_LIST_PRICE: Final = (None, 0, 1, "TRAFFIC_TYPE_UNSPECIFIED", "ON_DEMAND")
+_MODELS: Final = "google.genai.models"
+_HTTP: Final = "google.genai._api_client"
+
+
+def _seams() -> Iterator[Seam]:
+    for method, operation in _METHODS.items():
+        late = method.endswith("_stream")  # a generator; its async form awaits the response first
+        yield Seam(_MODELS, f"Models.{method}", "late call" if late else "call", operation=operation)
+        yield Seam(_MODELS, f"AsyncModels.{method}", "async call", operation=operation)
+    for method in _NAMING_A_MODEL:
+        yield Seam(_MODELS, f"Models.{method}", "fill")
+        yield Seam(_MODELS, f"AsyncModels.{method}", "fill")
+    yield Seam(_HTTP, "BaseApiClient.request", "body")
+    yield Seam(_HTTP, "BaseApiClient.async_request", "async body")
+
+
+class _GoogleGenAI(ByMethod):
+    name: Final = "google-genai"
+    seams: Final = tuple(_seams())
+
+    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
+        return Request(
+            self.operation,
+            _cloud(instance._api_client),
+            model_in(kwargs),
+            terms=tier_terms(field(kwargs.get("config"), "service_tier")),
+        )
+
+    def read(self, request: Request, answer: Any) -> Reading:
+        body = field(field(answer, "sdk_http_response"), "body")
+        if isinstance(body, str):  # the app asked for the HTTP response, and gets nothing else
+            answer = decoded(body.encode())
+        model = text_of(_at(answer, "model_version"))
+        usage = _at(answer, "usage_metadata")
+        if usage is None and request.operation == "embeddings":
+            return Reading(None, None, _embedded(_at(answer, "embeddings")))
+        parts = _parts(request, model or request.model, usage, answer)
+        return Reading(model, text_of(_at(answer, "response_id")), parts)
+
+    def fold(self, state: Any, event: Any) -> Any:
+        stream = _Stream() if state is None else state
+        stream.take(event)
+        return stream
+
+
+class _Stream:
+    """What a stream has told so far, in the places of a whole answer."""
+
+    def __init__(self) -> None:
+        self.model_version = self.response_id = self.usage_metadata = None
+        self.candidates: list[Any] = []
+        self.is_finished = False
+
+    def take(self, event: Any) -> None:
+        """Take in an event. Each tells the usage of all so far, and it may fall: the last one counts, whole."""
+        for name in ("model_version", "response_id", "usage_metadata"):
+            told = _at(event, name)
+            if told is not None:
+                setattr(self, name, told)
+        for candidate in items_of(_at(event, "candidates")):
+            self.is_finished |= _at(candidate, "finish_reason") is not None
+            if any(_at(candidate, f"{name}_metadata") is not None for name in ("grounding", "url_context")):
+                self.candidates.append(candidate)
+
+
+def _cloud(api_client: Any) -> str:
+    return "gcp.vertex_ai" if getattr(api_client, "vertexai", False) else "gcp.gemini"
+
+
+def _parts(request: Request, model: str | None, usage: Any, answer: Any) -> tuple[Part, ...]:
+    counts = [token_count(_at(usage, f"{name}_token_count")) for name in ("prompt", "candidates", "thoughts", "total")]
+    if counts == [None] * 4:
+        return ()
+    read, written, thoughts, _ = counts
+    if request.operation == "embeddings":
+        output = 0
+    elif written is None and thoughts is None and isinstance(answer, _Stream) and not answer.is_finished:
+        output = None
+    else:  # a count that is zero is left out
+        output = (written or 0) + (thoughts or 0)
+    tools = token_count(_at(usage, "tool_use_prompt_token_count")) or 0
+    ins = [*items_of(_at(usage, "prompt_tokens_details")), *items_of(_at(usage, "tool_use_prompt_tokens_details"))]
+    outs, cached = items_of(_at(usage, "candidates_tokens_details")), items_of(_at(usage, "cache_tokens_details"))
+    tokens = Usage(
+        (read or 0) + tools,
+        output,
+        cache_read_tokens=token_count(_at(usage, "cached_content_token_count")) or 0,
+        reasoning_tokens=thoughts or 0,
+        input_audio_tokens=_of_modality(ins, *_AUDIO),
+        output_audio_tokens=_of_modality(outs, *_AUDIO),
+        cache_read_audio_tokens=_of_modality(cached, *_AUDIO),
+        input_image_tokens=_of_modality(ins, *_IMAGE),
+        output_image_tokens=_of_modality(outs, *_IMAGE),
+        tool_input_tokens=tools,
+        web_searches=_searches(model, items_of(_at(answer, "candidates"))),
+    )
+    return (Part(tokens, _terms(usage)),)
+
+
+def _embedded(embeddings: Any) -> tuple[Part, ...]:
+    """What Vertex AI counts for each text; the Gemini API does not."""
+    counts = [token_count(_at(_at(each, "statistics"), "token_count")) for each in items_of(embeddings)]
+    known = [count for count in counts if count is not None]
+    return (Part(Usage(sum(known), 0)),) if known and len(known) == len(counts) else ()
+
+
+def _searches(model: str | None, candidates: list[Any]) -> int:
+    """How many searches are charged: since Gemini 3 each query, before that each prompt that is answered with any."""
+    grounding = [_at(each, "grounding_metadata") for each in candidates]
+    queries = {query for each in grounding for query in items_of(_at(each, "web_search_queries")) if text_of(query)}
+    if queries or _is_per_query(model):
+        return charged_searches(model, len(queries))
+    # Pages without a query are from a search all the same, but where the app named them itself: that has no fee.
+    if any(_at(each, "url_context_metadata") is not None for each in candidates):
+        return 0
+    return int(any(_at(page, "web") for each in grounding for page in items_of(_at(each, "grounding_chunks"))))
+
+
+def charged_searches(model: str | None, queries: int) -> int:
+    """How many of so many queries have a fee."""
+    return queries if _is_per_query(model) else min(queries, 1)
+
+
+def _is_per_query(model: str | None) -> bool:
+    generation = re.search(r"gemini-(\d+)", model or "")
+    return generation is not None and int(generation[1]) >= 3
+
+
+def _terms(usage: Any) -> Terms:
+    traffic = _at(usage, "traffic_type")
+    if traffic in _AT_LIST_PRICE:
+        return tier_terms(_at(usage, "service_tier"))
+    return (("service_tier", (text_of(traffic) or str(traffic)).removeprefix("ON_DEMAND_").lower()),)
+
+
+def tier_terms(name: Any) -> Terms:
+    """The terms of a service tier by its name, if it has one."""
+    tier = text_of(name)
+    return (("service_tier", tier.lower()),) if tier else LIST_PRICE
+
+
+def _of_modality(details: Iterable[Any], *modalities: object) -> int:
+    counted = (each for each in details if _at(each, "modality") in modalities)
+    return sum(token_count(_at(each, "token_count")) or 0 for each in counted)
+
+
+def _at(source: Any, name: str) -> Any:
+    """`source.name` of the client's objects, `source["camelCaseName"]` of the JSON that they are made of."""
+    found = field(source, name)
+    return source.get(_camel(name)) if found is None and isinstance(source, dict) else found
+
+
+@cache
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(each.title() for each in rest)
+
+
+def text_of(value: Any) -> str | None:
+    """Text, also of an enumeration; None for anything else, as for the client's own "not set"."""
+    value = getattr(value, "value", value)
+    return value if isinstance(value, str) and value else None
+
+
+GOOGLE_GENAI: Final = _GoogleGenAI()

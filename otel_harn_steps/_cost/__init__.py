@@ -1,0 +1,1 @@
+"""Tokens in, pico-dollars out. Knows neither steps nor calls."""

@@ -1,0 +1,178 @@
+"""What one call to a model used: tokens, fees, and the terms that change their price."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+from otel_harn_steps._cost.values import value
+
+Terms = tuple[tuple[str, str], ...]
+"""What else decides the price of a call, as sorted pairs: `(("service_tier", "flex"),)`. Empty for the list price."""
+
+LIST_PRICE: Final[Terms] = ()
+
+
+@value
+class Usage:
+    """Tokens of one call. Cached tokens are part of `input_tokens`, reasoning tokens part of `output_tokens`.
+
+    `None` is unknown, which is not zero. Audio and one-hour cache writes are parts of the counts that they belong to.
+    """
+
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    tool_input_tokens: int = 0
+    web_searches: int = 0
+    output_citation_tokens: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both sides are known."""
+        return self.input_tokens is not None and self.output_tokens is not None
+
+    def __add__(self, other: Usage) -> Usage:
+        """The usage of two requests together. A side that one of them does not know is what the other knows."""
+        return Usage(
+            _add_known(self.input_tokens, other.input_tokens),
+            _add_known(self.output_tokens, other.output_tokens),
+            *(getattr(self, name) + getattr(other, name) for name in _PARTS),
+        )
+
+
+_PARTS = (
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "cache_read_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "tool_input_tokens",
+    "web_searches",
+    "output_citation_tokens",
+)
+
+
+def _add_known(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
+
+
+@value
+class ModelCall:
+    """One finished call, ready to be billed.
+
+    `usage` is None where the provider told nothing (an unmetered call), `cost_picousd` where nobody knows the price.
+    """
+
+    provider: str
+    model: str | None
+    usage: Usage | None
+    cost_picousd: int | None = None
+
+
+_DIGITS: Final = re.compile(r"\s*[+-]?\d{1,18}\s*")
+# No call has as many, and more of them would not fit into the integers of a span's attributes.
+_MOST_TOKENS: Final = 10**15
+
+
+def token_count(value: object) -> int | None:
+    """A count of tokens from whatever a provider sent: None if it is none, never negative.
+
+    Takes integers, whole or broken floats (truncated), decimals, and strings of digits. What no call can have is none.
+    """
+    number: int | None = None
+    if type(value) is int:
+        number = value
+    elif isinstance(value, str):
+        number = int(value) if _DIGITS.fullmatch(value) else None
+    elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
+        number = int(value)
+    if number is None or number > _MOST_TOKENS:
+        return None
+    return max(number, 0)
+
+
+def items_of(value: Any) -> list[Any]:
+    """The items of a list, none of anything else."""
+    return value if isinstance(value, list) else []
+
+
+_NO_MODEL: Final = object()
+_NOTHING: Final[dict[str, Any]] = {}
+
+
+def attribute(source: object, name: str) -> object:
+    """`source.name`, None where there is no such thing."""
+    # A pydantic model is asked for what it holds, because it takes ten times as long to say that it has no such name.
+    extra: Any = getattr(source, "__pydantic_extra__", _NO_MODEL)
+    if extra is _NO_MODEL:
+        return getattr(source, name, None)
+    held = source.__dict__
+    return held[name] if name in held else extra.get(name) if extra else None
+
+
+def field(source: object, name: str) -> object:
+    """`source[name]` of a mapping, `source.name` of an object, None where there is no such thing."""
+    # Most sources are a client's objects: a dict is seen by its type, other mappings where there is no such name.
+    if type(source) is dict:
+        return source.get(name)
+    found = attribute(source, name)
+    return source.get(name) if found is None and isinstance(source, Mapping) else found
+
+
+class Fields(Protocol):
+    """The fields of an answer, or of a part of it."""
+
+    def get(self, name: str, /) -> Any:
+        """The field `name`, None where there is no such thing."""
+
+
+class _Attributes:
+    """The attributes of an object that does not tell which it has."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: object) -> None:
+        self._source = source
+
+    def get(self, name: str, /) -> Any:
+        return field(self._source, name)
+
+
+def fields_of(source: object) -> Fields:
+    """What `field` finds in `source`, for who asks for many."""
+    if source is None:
+        return _NOTHING
+    if type(source) is dict:
+        return source
+    extra: Any = getattr(source, "__pydantic_extra__", _NO_MODEL)
+    if extra is _NO_MODEL:
+        return _Attributes(source)
+    held: dict[str, Any] = source.__dict__
+    return {**extra, **held} if extra else held
+
+
+def count_at(source: object, name: str) -> int:
+    """The count at `name`, with 0 for a part that the provider did not name."""
+    return token_count(field(source, name)) or 0
+
+
+def count_in(fields: Fields, name: str) -> int:
+    """As `count_at`."""
+    count = fields.get(name)
+    return 0 if count is None else token_count(count) or 0

@@ -1,0 +1,1 @@
+"""What `instrument()` puts in place, and takes out again."""

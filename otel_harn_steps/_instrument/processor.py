@@ -1,0 +1,117 @@
+"""The SpanProcessor that emits the records of steps as their spans end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_harn_steps._calls.foreign_spans import OpenSpan, Watching, claim, release, span_ended, span_started
+from otel_harn_steps._calls.meter import current_meter
+from otel_harn_steps._calls.span_dialects import told_by
+from otel_harn_steps._cost.price_book import cost_picousd
+from otel_harn_steps._cost.usage import LIST_PRICE, ModelCall
+from otel_harn_steps._guard import guard
+from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
+from otel_harn_steps._telemetry.names import SCOPE
+from otel_harn_steps._telemetry.record import CompletedStep
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+else:
+    try:
+        from opentelemetry.sdk.trace import SpanProcessor
+    except ImportError:  # no SDK: sinks still receive every record
+        SpanProcessor = object
+
+# Their spans have no attributes before they end. (Those of their instrumentations of clients are current, and seen so.)
+_TELL_LATE = "openinference.instrumentation"
+
+
+class StepSpanProcessor(SpanProcessor):
+    """Hands the `CompletedStep` of every step to its sinks, once, when the step's span ends.
+
+    A step whose span is not recorded (sampled out, or made by another provider) is handed over when it ends. The
+    in-process log has every record anyway. A sink is any callable that takes a `CompletedStep`; its faults are logged
+    once and never reach the app.
+
+    It also bills the calls of clients that nobody patched, where another instrumentation's span tells what they used.
+    A budget that such a call crosses is noted, and raises at the step's next call or at its exit.
+    """
+
+    def __init__(self, *sinks: Sink) -> None:
+        """Start to receive records.
+
+        Raises:
+            TypeError: a sink is not callable.
+        """
+        for sink in sinks:
+            if not callable(sink):
+                raise TypeError(f"a sink is a callable that takes a CompletedStep, not {sink!r}")
+        self.sinks = sinks
+        self._is_shut_down = False
+        add_receiver(self)
+
+    def receive(self, record: CompletedStep) -> None:
+        """Hand `record` to every sink."""
+        for sink in self.sinks:
+            with guard(f"writing a record to {sink!r}", ours=False):
+                sink(record)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember a span of another instrumentation that starts in a step. It may tell of a call when it ends."""
+        if self._is_shut_down:
+            return
+        Watching.is_on = True
+        scope = span.instrumentation_scope
+        if scope is not None and scope.name == SCOPE:
+            return
+        with guard("remembering a span"):
+            span_id = span.get_span_context().span_id
+            parent_id = None if span.parent is None else span.parent.span_id
+            is_in_call = current_meter(parent_context) is not None
+            tells_late = scope is not None and scope.name.startswith(_TELL_LATE)
+            span_started(span_id, parent_id, parent_context, is_in_call=is_in_call, tells_late=tells_late)
+
+    def _on_ending(self, span: Span) -> None:
+        """Do nothing: the SDK has frozen the span by now."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take the record that leaves with a step's span. Bill the call that any other span tells of."""
+        context = span.context
+        if context is None:
+            return
+        foreign = span_ended(context.span_id)
+        if foreign is not None:
+            with guard("reading a span"):
+                _bill(span, foreign)
+                release(foreign.active)
+            return
+        record = take_record(context.trace_id, context.span_id, self)
+        if record is not None:
+            self.receive(record)
+
+    def shutdown(self) -> None:
+        """Receive no more records, and close the sinks that can be closed."""
+        self._is_shut_down = True
+        remove_receiver(self)
+        for sink in self.sinks:
+            close = getattr(sink, "close", None)
+            if close is not None:
+                with guard(f"closing {sink!r}", ours=False):
+                    close()
+        self._sinks = ()  # the SDK goes on to call a processor that has been shut down by us alone
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 -- the signature of the base class
+        """Nothing is held back, so there is nothing to flush."""
+        return True
+
+
+def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
+    told = None if foreign.is_billed or span.attributes is None else told_by(span.attributes)
+    if told is None:
+        return
+    scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
+    start_time_ns = span.start_time or 0
+    if claim(foreign, told, scope, start_time_ns, span.end_time or 0):
+        cost = cost_picousd(told.provider, told.model, told.usage, LIST_PRICE, start_time_ns / 1e9)
+        foreign.active.observe(ModelCall(told.provider or "unknown", told.model, told.usage, cost))

@@ -1,0 +1,1 @@
+"""Steps: declared, entered, billed, left."""

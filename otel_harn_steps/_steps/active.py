@@ -1,0 +1,377 @@
+"""The active step: what it has spent so far, and whether it may go on. These totals are the truth.
+
+The active step lives in the OpenTelemetry Context, beside its span, so whatever carries the Context (asyncio, copied
+contexts, the threading instrumentation) carries the step. Its span shows the same numbers and decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from threading import RLock
+from typing import TYPE_CHECKING, cast
+
+from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.util.types import AttributeValue
+
+from otel_harn_steps._cost.money import to_picousd, to_usd
+from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.definition import StepDefinition
+from otel_harn_steps._steps.errors import StepBudgetExceeded, unpriced_detail
+from otel_harn_steps._telemetry import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from otel_harn_steps._calls.foreign_spans import Watch
+    from otel_harn_steps._cost.usage import ModelCall
+
+_logger = logging.getLogger("otel_harn_steps")
+_ACTIVE_KEY = create_key("otel_harn_steps.active_step")
+_limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
+_warned_uncovered: set[str] = set()
+# What a span shows of a step that has spent nothing.
+_ZEROS: Mapping[str, AttributeValue] = {
+    each.name: zero
+    for each in names.ATTRIBUTES
+    for kind, zero in (("int", 0), ("double", 0.0), ("boolean", False))
+    if each.when == "live" and each.kind == kind
+}
+
+
+def current_step(context: Context | None = None) -> ActiveStep | None:
+    """The innermost step that is active here: in this task, thread, and copy of the context; or in `context`."""
+    return cast("ActiveStep | None", get_value(_ACTIVE_KEY, context))
+
+
+def context_of(active: ActiveStep, parent: Context) -> Context:
+    """`parent` with `active` as its innermost step."""
+    return set_value(_ACTIVE_KEY, active, parent)
+
+
+class Tally:
+    """What some calls spent together. Guarded by the lock of the step that it belongs to."""
+
+    __slots__ = (
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "cost_picousd",
+        "input_tokens",
+        "llm_calls",
+        "observed_calls",
+        "output_tokens",
+        "reasoning_tokens",
+        "unmetered_calls",
+        "unpriced_calls",
+    )
+
+    def __init__(self) -> None:
+        self.input_tokens = self.output_tokens = self.llm_calls = self.cost_picousd = 0
+        self.cache_read_tokens = self.cache_write_tokens = self.reasoning_tokens = 0
+        self.unpriced_calls = self.unmetered_calls = self.observed_calls = 0
+
+    def add(self, call: ModelCall) -> None:
+        """Count one call."""
+        self.llm_calls += 1
+        usage = call.usage
+        if call.cost_picousd is not None:
+            self.cost_picousd += call.cost_picousd
+        elif usage is not None:
+            self.unpriced_calls += 1
+        if usage is None or not usage.is_complete:
+            self.unmetered_calls += 1
+        if usage is None:
+            return
+        self.input_tokens += usage.input_tokens or 0
+        self.output_tokens += usage.output_tokens or 0
+        self.cache_read_tokens += usage.cache_read_tokens
+        self.cache_write_tokens += usage.cache_write_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+
+
+class ActiveStep:
+    """A step while it runs.
+
+    `input_tokens`, `output_tokens`, `cost_usd`, `llm_calls` are what its own calls spent; the `total_*` properties
+    hold its nested steps too. US dollars; calls of unknown price are in `unpriced_calls` and not in the dollars.
+    """
+
+    __slots__ = (
+        "_lock",
+        "_max_picousd",
+        "_open_streams",
+        "_shown",
+        "breach",
+        "by_model",
+        "definition",
+        "last_model",
+        "own",
+        "parent",
+        "path",
+        "span",
+        "subtree",
+        "watch",
+    )
+
+    def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None) -> None:
+        self.definition = definition
+        self.parent = parent
+        self.path: str = definition.name if parent is None else f"{parent.path}/{definition.name}"
+        self.span: Span = INVALID_SPAN
+        self.own = Tally()
+        self.subtree = Tally()
+        self.by_model: dict[tuple[str, str | None], Tally] = {}
+        self.last_model: str | None = None
+        self.breach: StepBudgetExceeded | None = None
+        self.watch: Watch | None = None
+        self._max_picousd = None if definition.max_usd is None else _limit_picousd(definition.max_usd)
+        self._open_streams: list[Callable[[], None]] = []
+        self._shown: dict[str, AttributeValue] = {}
+        # One lock for the whole tree: a call changes the totals of every step above it at once. Reentrant, because
+        # the garbage collector may settle an abandoned stream in the middle of anything.
+        self._lock: RLock = RLock() if parent is None else parent._lock
+
+    # -- totals ------------------------------------------------------------------------------------------------
+
+    @property
+    def input_tokens(self) -> int:
+        """Input tokens of the step's own calls, cached ones included."""
+        return self.own.input_tokens
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of the step's own calls, reasoning included."""
+        return self.own.output_tokens
+
+    @property
+    def cost_usd(self) -> float:
+        """US dollars of the step's own priced calls."""
+        return to_usd(self.own.cost_picousd)
+
+    @property
+    def llm_calls(self) -> int:
+        """Calls billed to the step itself."""
+        return self.own.llm_calls
+
+    @property
+    def unpriced_calls(self) -> int:
+        """Own calls whose price is unknown."""
+        return self.own.unpriced_calls
+
+    @property
+    def unmetered_calls(self) -> int:
+        """Own calls whose usage is unknown, or known in part."""
+        return self.own.unmetered_calls
+
+    @property
+    def observed_calls(self) -> int:
+        """Own calls that no patched client made: their usage is what another instrumentation's span told."""
+        return self.own.observed_calls
+
+    @property
+    def total_input_tokens(self) -> int:
+        """Input tokens of this step and all nested ones."""
+        return self.subtree.input_tokens
+
+    @property
+    def total_output_tokens(self) -> int:
+        """Output tokens of this step and all nested ones."""
+        return self.subtree.output_tokens
+
+    @property
+    def total_cost_usd(self) -> float:
+        """US dollars of this step and all nested ones."""
+        return to_usd(self.subtree.cost_picousd)
+
+    @property
+    def total_llm_calls(self) -> int:
+        """Calls billed to this step and all nested ones."""
+        return self.subtree.llm_calls
+
+    # -- spending ----------------------------------------------------------------------------------------------
+
+    def admit(self) -> None:
+        """Let one more call begin.
+
+        Raises:
+            StepBudgetExceeded: the step is exhausted, or a step above whose budget covers it. Nothing was sent.
+        """
+        step: ActiveStep | None = self
+        while step is not None:
+            if step.breach is not None and step._covers(self):
+                raise step._exceeded(step.breach.limit, detail=step.breach.detail)
+            step = step.parent
+
+    def bill(self, call: ModelCall, response: object = None) -> None:
+        """Add a finished call to the totals, then hold them against every budget that covers the call.
+
+        Args:
+            call: what was spent.
+            response: the provider's answer, kept on the error.
+
+        Raises:
+            StepBudgetExceeded: a limit is crossed. The totals keep the call: the money is spent.
+        """
+        crossed = self.add(call, response)
+        if crossed is not None:
+            raise crossed
+
+    def add(self, call: ModelCall, response: object = None) -> StepBudgetExceeded | None:
+        """Bill quietly: the breach is noted and returned, and raises at the next call or at the step's exit."""
+        with self._lock:
+            self.own.add(call)
+            self._tally_of(call).add(call)
+            if call.model:
+                self.last_model = call.model
+            first: StepBudgetExceeded | None = None
+            step: ActiveStep | None = self
+            while step is not None:
+                step.subtree.add(call)
+                crossed = step._crossed(call, response) if step._covers(self) else None
+                if crossed is not None:
+                    step.breach = step.breach or crossed
+                    first = first or crossed
+                step.show()
+                step = step.parent
+        if self.parent is not None:
+            self._warn_of_uncovered_spend()
+        return first
+
+    def observe(self, call: ModelCall) -> None:
+        """Bill a call that another instrumentation's span told of. Quiet, as `add` is."""
+        with self._lock:
+            for tally in (self.own, self._tally_of(call)):
+                tally.observed_calls += 1
+            for step in self._lineage():
+                step.subtree.observed_calls += 1
+            self.add(call)
+
+    def _tally_of(self, call: ModelCall) -> Tally:
+        key = call.provider, call.model
+        tally = self.by_model.get(key)
+        if tally is None:
+            tally = self.by_model[key] = Tally()
+        return tally
+
+    def _lineage(self) -> Iterator[ActiveStep]:
+        step: ActiveStep | None = self
+        while step is not None:
+            yield step
+            step = step.parent
+
+    def _covers(self, spender: ActiveStep) -> bool:
+        """Whether this step's budget counts what `spender` spends, which is this step or one nested in it."""
+        return spender is self or self.definition.scope == "tree"
+
+    def _covered(self) -> Tally:
+        return self.subtree if self.definition.scope == "tree" else self.own
+
+    def _crossed(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
+        spent = self._covered()
+        max_tokens = self.definition.max_tokens
+        # `>` and not `>=`: a step may spend its budget to the last token.
+        if max_tokens is not None and spent.input_tokens + spent.output_tokens > max_tokens:
+            return self._exceeded("max_tokens", response)
+        if self._max_picousd is None:
+            return None
+        if spent.cost_picousd > self._max_picousd:
+            return self._exceeded("max_usd", response)
+        if call.usage is not None and call.cost_picousd is None and settings().unpriced == "raise":
+            detail = unpriced_detail(self.definition.name, call.model, self._max_picousd)
+            return self._exceeded("max_usd", response, detail)
+        return None
+
+    def _exceeded(self, limit: str, response: object = None, detail: str | None = None) -> StepBudgetExceeded:
+        definition, spent = self.definition, self._covered()
+        return StepBudgetExceeded(
+            step=definition.name,
+            function=definition.function,
+            limit=limit,
+            limit_value=float((definition.max_tokens if limit == "max_tokens" else definition.max_usd) or 0),
+            consumed_tokens=spent.input_tokens + spent.output_tokens,
+            consumed_cost_usd=to_usd(spent.cost_picousd),
+            error_boundary=definition.error_boundary,
+            response=response,
+            detail=detail,
+            owner=self,
+        )
+
+    def _warn_of_uncovered_spend(self) -> None:
+        for step in self._lineage():
+            definition = step.definition
+            if step._covers(self) or not definition.is_limited or definition.name in _warned_uncovered:
+                continue
+            _warned_uncovered.add(definition.name)
+            _logger.warning(
+                "step %r has a budget for its own calls only: what the nested step %r spends is not covered by it; "
+                'give step %r scope="tree" to cover nested steps too',
+                definition.name,
+                self.definition.name,
+                definition.name,
+            )
+
+    # -- streams that are still read ----------------------------------------------------------------------------
+
+    def stream_opened(self, settle: Callable[[], None]) -> None:
+        """Remember a stream of this step; `settle` bills it with what is known by then."""
+        with self._lock:
+            self._open_streams.append(settle)
+
+    def stream_settled(self, settle: Callable[[], None]) -> None:
+        """Forget a stream that has been billed."""
+        if not self._open_streams:
+            return
+        with self._lock:
+            if settle in self._open_streams:
+                self._open_streams.remove(settle)
+
+    def settle_streams(self) -> None:
+        """Bill every stream that nobody read to its end. Quiet: the step's exit raises what that crosses."""
+        while self._open_streams:
+            self._open_streams[-1]()
+
+    # -- what the span shows --------------------------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Write to the span what has changed. What is still zero is written at the end."""
+        if self.span.is_recording():
+            shown = self._shown
+            news = {name: value for name, value in self._numbers().items() if value != shown.get(name, 0)}
+            shown.update(news)
+            self.span.set_attributes(news)
+
+    def unshown(self) -> dict[str, AttributeValue]:
+        """What `show` has not written: all that is zero."""
+        shown = self._shown
+        return {name: zero for name, zero in _ZEROS.items() if name not in shown}
+
+    def _numbers(self) -> dict[str, AttributeValue]:
+        own, subtree = self.own, self.subtree
+        numbers: dict[str, AttributeValue] = {
+            names.INPUT_TOKENS: own.input_tokens,
+            names.OUTPUT_TOKENS: own.output_tokens,
+            names.CACHE_READ_TOKENS: own.cache_read_tokens,
+            names.CACHE_WRITE_TOKENS: own.cache_write_tokens,
+            names.REASONING_TOKENS: own.reasoning_tokens,
+            names.COST_USD: to_usd(own.cost_picousd),
+            names.LLM_CALLS: own.llm_calls,
+            names.UNPRICED_CALLS: own.unpriced_calls,
+            names.UNMETERED_CALLS: own.unmetered_calls,
+            names.OBSERVED_CALLS: own.observed_calls,
+            names.TOTAL_INPUT_TOKENS: subtree.input_tokens,
+            names.TOTAL_OUTPUT_TOKENS: subtree.output_tokens,
+            names.TOTAL_COST_USD: to_usd(subtree.cost_picousd),
+            names.TOTAL_LLM_CALLS: subtree.llm_calls,
+        }
+        if self.last_model:
+            numbers[names.MODEL] = self.last_model
+        if self.breach is not None:
+            numbers[names.BUDGET_EXCEEDED] = True
+            numbers[names.BUDGET_LIMIT] = self.breach.limit
+        return numbers
+
+
+def forget_warnings() -> None:
+    """Warn of everything again (tests)."""
+    _warned_uncovered.clear()

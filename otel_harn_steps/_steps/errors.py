@@ -1,0 +1,173 @@
+"""The errors that the package raises on purpose.
+
+Exception
+ ├── StepBudgetExceeded    a step spent more than its budget, or was refused a call after that
+ └── StepEscalated         a budget error that left a step whose boundary is "escalate"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from otel_harn_steps._cost.money import to_usd
+
+_KIND: Final = "budget_exhausted"
+_REASON: Final = "step_budget_exhausted"
+_CATEGORY: Final = "budget_exceeded"
+_ESCALATED_CATEGORY: Final = "handoff_escalation"
+
+
+class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API; it says what happened
+    """A step has crossed a limit of its budget.
+
+    Attributes:
+        step: the step's name.
+        function: the step's function.
+        limit: "max_tokens" or "max_usd".
+        limit_value: the limit, in tokens or US dollars.
+        consumed_tokens: input and output tokens that the budget has seen.
+        consumed_cost_usd: US dollars that the budget has seen.
+        error_boundary: the boundary as it was written; "fail" if none was.
+        response: the provider's answer to the call that crossed, already paid for. None for streams and refused calls.
+        detail: the message, where the numbers do not say what happened.
+        owner: the active step whose budget it is, in the process that it ran in.
+    """
+
+    def __init__(
+        self,
+        *,
+        step: str,
+        function: str,
+        limit: str,
+        limit_value: float,
+        consumed_tokens: int,
+        consumed_cost_usd: float,
+        error_boundary: str | None = None,
+        response: object = None,
+        detail: str | None = None,
+        owner: object = None,
+    ) -> None:
+        self.step = step
+        self.function = function
+        self.limit = limit
+        self.limit_value = limit_value
+        self.consumed_tokens = consumed_tokens
+        self.consumed_cost_usd = consumed_cost_usd
+        self.error_boundary = "fail" if error_boundary is None else error_boundary
+        self.response = response
+        self.detail = detail
+        # The active step whose budget it is: an enclosing boundary tells its own breach from another's by it.
+        self.owner = owner
+        super().__init__(detail or self._sentence())
+
+    def _sentence(self) -> str:
+        if self.limit == "max_usd":
+            spent, allowed = f"${self.consumed_cost_usd:.6f}", f"${self.limit_value:.6f}"
+        else:
+            spent, allowed = f"{self.consumed_tokens}", f"{self.limit_value:.0f}"
+        return f"step `{self.step}` exceeded {self.limit} budget ({spent} > {allowed})"
+
+    def as_dict(self) -> dict[str, object]:
+        """Everything that the error knows, in plain values."""
+        return {
+            "category": _CATEGORY,
+            "kind": _KIND,
+            "reason": _REASON,
+            "step": self.step,
+            "function": self.function,
+            "limit": self.limit,
+            "limit_value": float(self.limit_value),
+            "consumed_tokens": float(self.consumed_tokens),
+            "consumed_cost_usd": float(self.consumed_cost_usd),
+            "error_boundary": self.error_boundary,
+            "message": str(self),
+        }
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle without the response: the error must cross process boundaries whatever the client returned."""
+        return _rebuild_exceeded, (
+            {
+                "step": self.step,
+                "function": self.function,
+                "limit": self.limit,
+                "limit_value": self.limit_value,
+                "consumed_tokens": self.consumed_tokens,
+                "consumed_cost_usd": self.consumed_cost_usd,
+                "error_boundary": self.error_boundary,
+                "detail": self.detail,
+            },
+        )
+
+
+def _rebuild_exceeded(facts: dict[str, object]) -> StepBudgetExceeded:
+    return StepBudgetExceeded(**facts)  # type: ignore[arg-type]  # the facts are those that __reduce__ wrote
+
+
+class StepEscalated(Exception):  # noqa: N818 -- as above
+    """A budget error that its step's boundary hands to a person or a handler. Raised from the original error.
+
+    It passes through every enclosing boundary. `error` is the original, with its `response`.
+    """
+
+    def __init__(self, error: BaseException | None = None, facts: Mapping[str, object] | None = None) -> None:
+        self.error = error
+        self._facts = dict(facts) if facts is not None else mark_escalated(error if error is not None else {})
+        super().__init__(str(self._facts.get("message", error)))
+
+    @property
+    def step(self) -> object:
+        """The name of the step whose budget was crossed."""
+        return self._facts.get("step")
+
+    @property
+    def function(self) -> object:
+        """The function of the step whose budget was crossed."""
+        return self._facts.get("function")
+
+    @property
+    def response(self) -> object:
+        """The provider's answer to the call that crossed, where there is one."""
+        return getattr(self.error, "response", None)
+
+    def as_dict(self) -> dict[str, object]:
+        """The original error's facts, marked as escalated."""
+        return dict(self._facts)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the facts and the original error."""
+        return StepEscalated, (self.error, self._facts)
+
+
+def facts_of(error: object) -> Mapping[str, object]:
+    """The facts of an error of ours, or of a mapping that carries them. Empty for everything else."""
+    if isinstance(error, Mapping):
+        return error
+    if isinstance(error, (StepBudgetExceeded, StepEscalated)):
+        return error.as_dict()
+    return {}
+
+
+def is_step_budget_exhausted(error: object) -> bool:
+    """Whether `error` (an exception, or a mapping of its facts) says that a step's budget is spent, by its content."""
+    facts = facts_of(error)
+    return (facts.get("kind") == _KIND and facts.get("reason") == _REASON) or facts.get("category") == _CATEGORY
+
+
+def mark_escalated(error: object, step: str | None = None, function: str | None = None) -> dict[str, object]:
+    """A copy of the facts of `error`, marked as escalated. `step` and `function` fill in only what is absent."""
+    facts = dict(facts_of(error))
+    facts["escalated"] = True
+    facts["category"] = _ESCALATED_CATEGORY
+    for key, value in (("step", step), ("function", function)):
+        if value is not None:
+            facts.setdefault(key, value)
+    return facts
+
+
+def unpriced_detail(step: str, model: str | None, limit_picousd: int) -> str:
+    """The message where a dollar budget can not be held because the price of a model is unknown."""
+    return (
+        f"step `{step}` has a max_usd budget of ${to_usd(limit_picousd):.6f}, but the price of model `{model}` is "
+        'unknown; give one with instrument(prices={...}) or allow unpriced calls with instrument(unpriced="warn")'
+    )

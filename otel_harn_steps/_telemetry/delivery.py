@@ -1,0 +1,122 @@
+"""From a finished step to everyone who receives its record: the in-process log, and the sinks of every processor.
+
+Each receives each record once, whether the span was recorded, sampled out, or never made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+from weakref import ref
+
+from opentelemetry.trace import Span
+
+from otel_harn_steps._guard import guard
+from otel_harn_steps._telemetry.record import CompletedStep
+
+Sink = Callable[[CompletedStep], object]
+"""Receives a record. Its return value is ignored; its exceptions are logged once and dropped."""
+
+DEFAULT_CAPACITY = 10_000
+
+
+class RecordLog:
+    """The last records of this process, oldest first. Full, it drops the oldest and counts them."""
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        # A deque's own operations are atomic, so the log needs no lock that a fork could leave held.
+        self._records: deque[CompletedStep] = deque(maxlen=capacity)
+        self.dropped = 0
+
+    def __call__(self, record: CompletedStep) -> None:
+        """Keep `record`."""
+        if len(self._records) == self._records.maxlen:
+            self.dropped += 1
+        self._records.append(record)
+
+    def drain(self) -> list[CompletedStep]:
+        """Take out all records."""
+        taken = []
+        while self._records:
+            taken.append(self._records.popleft())
+        return taken
+
+    def peek(self) -> list[CompletedStep]:
+        """A copy of all records."""
+        return list(self._records)
+
+
+class Receiver(Protocol):
+    """A processor with sinks."""
+
+    def receive(self, record: CompletedStep) -> None:
+        """Hand `record` to the sinks."""
+
+
+class _Leaving:
+    """A record on its way, and who has it."""
+
+    __slots__ = ("received_by", "record")
+
+    def __init__(self, record: CompletedStep) -> None:
+        self.record = record
+        self.received_by: list[Receiver] = []
+
+
+log = RecordLog()
+_receivers: tuple[ref[Receiver], ...] = ()
+_leaving: dict[tuple[int, int], _Leaving] = {}
+
+
+def drain_completed_steps() -> list[CompletedStep]:
+    """Return the records of the steps that ended in this process since the last drain, and forget them."""
+    return log.drain()
+
+
+def peek_completed_steps() -> list[CompletedStep]:
+    """A copy of the records that `drain_completed_steps` would return."""
+    return log.peek()
+
+
+def dropped_completed_steps() -> int:
+    """How many records the in-process log has dropped because nobody drained it."""
+    return log.dropped
+
+
+def add_receiver(receiver: Receiver) -> None:
+    """Let `receiver` have every record from now on, as long as it lives."""
+    global _receivers  # noqa: PLW0603 -- replaced whole, so that a reader never sees it half changed
+    _receivers = (*(each for each in _receivers if each() not in (None, receiver)), ref(receiver))
+
+
+def remove_receiver(receiver: Receiver) -> None:
+    """Let `receiver` have no more records."""
+    global _receivers  # noqa: PLW0603 -- as above
+    _receivers = tuple(each for each in _receivers if each() not in (None, receiver))
+
+
+def end_span_with(span: Span, record: CompletedStep, end_time_ns: int) -> None:
+    """End `span`, on which its processors take `record`; then hand it to everyone who has not received it so."""
+    leaving = _Leaving(record)
+    log(record)
+    if span.is_recording():
+        context = span.get_span_context()
+        key = context.trace_id, context.span_id
+        _leaving[key] = leaving
+        with guard("ending a step's span", ours=False):
+            span.end(end_time_ns)
+        del _leaving[key]
+    for each in _receivers:
+        receiver = each()
+        if receiver is not None and receiver not in leaving.received_by:
+            receiver.receive(record)
+
+
+def take_record(trace_id: int, span_id: int, receiver: Receiver) -> CompletedStep | None:
+    """The record that leaves with the span, for a processor that has not had it."""
+    leaving = _leaving.get((trace_id, span_id))
+    if leaving is None or receiver in leaving.received_by:
+        return None
+    leaving.received_by.append(receiver)
+    return leaving.record

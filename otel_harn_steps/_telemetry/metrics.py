@@ -1,0 +1,90 @@
+"""Counters and histograms of spend. They do not depend on trace sampling: dashboards of spend stand on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._guard import guard
+from otel_harn_steps._settings import Settings, settings
+from otel_harn_steps._telemetry import names
+from otel_harn_steps._version import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Counter, Histogram
+
+    from otel_harn_steps._steps.active import ActiveStep
+    from otel_harn_steps._telemetry.record import CompletedStep
+
+_DURATION_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_COST_BUCKETS_USD = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class _Instruments:
+    cost: Counter
+    input_tokens: Counter
+    output_tokens: Counter
+    llm_calls: Counter
+    breaches: Counter
+    unpriced: Counter
+    duration: Histogram
+    run_cost: Histogram
+
+
+_made: tuple[Settings, _Instruments] | None = None
+
+
+def _instruments() -> _Instruments:
+    global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
+    now = settings()
+    if _made is None or _made[0] is not now:
+        from opentelemetry import metrics  # noqa: PLC0415 -- costs as much as all of this package: at the first record
+
+        meter = metrics.get_meter(names.SCOPE, __version__, now.meter_provider)
+        made = _Instruments(
+            cost=meter.create_counter(*names.METRIC_COST),
+            input_tokens=meter.create_counter(*names.METRIC_INPUT_TOKENS),
+            output_tokens=meter.create_counter(*names.METRIC_OUTPUT_TOKENS),
+            llm_calls=meter.create_counter(*names.METRIC_LLM_CALLS),
+            breaches=meter.create_counter(*names.METRIC_BREACHES),
+            unpriced=meter.create_counter(*names.METRIC_UNPRICED),
+            duration=meter.create_histogram(
+                *names.METRIC_DURATION, explicit_bucket_boundaries_advisory=_DURATION_BUCKETS_S
+            ),
+            run_cost=meter.create_histogram(
+                *names.METRIC_RUN_COST, explicit_bucket_boundaries_advisory=_COST_BUCKETS_USD
+            ),
+        )
+        _made = now, made
+    return _made[1]
+
+
+def start_at_zero(step: str, limit: str) -> None:
+    """Let the breaches of a limit begin at 0: Prometheus's `increase()` does not see a new series' first value.
+
+    Only this counter can. Which model will answer, of which provider, is not known before it has: the other counters'
+    series would be guesses.
+    """
+    if settings().metrics:
+        with guard("starting a counter at zero", ours=False):
+            _instruments().breaches.add(0, {names.STEP_NAME: step, names.BUDGET_LIMIT: limit})
+
+
+def count(active: ActiveStep, record: CompletedStep) -> None:
+    """Count what the step itself spent, by model and provider, and the run as a whole."""
+    made = _instruments()
+    run: dict[str, str] = {names.STEP_NAME: record.name, names.STATUS: record.status}
+    made.duration.record((record.end_time - record.start_time) / 1e9, run)
+    made.run_cost.record(record.cost_usd, run)
+    if active.breach is not None:
+        made.breaches.add(1, {names.STEP_NAME: record.name, names.BUDGET_LIMIT: active.breach.limit})
+    for (provider, model), spent in active.by_model.items():
+        attributes = {**run, names.PROVIDER: provider, names.MODEL: model or "unknown"}
+        made.llm_calls.add(spent.llm_calls, attributes)
+        made.input_tokens.add(spent.input_tokens, attributes)
+        made.output_tokens.add(spent.output_tokens, attributes)
+        made.cost.add(to_usd(spent.cost_picousd), attributes)
+        if spent.unpriced_calls:
+            made.unpriced.add(spent.unpriced_calls, attributes)

@@ -1,0 +1,74 @@
+"""Receivers of records: plain callables that take a `CompletedStep`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+from otel_harn_steps._settings import settings
+from otel_harn_steps._telemetry import names
+from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.tracer import is_suppressed
+from otel_harn_steps._version import __version__
+
+
+class JsonLinesSink:
+    """Appends each record to a file as one line of JSON, written out at once.
+
+    Several processes may write to one file: a line is one `write` to a file opened for appending, so lines are never
+    torn or lost. The file is opened at the first record.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._descriptor: int | None = None
+
+    def __call__(self, record: CompletedStep) -> None:
+        """Write `record`.
+
+        Raises:
+            OSError: the file can not be written.
+        """
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)
+        line = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+        os.write(self._descriptor, line.encode())
+
+    def close(self) -> None:
+        """Close the file. A later record opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class LogEventSink:
+    """Emits each record as an OpenTelemetry log event `harn.step.completed`, in the context of the step's span."""
+
+    def __init__(self, logger_provider: LoggerProvider | None = None) -> None:
+        self._logger_provider = logger_provider
+
+    def __call__(self, record: CompletedStep) -> None:
+        """Emit `record`, unless telemetry is suppressed here."""
+        if is_suppressed(get_current()):
+            return
+        provider = self._logger_provider or settings().logger_provider
+        get_logger(names.SCOPE, __version__, provider).emit(
+            event_name=names.COMPLETED_EVENT,
+            timestamp=record.end_time,
+            severity_number=SeverityNumber.INFO if record.status == "completed" else SeverityNumber.WARN,
+            context=_context_of(record),
+            attributes={name: value for name, value in record.to_dict().items() if value is not None},
+        )
+
+
+def _context_of(record: CompletedStep) -> Context | None:
+    if record.trace_id is None or record.span_id is None:
+        return None
+    flags = TraceFlags.get_default()
+    ids = SpanContext(int(record.trace_id, 16), int(record.span_id, 16), is_remote=False, trace_flags=flags)
+    return set_span_in_context(NonRecordingSpan(ids), Context())

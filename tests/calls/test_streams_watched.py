@@ -1,0 +1,262 @@
+"""Streams of every make are watched without a difference: the client's own object, a generator, or what looks like it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import ModuleType
+from typing import Any, Final, Self
+
+import pytest
+
+from otel_harn_steps._calls.client import Part, Provider, Reading, Request, Seam
+from otel_harn_steps._calls.patches import patch_clients
+from otel_harn_steps._cost.usage import Usage
+from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
+
+EVENTS = [{"text": "a"}, {"text": "b"}, {"usage": 5}]
+BILL = Bill(llm_calls=1, input_tokens=5)
+
+
+class OwnStream:
+    """A client's stream that keeps its iterator where nobody can replace it."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.is_closed = False
+        self.__events = iter(EVENTS)
+
+    def __iter__(self) -> OwnStream:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.__events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class OwnAsyncStream:
+    def __init__(self) -> None:
+        self.status = 200
+        self.is_closed = False
+        self.__events = iter(EVENTS)
+
+    def __aiter__(self) -> OwnAsyncStream:
+        return self
+
+    async def __anext__(self) -> Any:
+        for event in self.__events:
+            return event
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class Client:
+    """A client library, in one class."""
+
+    sent = 0
+
+    def own(self) -> Any:
+        self.sent += 1
+        return OwnStream()
+
+    async def own_async(self) -> Any:
+        self.sent += 1
+        return OwnAsyncStream()
+
+    def generated(self) -> Any:
+        self.sent += 1
+        return (event for event in EVENTS)
+
+    async def generated_async(self) -> Any:
+        self.sent += 1
+        return self.late_async()
+
+    def late(self) -> Iterator[Any]:
+        self.sent += 1
+        yield from EVENTS
+
+    async def late_async(self) -> AsyncIterator[Any]:
+        self.sent += 1
+        for event in EVENTS:
+            yield event
+
+    @contextmanager
+    def managed(self) -> Iterator[Any]:
+        self.sent += 1
+        yield Response(event for event in EVENTS)
+
+    @asynccontextmanager
+    async def managed_async(self) -> AsyncIterator[Any]:
+        self.sent += 1
+        yield Response(self.late_async())
+
+
+class Response:
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+
+class FakeProvider(Provider):
+    name: Final = "fake_client"
+    seams: Final = (
+        *(Seam("fake_client", f"Client.{method}", "call") for method in ("own", "generated")),
+        *(Seam("fake_client", f"Client.{method}", "async call") for method in ("own_async", "generated_async")),
+        *(Seam("fake_client", f"Client.{method}", "late call") for method in ("late", "managed", "managed_async")),
+    )
+
+    def request(self, instance: Any, args: Any, kwargs: Any) -> Request:
+        return Request("chat", "fake", "fake-1")
+
+    def prepare(self, request: Request, args: Any, kwargs: Any, *, ask_usage: bool) -> None:
+        """Nothing."""
+
+    def read(self, request: Request, answer: Any) -> Reading:
+        used = answer.get("usage")
+        return Reading(None, None, () if used is None else (Part(Usage(used, 0)),))
+
+
+@pytest.fixture
+def client(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    module: Any = ModuleType("fake_client")
+    module.Client = type("Client", (Client,), {name: value for name, value in vars(Client).items() if callable(value)})
+    monkeypatch.setitem(sys.modules, "fake_client", module)
+    patch_clients((FakeProvider(),))
+    return module.Client()
+
+
+def bill(steps: ModuleType) -> Bill:
+    *_, record = steps.drain_completed_steps()
+    return Bill.of_record(record)
+
+
+def test_a_stream_of_its_own_make_looks_like_itself(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        stream = client.own()
+        assert isinstance(stream, OwnStream)
+        assert not isinstance(stream, AsyncIterator)
+        assert (stream.__class__, stream.status, iter(stream)) == (OwnStream, 200, stream)
+        assert list(stream) == EVENTS
+    assert bill(steps) == BILL
+
+
+def test_a_stream_of_its_own_make_is_billed_at_the_end_of_its_with_block(client: Any, steps: ModuleType) -> None:
+    with steps.step("s") as active:
+        with client.own() as stream:
+            next(stream)
+            assert active.llm_calls == 0
+        assert (active.llm_calls, active.unmetered_calls, stream.is_closed) == (1, 1, True)
+
+
+def test_a_stream_of_its_own_make_is_billed_when_it_is_closed_and_once(client: Any, steps: ModuleType) -> None:
+    with steps.step("s") as active:
+        stream = client.own()
+        stream.close()
+        assert (active.llm_calls, stream.is_closed) == (1, True)
+        del stream
+    assert bill(steps) == UNMETERED_CALL
+
+
+def test_a_stream_of_its_own_make_is_billed_when_it_is_dropped(client: Any, steps: ModuleType) -> None:
+    with steps.step("s") as active:
+        stream = client.own()
+        next(stream)
+        del stream
+        assert active.llm_calls == 1
+
+
+async def test_an_async_stream_of_its_own_make_looks_like_itself(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        async with await client.own_async() as stream:
+            assert isinstance(stream, OwnAsyncStream)
+            assert not isinstance(stream, Iterator)
+            assert [event async for event in stream] == EVENTS
+        assert stream.is_closed
+    assert bill(steps) == BILL
+
+
+async def test_an_async_stream_of_its_own_make_is_billed_when_it_is_closed(client: Any, steps: ModuleType) -> None:
+    with steps.step("s") as active:
+        stream = await client.own_async()
+        await stream.close()
+        assert (active.llm_calls, stream.is_closed) == (1, True)
+
+
+def test_a_generator_stays_one_by_its_own_name(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        stream = client.late()
+        assert inspect.isgenerator(stream)
+        assert stream.__name__ == "late"
+        assert list(stream) == EVENTS
+    assert bill(steps) == BILL
+
+
+async def test_an_async_generator_stays_one_by_its_own_name(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        stream = await client.generated_async()
+        assert inspect.isasyncgen(stream)
+        assert stream.__name__ == "late_async"
+        assert [event async for event in stream] == EVENTS
+    assert bill(steps) == BILL
+
+
+def test_a_generator_of_an_answer_that_has_been_asked_for_counts_unread(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        client.generated()
+    assert bill(steps) == UNMETERED_CALL
+
+
+def test_a_generator_that_sends_when_it_is_read_counts_only_then(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        client.late().close()
+    assert (client.sent, bill(steps)) == (0, NO_CALL)
+
+
+def test_a_manager_that_sends_when_it_is_entered_counts_only_then(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        manager = client.managed()
+    assert (client.sent, bill(steps)) == (0, NO_CALL)
+    with steps.step("s"), manager as response:
+        assert list(response._data) == EVENTS
+    assert bill(steps) == BILL
+
+
+async def test_an_async_manager_is_billed_for_what_is_read_in_it(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"):
+        async with client.managed_async() as response:
+            assert [event async for event in response._data] == EVENTS
+    assert bill(steps) == BILL
+
+
+def test_an_error_in_a_managers_block_passes_through(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"), pytest.raises(ZeroDivisionError), client.managed():
+        raise ZeroDivisionError
+    assert bill(steps) == UNMETERED_CALL
+
+
+def test_an_exhausted_step_sends_nothing_late(client: Any, steps: ModuleType) -> None:
+    with pytest.raises(steps.StepBudgetExceeded), steps.step("s", max_tokens=1):
+        with pytest.raises(steps.StepBudgetExceeded):
+            list(client.late())
+        with pytest.raises(steps.StepBudgetExceeded):
+            next(client.late())
+        with pytest.raises(steps.StepBudgetExceeded), client.managed():
+            pass
+    assert (client.sent, bill(steps)) == (1, BILL)
