@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_harn_steps import CompletedStep
-from otel_harn_steps._clients import PROVIDERS
+from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._telemetry import names
 
 DOCS = Path(__file__).resolve().parent
@@ -185,7 +185,7 @@ def calls_of(endpoint: str, found: Mapping[str, Any]) -> str:
 def is_late(client: str) -> bool:
     """Whether some stream of it sends nothing before it is first read."""
     provider = PROVIDER_OF.get(client, client)
-    seams = [seam for each in PROVIDERS if each.name.partition(".")[0] == provider for seam in each.seams]
+    seams = [seam for each in ADAPTERS if each.name.partition(".")[0] == provider for seam in each.seams]
     if not seams:
         raise LookupError(f"say in PROVIDER_OF which provider is that of {client!r}")
     return any(seam.kind.startswith("late") for seam in seams)

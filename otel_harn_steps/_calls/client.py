@@ -82,7 +82,7 @@ class Part:
 
 
 @value
-class Reading:
+class ParsedResponse:
     """What an answer says of itself.
 
     Attributes:
@@ -100,7 +100,7 @@ class Reading:
     response: Any = None
 
 
-class Provider(Protocol):
+class ClientAdapter(Protocol):
     """One client library. Data, and a function or two: the engine does the rest.
 
     A provider derives from this class and writes what it needs. The defaults are those of a client whose methods take
@@ -123,7 +123,7 @@ class Provider(Protocol):
         if request.model is not None and model_in(kwargs) is None:
             kwargs["model"] = request.model
 
-    def withdraw(self, request: Request, error: BaseException, args: Sequence[Any]) -> bool:
+    def undo_usage_request(self, request: Request, error: BaseException, args: Sequence[Any]) -> bool:
         """Take back the asking for usage if the server rejected it. Whether it did, and the call is made again."""
         return False
 
@@ -138,7 +138,7 @@ class Provider(Protocol):
         """
         return None
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         """What a whole answer says: an object of the client, or decoded JSON. Also what `fold` made of a stream."""
 
     def fold(self, state: Any, event: Any) -> Any:
@@ -150,7 +150,7 @@ class Provider(Protocol):
         return False
 
 
-class ByMethod(Provider):
+class ByMethod(ClientAdapter):
     """A client library with a method for each operation: a seam says which, and `operation` is that of the seam."""
 
     operation: str = ""

@@ -24,7 +24,7 @@ Opener = Callable[[], Meter | None]
 """Opens the meter of a call at the moment it is sent. None where nobody pays for it; raises where it is refused."""
 
 
-def watched_late(result: Any, opens: Opener) -> Any:
+def watch_deferred(result: Any, opens: Opener) -> Any:
     """What stands for `result`, whose request is sent when it is first advanced: that is when the call is made."""
     if isinstance(result, GeneratorType):
         return named_like(result, _late(result, opens))

@@ -12,8 +12,8 @@ from typing import Any
 
 from opentelemetry.context import attach, detach
 
-from otel_harn_steps._calls.client import ByMethod, Provider, Seam
-from otel_harn_steps._calls.deferred import watched_late
+from otel_harn_steps._calls.client import ByMethod, ClientAdapter, Seam
+from otel_harn_steps._calls.deferred import watch_deferred
 from otel_harn_steps._calls.meter import Meter, body_of, current_meter, decoded, open_meter, prepare_late
 from otel_harn_steps._calls.streams import has_method, is_whole, watch_body, watched
 from otel_harn_steps._cost.usage import attribute
@@ -35,7 +35,7 @@ class Switch:
     on_bypass: Callable[[type], None] = staticmethod(lambda _: None)
 
 
-def wrapper_for(provider: Provider, seam: Seam) -> Wrapper:
+def wrapper_for(provider: ClientAdapter, seam: Seam) -> Wrapper:
     """What wraps a seam of `provider`."""
     if isinstance(provider, ByMethod):
         provider = provider.doing(seam.operation)
@@ -57,7 +57,7 @@ def _here() -> ActiveStep | None:
     return current_step() if Switch.is_on else None
 
 
-def _call(provider: Provider) -> Wrapper:
+def _call(provider: ClientAdapter) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         meter = _admitted(provider, instance, args, kwargs)
         if meter is None:
@@ -67,7 +67,7 @@ def _call(provider: Provider) -> Wrapper:
             try:
                 result = wrapped(*args, **kwargs)
             except Exception as error:
-                if not meter.goes_again(error, args):
+                if not meter.should_retry_without_usage(error, args):
                     raise
                 result = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -80,7 +80,7 @@ def _call(provider: Provider) -> Wrapper:
     return call
 
 
-def _call_async(provider: Provider) -> Wrapper:
+def _call_async(provider: ClientAdapter) -> Wrapper:
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         meter = _admitted(provider, instance, args, kwargs)
         if meter is None:
@@ -90,7 +90,7 @@ def _call_async(provider: Provider) -> Wrapper:
             try:
                 result = await wrapped(*args, **kwargs)
             except Exception as error:
-                if not meter.goes_again(error, args):
+                if not meter.should_retry_without_usage(error, args):
                     raise
                 result = await wrapped(*args, **kwargs)
         except BaseException as error:
@@ -103,16 +103,16 @@ def _call_async(provider: Provider) -> Wrapper:
     return call
 
 
-def _call_late(provider: Provider) -> Wrapper:
+def _call_late(provider: ClientAdapter) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not Switch.is_on or not prepare_late(provider, _here(), instance, args, kwargs):
             return wrapped(*args, **kwargs)
-        return watched_late(wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
+        return watch_deferred(wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
 
     return call
 
 
-def _stream_late(provider: Provider) -> Wrapper:
+def _stream_late(provider: ClientAdapter) -> Wrapper:
     at_once, late = _call(provider), _call_late(provider)
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -121,7 +121,7 @@ def _stream_late(provider: Provider) -> Wrapper:
     return call
 
 
-def _stream_late_async(provider: Provider) -> Wrapper:
+def _stream_late_async(provider: ClientAdapter) -> Wrapper:
     at_once = _call_async(provider)
 
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -129,12 +129,12 @@ def _stream_late_async(provider: Provider) -> Wrapper:
             return await at_once(wrapped, instance, args, kwargs)
         if not Switch.is_on or not prepare_late(provider, _here(), instance, args, kwargs):
             return await wrapped(*args, **kwargs)
-        return watched_late(await wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
+        return watch_deferred(await wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
 
     return call
 
 
-def _admitted(provider: Provider, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Meter | None:
+def _admitted(provider: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Meter | None:
     """The meter of a call that is about to be sent. None: no step is active here, or it is not a call to a model.
 
     Raises:
@@ -184,7 +184,7 @@ def _raw(result: Any) -> Any:
 # "response" lie below it, and are looked up for each call: they see to what "call" would have seen to.
 
 
-def _send(provider: Provider) -> Wrapper:
+def _send(provider: ClientAdapter) -> Wrapper:
     """Refuse what an exhausted step sends."""
 
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -196,14 +196,14 @@ def _send(provider: Provider) -> Wrapper:
     return send
 
 
-def _is_model_call(provider: Provider, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _is_model_call(provider: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     with guard("reading a request"):
         # A request is built from its options alone, which come second where it is made.
         return provider.request(instance, (None, *args), kwargs) is not None
     return False
 
 
-def _response(provider: Provider) -> Wrapper:
+def _response(provider: ClientAdapter) -> Wrapper:
     """Remember the HTTP response of the call: parsing may raise after the tokens were spent."""
 
     def respond(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -241,7 +241,7 @@ async def _respond_async(
     return _settled(meter, result)
 
 
-def _body(provider: Provider) -> Wrapper:
+def _body(provider: ClientAdapter) -> Wrapper:
     """Remember the HTTP response of the call, where the client hands it out before it parses it."""
 
     def remember(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -250,14 +250,14 @@ def _body(provider: Provider) -> Wrapper:
     return remember
 
 
-def _body_async(provider: Provider) -> Wrapper:
+def _body_async(provider: ClientAdapter) -> Wrapper:
     async def remember(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _remembered(provider, await wrapped(*args, **kwargs))
 
     return remember
 
 
-def _remembered(provider: Provider, http_response: Any) -> Any:
+def _remembered(provider: ClientAdapter, http_response: Any) -> Any:
     with guard("remembering a response"):
         meter = current_meter()
         # An error's body tells no usage, and the client raises for it.
@@ -266,12 +266,12 @@ def _remembered(provider: Provider, http_response: Any) -> Any:
     return http_response
 
 
-def _is_metered(provider: Provider) -> bool:
+def _is_metered(provider: ClientAdapter) -> bool:
     meter = current_meter()
     return meter is not None and meter.is_of(provider)
 
 
-def _fill(_: Provider) -> Wrapper:
+def _fill(_: ClientAdapter) -> Wrapper:
     """Name the step's default model where the app names none: the client checks that before it calls the seam."""
 
     def fill(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

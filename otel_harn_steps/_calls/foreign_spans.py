@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import get_current_span
 
-from otel_harn_steps._calls.span_dialects import Told
+from otel_harn_steps._calls.span_dialects import ReportedCall
 from otel_harn_steps._cost.usage import ModelCall, Usage
 from otel_harn_steps._steps.active import ActiveStep, current_step
 
@@ -39,7 +39,7 @@ class BilledCall:
         self.is_void = False
         self.scopes: tuple[str, ...] = ()
 
-    def is_told_by(self, told: Told, start_time_ns: int) -> bool:
+    def is_told_by(self, told: ReportedCall, start_time_ns: int) -> bool:
         """Whether a span that started at that time tells of this call."""
         if self.response_id is not None and told.response_id is not None:
             return self.response_id == told.response_id
@@ -192,7 +192,7 @@ def span_ended(span_id: int) -> OpenSpan | None:
     return span
 
 
-def claim(span: OpenSpan, told: Told, scope: str, start_time_ns: int, end_time_ns: int) -> bool:
+def claim(span: OpenSpan, told: ReportedCall, scope: str, start_time_ns: int, end_time_ns: int) -> bool:
     """Whether what an ended span tells is still to be billed. Says so once for each call."""
     active = span.active
     with active._lock:
@@ -206,7 +206,7 @@ def claim(span: OpenSpan, told: Told, scope: str, start_time_ns: int, end_time_n
     return True
 
 
-def _is_known(active: ActiveStep, told: Told, scope: str, start_time_ns: int) -> bool:
+def _is_known(active: ActiveStep, told: ReportedCall, scope: str, start_time_ns: int) -> bool:
     for call in reversed(_watch_of(active).calls):
         # One instrumentation tells of a call once: its next span is about another call.
         if not call.is_void and scope not in call.scopes and call.is_told_by(told, start_time_ns):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import Context, create_key, get_current, set_value
 
-from otel_harn_steps._calls.client import Part, Provider, Reading, Request
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request
 from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.price_book import cost_picousd
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _METER_KEY = create_key("otel_harn_steps.meter")
 _LEFT = Context()
-_NOTHING = Reading()
-NOT_A_CALL = Reading()
+_NOTHING = ParsedResponse()
+NOT_A_CALL = ParsedResponse()
 """What a provider reads from an answer that spent nothing: a look at a job that is still running, a cache."""
 
 
@@ -59,7 +59,7 @@ class Meter:
         "is_delegated",
     )
 
-    def __init__(self, provider: Provider, request: Request, active: ActiveStep, context: Context) -> None:
+    def __init__(self, provider: ClientAdapter, request: Request, active: ActiveStep, context: Context) -> None:
         self._provider = provider
         self._request = request
         self._active = active
@@ -80,7 +80,7 @@ class Meter:
         self.is_delegated = True
         self._span.leave()
 
-    def is_of(self, provider: Provider) -> bool:
+    def is_of(self, provider: ClientAdapter) -> bool:
         """Whether it is a call of this client library."""
         return self._provider.name == provider.name
 
@@ -132,7 +132,7 @@ class Meter:
         elif self._finish():
             self._span.end(self._request, None, None, error)
 
-    def goes_again(self, error: BaseException, args: Sequence[Any]) -> bool:
+    def should_retry_without_usage(self, error: BaseException, args: Sequence[Any]) -> bool:
         """Whether the call failed only because usage was asked for: then it is made again, as the app wrote it.
 
         Withdraws the asking.
@@ -140,7 +140,7 @@ class Meter:
         if not self._request.asks_usage:
             return False
         with guard("reading an error"):
-            return self._provider.withdraw(self._request, error, args)
+            return self._provider.undo_usage_request(self._request, error, args)
         return False
 
     def abandoned(self) -> None:
@@ -183,12 +183,12 @@ class Meter:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _read(self, answer: Any) -> Reading:
+    def _read(self, answer: Any) -> ParsedResponse:
         with guard("reading usage"):
             return self._provider.read(self._request, answer)
         return _NOTHING
 
-    def _read_stream(self) -> Reading:
+    def _read_stream(self) -> ParsedResponse:
         return _NOTHING if self._state is None else self._read(self._state)
 
     def _finish(self) -> bool:
@@ -200,7 +200,7 @@ class Meter:
         return first
 
     def _close(
-        self, reading: Reading, *, error: BaseException | None = None, response: Any = None
+        self, reading: ParsedResponse, *, error: BaseException | None = None, response: Any = None
     ) -> StepBudgetExceeded | None:
         if reading is NOT_A_CALL:
             self.abandoned()
@@ -214,7 +214,7 @@ class Meter:
         self._span.end(self._request, reading, call, error)
         return self._active.add(call, response)
 
-    def _priced(self, reading: Reading) -> ModelCall:
+    def _priced(self, reading: ParsedResponse) -> ModelCall:
         request = self._request
         model = reading.model or request.model
         if not reading.parts:
@@ -243,7 +243,7 @@ class Meter:
 
 
 def open_meter(
-    provider: Provider,
+    provider: ClientAdapter,
     active: ActiveStep,
     instance: Any,
     args: Sequence[Any],
@@ -272,7 +272,7 @@ def open_meter(
 
 
 def prepare_late(
-    provider: Provider, active: ActiveStep | None, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    provider: ClientAdapter, active: ActiveStep | None, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> bool:
     """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
     with guard("reading a request"):
@@ -283,7 +283,7 @@ def prepare_late(
 
 
 def _prepared(
-    provider: Provider, active: ActiveStep, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    provider: ClientAdapter, active: ActiveStep, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Request | None:
     request = provider.request(instance, args, kwargs)
     if request is not None:

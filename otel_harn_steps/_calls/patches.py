@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import wrapt
 
-from otel_harn_steps._calls.client import Provider, Seam
+from otel_harn_steps._calls.client import ClientAdapter, Seam
 from otel_harn_steps._calls.engine import Switch, wrapper_for
-from otel_harn_steps._clients import PROVIDERS
+from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._guard import guard
 
 _logger = logging.getLogger("otel_harn_steps")
@@ -58,10 +58,10 @@ _patched: dict[Seam, _Method] = {}
 _missing: set[Seam] = set()
 _hooked: set[tuple[str, str]] = set()
 _bypassed: set[type] = set()
-_wanted: list[Provider] = []  # import hooks can not be removed; this tells them
+_wanted: list[ClientAdapter] = []  # import hooks can not be removed; this tells them
 
 
-def patch_clients(providers: Iterable[Provider] = PROVIDERS) -> None:
+def patch_clients(providers: Iterable[ClientAdapter] = ADAPTERS) -> None:
     """Patch every client library: at once if it is imported, else when it is. What is patched already stays."""
     Switch.on_bypass = _patch_again
     for provider in providers:
@@ -100,7 +100,7 @@ def _patch_imported(library: str, name: str, module: Any) -> None:
             _patch_module(provider, name, module)
 
 
-def _patch_module(provider: Provider, name: str, module: Any) -> None:
+def _patch_module(provider: ClientAdapter, name: str, module: Any) -> None:
     for seam in provider.seams:
         if seam.module == name:
             with guard(f"patching {seam.module}.{seam.target}"):
@@ -114,7 +114,7 @@ def owner_in(module: Any, target: str) -> Any:
     return owner if owner is not None and hasattr(owner, name) else None
 
 
-def _patch(provider: Provider, seam: Seam, module: Any) -> None:
+def _patch(provider: ClientAdapter, seam: Seam, module: Any) -> None:
     owner = owner_in(module, seam.target)
     if owner is None:
         if not seam.is_optional and seam not in _missing:

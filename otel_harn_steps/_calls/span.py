@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.util.types import AttributeValue
 
-    from otel_harn_steps._calls.client import Reading, Request
+    from otel_harn_steps._calls.client import ParsedResponse, Request
     from otel_harn_steps._cost.usage import ModelCall
     from otel_harn_steps._steps.active import ActiveStep
 
@@ -76,7 +76,7 @@ class CallSpan:
         self._late = None
 
     def end(
-        self, request: Request, reading: Reading | None, call: ModelCall | None, error: BaseException | None
+        self, request: Request, reading: ParsedResponse | None, call: ModelCall | None, error: BaseException | None
     ) -> None:
         """End the span with what is known of the call. `call` None: this one was not billed."""
         if self._billed is not None:
@@ -102,7 +102,7 @@ class CallSpan:
     def _close(
         self,
         request: Request,
-        reading: Reading | None,
+        reading: ParsedResponse | None,
         call: ModelCall | None,
         error: BaseException | None,
         end_time_ns: int | None,
@@ -141,7 +141,7 @@ def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:
     return is_around_calls(getattr(span, "name", ""), getattr(span, "attributes", None) or {})
 
 
-def _answer_attributes(request: Request, reading: Reading, call: ModelCall) -> dict[str, AttributeValue]:
+def _answer_attributes(request: Request, reading: ParsedResponse, call: ModelCall) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {}
     if reading.model:
         attributes[names.RESPONSE_MODEL] = reading.model

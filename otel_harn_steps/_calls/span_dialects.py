@@ -62,7 +62,7 @@ _AROUND_CALLS: Final = frozenset({"create_agent", "execute_tool", "invoke_agent"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportedCall:
     """What a span tells of one call. Models are `(asked for, answered)`."""
 
     provider: str | None
@@ -76,7 +76,7 @@ class Told:
         return self.models[1] or self.models[0]
 
 
-def told_by(attributes: Mapping[str, object]) -> Told | None:
+def parse_span_attributes(attributes: Mapping[str, object]) -> ReportedCall | None:
     """What the attributes of an ended span tell of the call that it is about. None: nothing, or it is about more."""
     input_tokens, output_tokens = _count(attributes, _INPUT), _count(attributes, _OUTPUT)
     if input_tokens is None and output_tokens is None:
@@ -85,7 +85,7 @@ def told_by(attributes: Mapping[str, object]) -> Told | None:
     if not _is_one_call(attributes, asked or answered):
         return None
     provider = _text(attributes, _PROVIDER)
-    return Told(
+    return ReportedCall(
         None if provider is None else provider.lower(),
         (asked, answered),
         _text(attributes, _RESPONSE_ID),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients.anthropic import ANTHROPIC
 from otel_harn_steps._clients.bedrock import BEDROCK
 from otel_harn_steps._clients.cohere import COHERE
@@ -16,7 +16,7 @@ from otel_harn_steps._clients.ollama import OLLAMA
 from otel_harn_steps._clients.openai import OPENAI
 from otel_harn_steps._clients.together import TOGETHER
 
-PROVIDERS: tuple[Provider, ...] = (
+ADAPTERS: tuple[ClientAdapter, ...] = (
     OPENAI,
     ANTHROPIC,
     GROQ,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import Part, Provider, Reading, Request
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request
 from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.jobs import Jobs
@@ -56,7 +56,7 @@ class _Results(Request):
     batch_id: str = ""
 
 
-class _Anthropic(Provider):
+class _Anthropic(ClientAdapter):
     name: Final = "anthropic"
     _batches: Final = Jobs()
     seams: Final = stainless.seams("anthropic", dict.fromkeys(_PLACES, _MESSAGES))
@@ -90,18 +90,18 @@ class _Anthropic(Provider):
         self._batches.started(batch_id, meter)
         return result
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         if isinstance(request, _Results):
             return self._read_results(request, answer)
         told = fields_of(answer)
         model, response_id, usage = told.get("model"), told.get("id"), told.get("usage")
-        return Reading(
+        return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             () if usage is None else tuple(_parts(usage)),
         )
 
-    def _read_results(self, request: _Results, messages: Any) -> Reading:
+    def _read_results(self, request: _Results, messages: Any) -> ParsedResponse:
         if not isinstance(messages, list) or not self._batches.is_first_fetch(request.batch_id):
             return NOT_A_CALL
         parts: list[Part] = []
@@ -109,7 +109,7 @@ class _Anthropic(Provider):
             model = field(message, "model")
             named = model if isinstance(model, str) else None
             parts += (replace(part, model=part.model or named) for part in _parts(field(message, "usage")))
-        return Reading(parts[0].model if parts else None, request.batch_id, parts)
+        return ParsedResponse(parts[0].model if parts else None, request.batch_id, parts)
 
     def fold(self, state: Any, event: Any) -> Any:
         result = field(event, "result")

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import Part, Provider, Reading, Request, Seam
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request, Seam
 from otel_harn_steps._calls.meter import Meter, decoded
 from otel_harn_steps._clients._bedrock_bodies import is_async_body, put_back, watch_async_body, watch_events
 from otel_harn_steps._clients._shared.openai_usage import parts_of as openai_parts_of
@@ -40,7 +40,7 @@ _TELLING: Final = (
 _SENT: Final = frozenset({"ConnectionClosedError"})
 
 
-class _Bedrock(Provider):
+class _Bedrock(ClientAdapter):
     name: Final = "botocore"
     seams: Final = (
         Seam("botocore.client", "BaseClient._make_api_call", "call"),
@@ -73,12 +73,12 @@ class _Bedrock(Provider):
                 return result
         return None
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         told = answer
         body = field(answer, "body")
         if body is not None:  # an answer of InvokeModel; what `fold` has made of a stream has none
             told = {**_told_by_headers(answer), **(_mapping(decoded(put_back(body))) or {})}
-        return Reading(parts=_parts(request, told))
+        return ParsedResponse(parts=_parts(request, told))
 
     def fold(self, state: Any, event: Any) -> Any:
         if isinstance(event, dict) and "headers" in event:  # a whole body that an event loop has read

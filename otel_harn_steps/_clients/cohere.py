@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ByMethod, Part, Reading, Request, Seam, model_in
+from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._cost.usage import LIST_PRICE, Usage, field, token_count
 
 _OPERATIONS: Final = {
@@ -54,11 +54,11 @@ class _Cohere(ByMethod):
     def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
         return Request(self.operation, "cohere", model_in(kwargs))
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         data = field(answer, "data")  # of an HTTP response object; the answer itself has no such field
         told = answer if data is None else data
         response_id, usage = field(told, "id"), field(told, "usage")
-        return Reading(
+        return ParsedResponse(
             None,
             response_id if isinstance(response_id, str) else None,
             tuple(_parts(request.operation, field(told, "meta") if usage is None else usage)),

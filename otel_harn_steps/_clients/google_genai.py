@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ByMethod, Part, Reading, Request, Seam, model_in
+from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.meter import decoded
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, field, items_of, token_count
 
@@ -54,16 +54,16 @@ class _GoogleGenAI(ByMethod):
             terms=tier_terms(field(kwargs.get("config"), "service_tier")),
         )
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         body = field(field(answer, "sdk_http_response"), "body")
         if isinstance(body, str):  # the app asked for the HTTP response, and gets nothing else
             answer = decoded(body.encode())
         model = text_of(_at(answer, "model_version"))
         usage = _at(answer, "usage_metadata")
         if usage is None and request.operation == "embeddings":
-            return Reading(None, None, _embedded(_at(answer, "embeddings")))
+            return ParsedResponse(None, None, _embedded(_at(answer, "embeddings")))
         parts = _parts(request, model or request.model, usage, answer)
-        return Reading(model, text_of(_at(answer, "response_id")), parts)
+        return ParsedResponse(model, text_of(_at(answer, "response_id")), parts)
 
     def fold(self, state: Any, event: Any) -> Any:
         stream = _Stream() if state is None else state

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from otel_harn_steps._calls.client import ByMethod, Part, Reading, Request, Seam, model_in
+from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.hosts import provider_at
@@ -69,7 +69,7 @@ class _Interactions(ByMethod):
     def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         """Nothing: an interaction without a model is one with an agent."""
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         model, response_id = text_of(field(answer, "model")), text_of(field(answer, "id"))
         usage = field(answer, "usage")
         read, written = (token_count(field(usage, f"total_{each}_tokens")) for each in ("input", "output"))
@@ -77,7 +77,7 @@ class _Interactions(ByMethod):
         if isinstance(request, _Fetch) and not (is_told and response_id and self._is_new_result(response_id)):
             return NOT_A_CALL
         if not is_told:
-            return Reading(model, response_id)
+            return ParsedResponse(model, response_id)
         thoughts, tools = count_at(usage, "total_thought_tokens"), count_at(usage, "total_tool_use_tokens")
         grounding = items_of(field(usage, "grounding_tool_count"))
         searches = sum(count_at(each, "count") for each in grounding if text_of(field(each, "type")) == "google_search")
@@ -92,7 +92,7 @@ class _Interactions(ByMethod):
             tool_input_tokens=tools,
             web_searches=charged_searches(model or request.model, searches),
         )
-        return Reading(model, response_id, (Part(tokens, tier_terms(field(answer, "service_tier"))),))
+        return ParsedResponse(model, response_id, (Part(tokens, tier_terms(field(answer, "service_tier"))),))
 
     def _is_new_result(self, job_id: str) -> bool:
         """Whether it was started here, and is fetched for the first time."""

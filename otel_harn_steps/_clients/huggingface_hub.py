@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ByMethod, Part, Reading, Request, Seam, model_in
+from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._clients._shared.openai_usage import parts_of
 from otel_harn_steps._cost.usage import Usage, field, token_count
 
@@ -47,9 +47,9 @@ class _HuggingFace(ByMethod):
     def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         """Nothing: a client without a model asks the Hub which is recommended for the task."""
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         model, response_id = field(answer, "model"), field(answer, "id")
-        return Reading(
+        return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             parts_of(request, answer) or _generated(field(answer, "details")),

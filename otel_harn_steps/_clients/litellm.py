@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import Part, Provider, Reading, Request, Seam
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request, Seam
 from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
 from otel_harn_steps._calls.transport_errors import was_sent
 from otel_harn_steps._clients._litellm_streams import Told, watched_stream
@@ -51,7 +51,7 @@ _PROVIDERS: Final = {
 }
 
 
-class _LiteLLM(Provider):
+class _LiteLLM(ClientAdapter):
     name: str = "litellm"
     seams: Sequence[Seam] = ()
 
@@ -90,12 +90,12 @@ class _LiteLLM(Provider):
         answer = field(event, "response")  # of the Responses API
         return answer if field(answer, "usage") is not None else state
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         model, response_id = field(answer, "model"), field(answer, "id")
         hidden = field(answer, "_hidden_params")
         if field(hidden, "cache_hit") is True:  # litellm's own cache: nobody charges for that
             return NOT_A_CALL
-        return Reading(
+        return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             _parts(request, answer),

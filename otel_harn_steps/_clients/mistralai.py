@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ByMethod, Part, Reading, Request, Seam, model_in
+from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, count_at, field, token_count
 
 # By module and class: the operation, and the methods of which each has a sync and an async form.
@@ -56,9 +56,9 @@ class _MistralAI(ByMethod):
         if not {"agent_id", "conversation_id"} & kwargs.keys():
             super().prepare(request, args, kwargs, ask_usage=ask_usage)
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         usage, model, response_id = field(answer, "usage"), field(answer, "model"), field(answer, "id")
-        return Reading(
+        return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             tuple(_parts(request.operation, usage)),

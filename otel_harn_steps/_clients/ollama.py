@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import Part, Provider, Reading, Request, Seam, model_in
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._cost.usage import Usage, field, token_count
 
 _OPERATIONS: Final = {
@@ -17,7 +17,7 @@ _OPERATIONS: Final = {
 _METHODS: Final = ("chat", "generate", "embed", "embeddings")
 
 
-class _Ollama(Provider):
+class _Ollama(ClientAdapter):
     name: Final = "ollama"
     seams: Final = (
         Seam("ollama._client", "Client._request", "late stream"),
@@ -34,13 +34,15 @@ class _Ollama(Provider):
     def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         """Nothing: the client does not come here without a model."""
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         model = field(answer, "model")
         read, written = token_count(field(answer, "prompt_eval_count")), token_count(field(answer, "eval_count"))
         if request.operation == "embeddings" and read is not None:
             written = 0
         known = read is not None or written is not None
-        return Reading(model if isinstance(model, str) else None, parts=(Part(Usage(read, written)),) if known else ())
+        return ParsedResponse(
+            model if isinstance(model, str) else None, parts=(Part(Usage(read, written)),) if known else ()
+        )
 
 
 OLLAMA: Final = _Ollama()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import Provider, Reading, Request, Seam
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Request, Seam
 from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.hosts import is_regional, provider_at
@@ -76,7 +76,7 @@ class _GoesOn(Request):
     """A run goes on, with what its tools have found. Its usage is that of the whole run."""
 
 
-class OpenAIProtocol(Provider):
+class OpenAIProtocol(ClientAdapter):
     """A client that Stainless generates, for a provider that speaks OpenAI's protocol.
 
     Args:
@@ -153,7 +153,7 @@ class OpenAIProtocol(Provider):
             request.asks_usage = True
             stainless.change_body(options, stream_options={**(body.get("stream_options") or {}), "include_usage": True})
 
-    def withdraw(self, request: Request, error: BaseException, args: Sequence[Any]) -> bool:
+    def undo_usage_request(self, request: Request, error: BaseException, args: Sequence[Any]) -> bool:
         if getattr(error, "status_code", None) not in (400, 422) or "stream_options" not in str(error):
             return False
         options = stainless.options_of(args, {})
@@ -165,7 +165,7 @@ class OpenAIProtocol(Provider):
         request.asks_usage = False
         return True
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         told = fields_of(answer)
         model, response_id = told.get("model"), told.get("id")
         if isinstance(request, _Fetch):
@@ -173,7 +173,7 @@ class OpenAIProtocol(Provider):
                 return NOT_A_CALL
         elif told.get("background") is True and isinstance(response_id, str) and usage_of(answer) is not None:
             self._jobs.is_first_fetch(response_id)  # its stream has told it: looking at it later tells nothing new
-        return Reading(
+        return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             parts_of(request, answer),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry import trace
 
-from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._calls.engine import Switch
 from otel_harn_steps._calls.patches import patch_clients, unpatch_clients
-from otel_harn_steps._clients import PROVIDERS
+from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.price_book import checked_rates, forget_prices
 from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.processor import StepSpanProcessor
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_harn_steps")
 
 
-def _client(provider: Provider) -> str:
+def _client(provider: ClientAdapter) -> str:
     """The library that a provider's file is about: "litellm" of "litellm.completion"."""
     return provider.name.split()[0].partition(".")[0]
 
 
-CLIENTS = tuple(dict.fromkeys(map(_client, PROVIDERS)))
+CLIENTS = tuple(dict.fromkeys(map(_client, ADAPTERS)))
 """The names of the client libraries that can be patched."""
 
 
@@ -44,7 +44,7 @@ class _State:
 
     processor: StepSpanProcessor | None = None
     provider: Any = None
-    clients: tuple[Provider, ...] = PROVIDERS
+    clients: tuple[ClientAdapter, ...] = ADAPTERS
     has_frameworks = False
 
 
@@ -63,7 +63,7 @@ def instrument(
     sinks: Sequence[Sink] | None = None,
     clients: Sequence[str] | None = None,
     frameworks: Sequence[str] | Literal["auto"] | None = None,
-    providers: Sequence[Provider] = (),
+    providers: Sequence[ClientAdapter] = (),
 ) -> None:
     """Patch the model clients, so that their calls are billed to the step that they run in.
 
@@ -102,7 +102,7 @@ def instrument(
         checked_rates(f"prices[{name!r}]", rates)
     for provider in providers:
         if isinstance(provider, type) or not hasattr(provider, "seams"):
-            raise TypeError(f"providers must be instances of Provider, not {provider!r}")
+            raise TypeError(f"providers must be instances of ClientAdapter, not {provider!r}")
     known = _checked_clients(clients)
     frameworks = None if frameworks is None else _checked_frameworks(frameworks)
     use_settings(
@@ -137,7 +137,7 @@ def uninstrument() -> None:
     watch_limits(None)
     _use_frameworks(())
     unpatch_clients()
-    _State.clients = PROVIDERS
+    _State.clients = ADAPTERS
     _remove_processor()
     use_settings(Settings())
     forget_prices()
@@ -162,13 +162,13 @@ def _checked_models(models: object) -> dict[str, str]:
     return dict(models)
 
 
-def _checked_clients(clients: Sequence[str] | None) -> tuple[Provider, ...]:
+def _checked_clients(clients: Sequence[str] | None) -> tuple[ClientAdapter, ...]:
     if clients is None:
-        return PROVIDERS
+        return ADAPTERS
     if isinstance(clients, str) or not isinstance(clients, Sequence):
         raise TypeError(f"clients must be a list of names such as ['openai'], not {clients!r}")
     _check_names("clients", clients, CLIENTS)
-    return tuple(provider for provider in PROVIDERS if _client(provider) in clients)
+    return tuple(provider for provider in ADAPTERS if _client(provider) in clients)
 
 
 def _checked_frameworks(frameworks: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from otel_harn_steps._calls.foreign_spans import OpenSpan, Watching, claim, release, span_ended, span_started
 from otel_harn_steps._calls.meter import current_meter
-from otel_harn_steps._calls.span_dialects import told_by
+from otel_harn_steps._calls.span_dialects import parse_span_attributes
 from otel_harn_steps._cost.price_book import cost_picousd
 from otel_harn_steps._cost.usage import LIST_PRICE, ModelCall
 from otel_harn_steps._guard import guard
@@ -107,7 +107,7 @@ class StepSpanProcessor(SpanProcessor):
 
 
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
-    told = None if foreign.is_billed or span.attributes is None else told_by(span.attributes)
+    told = None if foreign.is_billed or span.attributes is None else parse_span_attributes(span.attributes)
     if told is None:
         return
     scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name

@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._calls.patches import patch_clients
-from otel_harn_steps._clients import PROVIDERS
+from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._version import __version__
 from otel_harn_steps.cli._looking import Sight, look_for
 from otel_harn_steps.config._finding import find_config
@@ -109,7 +109,7 @@ def _import_and_look(step: PlannedStep) -> Sight:
 
 def _clients() -> _Findings:
     patch_clients()
-    for provider in PROVIDERS:
+    for provider in ADAPTERS:
         if not any(_is_there(seam.module) for seam in provider.seams):
             yield False, f"-       {provider.name}: not installed"
             continue
@@ -136,7 +136,7 @@ def _version(name: str, module: str) -> str:
         return metadata.version(candidates[0]) if candidates else "of unknown version"
 
 
-def _unpatched(provider: Provider) -> Iterator[str]:
+def _unpatched(provider: ClientAdapter) -> Iterator[str]:
     """The places of a client that a run would not be able to patch.
 
     A client keeps its calls in other modules in other versions: only those that this version has are looked at.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 
-from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._calls.engine import Switch
 from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps.testing._answers import Answer, answer_of, chunks_of, error
@@ -19,7 +19,7 @@ Check = Callable[[App], Iterator[str]]
 
 
 def check_provider(
-    case: RecordedCase, client_factory: ClientFactory, *, provider: Provider | None = None
+    case: RecordedCase, client_factory: ClientFactory, *, provider: ClientAdapter | None = None
 ) -> tuple[str, ...]:
     """Run the real client over a recorded exchange, bare and in a step, and compare.
 

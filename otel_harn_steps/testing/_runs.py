@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from otel_harn_steps import _guard
-from otel_harn_steps._calls.client import Provider
+from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._instrument.instrument import instrument, uninstrument
 from otel_harn_steps._steps.decorator import step
 from otel_harn_steps._steps.errors import StepBudgetExceeded
@@ -51,7 +51,7 @@ class App:
 
     case: RecordedCase
     client_factory: ClientFactory
-    providers: Sequence[Provider]
+    providers: Sequence[ClientAdapter]
     mode: Mode
     server: ReplayServer
 
@@ -105,7 +105,7 @@ class App:
 
 @contextmanager
 def opened(
-    case: RecordedCase, client_factory: ClientFactory, providers: Sequence[Provider], server: ReplayServer
+    case: RecordedCase, client_factory: ClientFactory, providers: Sequence[ClientAdapter], server: ReplayServer
 ) -> Iterator[App]:
     """The app, in the mode of its client."""
     with _mode_of(partial(_first_result, case, client_factory, server)) as mode:
@@ -180,7 +180,7 @@ class _Faults(logging.Handler):
 
 
 @contextmanager
-def _instrumented(providers: Sequence[Provider]) -> Iterator[list[str]]:
+def _instrumented(providers: Sequence[ClientAdapter]) -> Iterator[list[str]]:
     faults = _Faults()
     logger = logging.getLogger("otel_harn_steps")
     logger.addHandler(faults)

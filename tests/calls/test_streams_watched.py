@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import pytest
 
-from otel_harn_steps._calls.client import Part, Provider, Reading, Request, Seam
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request, Seam
 from otel_harn_steps._calls.patches import patch_clients
 from otel_harn_steps._cost.usage import Usage
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
@@ -114,7 +114,7 @@ class Response:
         self._data = data
 
 
-class FakeProvider(Provider):
+class FakeProvider(ClientAdapter):
     name: Final = "fake_client"
     seams: Final = (
         *(Seam("fake_client", f"Client.{method}", "call") for method in ("own", "generated")),
@@ -128,9 +128,9 @@ class FakeProvider(Provider):
     def prepare(self, request: Request, args: Any, kwargs: Any, *, ask_usage: bool) -> None:
         """Nothing."""
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         used = answer.get("usage")
-        return Reading(None, None, () if used is None else (Part(Usage(used, 0)),))
+        return ParsedResponse(None, None, () if used is None else (Part(Usage(used, 0)),))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_harn_steps._calls.client import Provider, Reading, Request
-from otel_harn_steps._clients import PROVIDERS
+from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Request
+from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.usage import Usage
 from tests.conftest import Instrumented
 from tests.replay.answers import events_of, recorded
@@ -24,7 +24,7 @@ from tests.replay.seen import first_difference
 from tests.replay.server import ReplayServer
 from tests.replay.ways import ways_of
 
-NAMES = {provider.name: provider for provider in PROVIDERS}
+NAMES = {provider.name: provider for provider in ADAPTERS}
 CLIENTS = {
     "bedrock": "botocore",
     "google_genai": "google-genai",
@@ -50,7 +50,7 @@ ODD = st.one_of(
 Path = tuple[Any, ...]
 
 
-def provider_of(case: Case) -> Provider:
+def provider_of(case: Case) -> ClientAdapter:
     if case.provider in NAMES:
         return NAMES[case.provider]
     if case.endpoint == "interactions":
@@ -88,7 +88,7 @@ def with_odd(told: Any, path: Path, odd: Any) -> Any:
     return changed
 
 
-def reading_of(case: Case, billed_by: str, told: list[Any]) -> Reading:
+def reading_of(case: Case, billed_by: str, told: list[Any]) -> ParsedResponse:
     provider = provider_of(case)
     request = Request("embeddings" if "mbed" in case.endpoint else "chat", billed_by, case.request_model)
     if not case.stream:
@@ -96,7 +96,7 @@ def reading_of(case: Case, billed_by: str, told: list[Any]) -> Reading:
     state = None
     for event in told:
         state = provider.fold(state, event)
-    return Reading() if state is None else provider.read(request, state)
+    return ParsedResponse() if state is None else provider.read(request, state)
 
 
 @st.composite

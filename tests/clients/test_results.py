@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from otel_harn_steps._clients import PROVIDERS
+from otel_harn_steps._clients import ADAPTERS
 from tests.replay.cases import all_cases
 from tests.replay.results import RESULTS, client_of
 
@@ -59,7 +59,7 @@ def test_nothing_that_was_replayed_failed() -> None:
 
 def test_every_provider_has_a_client_that_was_replayed() -> None:
     distributions = {"botocore": "boto3", "google-genai interactions": "google-genai"}
-    names = {distributions.get(each.name, each.name.partition(".")[0]) for each in PROVIDERS}
+    names = {distributions.get(each.name, each.name.partition(".")[0]) for each in ADAPTERS}
     assert names <= CLIENTS.keys()
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_harn_steps import instrument, price, uninstrument
-from otel_harn_steps._calls.client import Reading, Request
+from otel_harn_steps._calls.client import ParsedResponse, Request
 from otel_harn_steps._clients.anthropic import ANTHROPIC
 from otel_harn_steps._clients.bedrock import BEDROCK
 from otel_harn_steps._clients.groq import GROQ
@@ -62,7 +62,7 @@ def reader(provider: str) -> Any:
     return {"anthropic": ANTHROPIC, "aws": BEDROCK, "groq": GROQ}.get(provider, OPENAI)
 
 
-def read(case: dict[str, Any]) -> tuple[Request, Reading]:
+def read(case: dict[str, Any]) -> tuple[Request, ParsedResponse]:
     answer = dict(case["raw"])
     searches = case["out_of_band_usage"].get("web_searches", 0)
     if searches and case["provider"] == "openai":
@@ -74,7 +74,7 @@ def read(case: dict[str, Any]) -> tuple[Request, Reading]:
     return request, reader(case["provider"]).read(request, answer)
 
 
-def cost_of(request: Request, reading: Reading, at: datetime) -> Decimal | None:
+def cost_of(request: Request, reading: ParsedResponse, at: datetime) -> Decimal | None:
     model = reading.model or request.model
     costs = [
         cost_picousd(request.provider, part.model or model, part.usage, part.terms + request.terms, at.timestamp())

@@ -18,7 +18,17 @@ from urllib.request import urlopen
 import pytest
 
 import otel_harn_steps
-from otel_harn_steps.providers import Part, Provider, Reading, Request, Seam, Usage, field, model_in, token_count
+from otel_harn_steps.providers import (
+    ClientAdapter,
+    ParsedResponse,
+    Part,
+    Request,
+    Seam,
+    Usage,
+    field,
+    model_in,
+    token_count,
+)
 from otel_harn_steps.testing import RecordedCase, check_provider, load_case
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.cases import CASES, Case, case, cases
@@ -176,17 +186,17 @@ def asking(base_url: str) -> Callable[..., Any]:
     return Acme(base_url).ask
 
 
-class AcmeProvider(Provider):
+class AcmeProvider(ClientAdapter):
     name = "acme"
     seams = (Seam("acme", "Client.ask", "call"),)
 
     def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
         return Request("chat", "acme", model_in(kwargs))
 
-    def read(self, request: Request, answer: Any) -> Reading:
+    def read(self, request: Request, answer: Any) -> ParsedResponse:
         used = field(answer, "used")
         counts = Usage(token_count(field(used, "read")), token_count(field(used, "written")))
-        return Reading(model=answer.get("model"), parts=(Part(counts),) if used else ())
+        return ParsedResponse(model=answer.get("model"), parts=(Part(counts),) if used else ())
 
 
 USAGE = {"input_tokens": 12, "output_tokens": 5}
@@ -253,11 +263,11 @@ def test_a_client_that_is_imported_later_is_patched_while_its_provider_is_wanted
 
 
 def test_what_is_no_provider_is_refused() -> None:
-    with pytest.raises(TypeError, match="providers must be instances of Provider, not <class"):
+    with pytest.raises(TypeError, match="providers must be instances of ClientAdapter, not <class"):
         otel_harn_steps.instrument(providers=[AcmeProvider])  # type: ignore[list-item]
 
 
-def failures_of(provider: Provider, recorded: RecordedCase) -> str:
+def failures_of(provider: ClientAdapter, recorded: RecordedCase) -> str:
     with pytest.raises(AssertionError) as caught:
         check_provider(recorded, asking, provider=provider)
     return str(caught.value)
@@ -265,8 +275,8 @@ def failures_of(provider: Provider, recorded: RecordedCase) -> str:
 
 def test_a_wrong_count_is_told() -> None:
     class Wrong(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> Reading:
-            return Reading(model="acme-2", parts=(Part(Usage(12, 4)),))
+        def read(self, request: Request, answer: Any) -> ParsedResponse:
+            return ParsedResponse(model="acme-2", parts=(Part(Usage(12, 4)),))
 
     assert "read whole: output_tokens is 4 in the record, 5 in the case" in failures_of(Wrong(), PLAIN)
 
@@ -283,16 +293,16 @@ def test_a_call_that_is_not_seen_is_told() -> None:
 
 def test_a_wrong_model_is_told() -> None:
     class Nameless(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> Reading:
-            return Reading(model="acme", parts=(Part(Usage(12, 5)),))
+        def read(self, request: Request, answer: Any) -> ParsedResponse:
+            return ParsedResponse(model="acme", parts=(Part(Usage(12, 5)),))
 
     assert "the record names the model 'acme', the answer 'acme-2'" in failures_of(Nameless(), PLAIN)
 
 
 def test_usage_that_nobody_told_is_told() -> None:
     class Inventive(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> Reading:
-            return Reading(model="acme-2", parts=(Part(Usage(1, 1)),))
+        def read(self, request: Request, answer: Any) -> ParsedResponse:
+            return ParsedResponse(model="acme-2", parts=(Part(Usage(1, 1)),))
 
     told = failures_of(Inventive(), replace(PLAIN, body=b'{"model": "acme-2", "text": "hello"}', usage=None))
     assert "unmetered_calls is 0 in the record, 1 in the case" in told
@@ -300,7 +310,7 @@ def test_usage_that_nobody_told_is_told() -> None:
 
 def test_a_fault_of_the_provider_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> Reading:
+        def read(self, request: Request, answer: Any) -> ParsedResponse:
             raise LookupError("gone")
 
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # under pytest it raises
