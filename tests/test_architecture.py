@@ -36,14 +36,7 @@ ROOMS = (
 DOORS = ("__init__", "providers")
 """The public names, from whatever room they are in. No room imports them."""
 
-KNOWN_ARROWS_BACK = {
-    ("_settings", "_cost"),
-    ("_telemetry", "_steps"),
-    ("_steps", "_calls"),
-    ("_calls", "_clients"),
-    ("frameworks", "_instrument"),
-    ("config", "cli"),
-}
+KNOWN_ARROWS_BACK = {("_calls", "_clients")}
 
 
 def module_files() -> list[Path]:

@@ -8,8 +8,9 @@ A span is billed to the step that was active when it started, unless the engine 
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from opentelemetry.trace import get_current_span
 
@@ -59,14 +60,16 @@ class Watch:
         late_tellers: how many of them say only when they end whether they are of a call.
         calls: the calls that they may be of.
         held: spans of ours that are made if none of them was.
+        releases_on_leave: whether the step has been asked to have these made when it is left.
     """
 
-    __slots__ = ("calls", "held", "late_tellers", "open_spans")
+    __slots__ = ("calls", "held", "late_tellers", "open_spans", "releases_on_leave")
 
     def __init__(self) -> None:
         self.open_spans = self.late_tellers = 0
         self.calls: list[BilledCall] = []
         self.held: list[tuple[BilledCall, Callable[[], None]]] = []
+        self.releases_on_leave = False
 
 
 class OpenSpan:
@@ -132,14 +135,22 @@ def call_void(call: BilledCall, end_time_ns: int) -> None:
 def hold(active: ActiveStep, call: BilledCall, make: Callable[[], None]) -> None:
     """Make the span of a call, which is over, once it is sure that nobody else's is of it."""
     with active._lock:
-        _watch_of(active).held.append((call, make))
+        watch = _watch_of(active)
+        if not watch.releases_on_leave:
+            watch.releases_on_leave = True
+            active.on_leave(partial(release, active, at_exit=True))
+        watch.held.append((call, make))
     release(active)
 
 
 def release(active: ActiveStep, *, at_exit: bool = False) -> None:
     """Make the spans that are held back, but for those of calls that others have told of."""
-    watch = active.watch
-    if watch is None or not watch.held:
+    watch = watch_in(active)
+    if watch is None:
+        return
+    if at_exit:
+        watch.releases_on_leave = False
+    if not watch.held:
         return
     with active._lock:
         untold = [(call, make) for call, make in watch.held if not call.scopes]
@@ -227,10 +238,16 @@ def _remember(active: ActiveStep, call: BilledCall) -> None:
         calls.append(call)
 
 
+def watch_in(active: ActiveStep) -> Watch | None:
+    """What the step remembers of other instrumentations' spans. None: there has been no such span."""
+    return cast("Watch | None", active.watch)
+
+
 def _watch_of(active: ActiveStep) -> Watch:
-    if active.watch is None:
-        active.watch = Watch()
-    return active.watch
+    watch = watch_in(active)
+    if watch is None:
+        active.watch = watch = Watch()
+    return watch
 
 
 def _plain(models: tuple[str | None, ...]) -> set[str]:

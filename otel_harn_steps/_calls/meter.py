@@ -146,7 +146,7 @@ class Meter:
     def abandoned(self) -> None:
         """Close the meter of a call that somebody else bills, or that was none."""
         if self._finish():
-            self._active.stream_settled(self.settle)
+            self._active.forget_on_leave(self.settle)
             self._span.end(self._request, None, None, None)
 
     # -- a stream --------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Meter:
 
     def stream_opened(self) -> None:
         """Bill the stream when the step ends, should nobody read it to its end before."""
-        self._active.stream_opened(self.settle)
+        self._active.on_leave(self.settle)
 
     def stream_ended(self) -> None:
         """The app has read the stream to its end.
@@ -207,7 +207,7 @@ class Meter:
             return None
         if not self._finish():
             return None
-        self._active.stream_settled(self.settle)
+        self._active.forget_on_leave(self.settle)
         call = ModelCall(self._request.provider, reading.model or self._request.model, None)
         with guard("adding up a call"):
             call = self._priced(reading)

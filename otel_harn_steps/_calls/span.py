@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 
-from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold
+from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold, watch_in
 from otel_harn_steps._calls.span_dialects import is_around_calls
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
@@ -62,7 +62,8 @@ class CallSpan:
             attributes[names.REQUEST_MODEL] = request.model
         name = f"{request.operation} {request.model}" if request.model else request.operation
         start = partial(tracer().start_span, name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
-        if active.watch is not None and active.watch.late_tellers:  # one of them may be of this call
+        watch = watch_in(active)
+        if watch is not None and watch.late_tellers:  # one of them may be of this call
             self._held_in = active
         if request.may_delegate or self._held_in is not None:  # a span that is started can not be taken back
             self._late = start

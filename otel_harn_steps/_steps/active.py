@@ -24,7 +24,6 @@ from otel_harn_steps._telemetry import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from otel_harn_steps._calls.foreign_spans import Watch
     from otel_harn_steps._cost.usage import ModelCall
 
 _logger = logging.getLogger("otel_harn_steps")
@@ -100,7 +99,7 @@ class ActiveStep:
     __slots__ = (
         "_lock",
         "_max_picousd",
-        "_open_streams",
+        "_on_leave",
         "_shown",
         "breach",
         "by_model",
@@ -124,9 +123,10 @@ class ActiveStep:
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.breach: StepBudgetExceeded | None = None
-        self.watch: Watch | None = None
+        # Other instrumentations' spans in this step, kept for `_calls.foreign_spans` and read there alone.
+        self.watch: object = None
         self._max_picousd = None if definition.max_usd is None else _limit_picousd(definition.max_usd)
-        self._open_streams: list[Callable[[], None]] = []
+        self._on_leave: list[Callable[[], None]] = []
         self._shown: dict[str, AttributeValue] = {}
         # One lock for the whole tree: a call changes the totals of every step above it at once. Reentrant, because
         # the garbage collector may settle an abandoned stream in the middle of anything.
@@ -311,25 +311,25 @@ class ActiveStep:
                 definition.name,
             )
 
-    # -- streams that are still read ----------------------------------------------------------------------------
+    # -- what is to be done when the step is left ----------------------------------------------------------------
 
-    def stream_opened(self, settle: Callable[[], None]) -> None:
-        """Remember a stream of this step; `settle` bills it with what is known by then."""
+    def on_leave(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the step is left, before its boundary decides: the latest first, each once."""
         with self._lock:
-            self._open_streams.append(settle)
+            self._on_leave.append(callback)
 
-    def stream_settled(self, settle: Callable[[], None]) -> None:
-        """Forget a stream that has been billed."""
-        if not self._open_streams:
+    def forget_on_leave(self, callback: Callable[[], None]) -> None:
+        """Do not call `callback` any more; nothing happens if it is not there."""
+        if not self._on_leave:
             return
         with self._lock:
-            if settle in self._open_streams:
-                self._open_streams.remove(settle)
+            if callback in self._on_leave:
+                self._on_leave.remove(callback)
 
-    def settle_streams(self) -> None:
-        """Bill every stream that nobody read to its end. Quiet: the step's exit raises what that crosses."""
-        while self._open_streams:
-            self._open_streams[-1]()
+    def run_leave_callbacks(self) -> None:
+        """Call what `on_leave` was given. One that adds another has that called too."""
+        while self._on_leave:
+            self._on_leave.pop()()
 
     # -- what the span shows --------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from otel_harn_steps._calls.foreign_spans import release
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.active import ActiveStep, context_of, current_step
@@ -63,8 +62,7 @@ class StepRun:
         """
         active = self.active
         with guard("settling streams"):
-            active.settle_streams()
-            release(active, at_exit=True)
+            active.run_leave_callbacks()
         verdict = decide(active, raised)
         with guard("ending a step"):
             end_time_ns = time_ns()
@@ -72,7 +70,8 @@ class StepRun:
             _close_span(active, verdict, record)
             end_span_with(active.span, record, end_time_ns)
             if not self._is_quiet and settings().metrics:
-                metrics.count(active, record)
+                breached = None if active.breach is None else active.breach.limit
+                metrics.count(record, breached, active.by_model)
         # A generator that another task closes runs in another context, where this token would only be logged about.
         if current_step() is active:
             detach(self._token)

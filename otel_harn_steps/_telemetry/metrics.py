@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
@@ -14,7 +15,6 @@ from otel_harn_steps._version import __version__
 if TYPE_CHECKING:
     from opentelemetry.metrics import Counter, Histogram
 
-    from otel_harn_steps._steps.active import ActiveStep
     from otel_harn_steps._telemetry.record import CompletedStep
 
 _DURATION_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -72,15 +72,31 @@ def start_at_zero(step: str, limit: str) -> None:
             _instruments().breaches.add(0, {names.STEP_NAME: step, names.BUDGET_LIMIT: limit})
 
 
-def count(active: ActiveStep, record: CompletedStep) -> None:
-    """Count what the step itself spent, by model and provider, and the run as a whole."""
+class Spend(Protocol):
+    """What the calls of one model spent: tokens, and pico-dollars."""
+
+    llm_calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_picousd: int
+    unpriced_calls: int
+
+
+def count(record: CompletedStep, breached: str | None, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
+    """Count what the step itself spent, by model and provider, and the run as a whole.
+
+    Args:
+        record: the step's record.
+        breached: the limit that was crossed; None for none.
+        by_model: what the step's own calls spent, by provider and model.
+    """
     made = _instruments()
     run: dict[str, str] = {names.STEP_NAME: record.name, names.STATUS: record.status}
     made.duration.record((record.end_time - record.start_time) / 1e9, run)
     made.run_cost.record(record.cost_usd, run)
-    if active.breach is not None:
-        made.breaches.add(1, {names.STEP_NAME: record.name, names.BUDGET_LIMIT: active.breach.limit})
-    for (provider, model), spent in active.by_model.items():
+    if breached is not None:
+        made.breaches.add(1, {names.STEP_NAME: record.name, names.BUDGET_LIMIT: breached})
+    for (provider, model), spent in by_model.items():
         attributes = {**run, names.PROVIDER: provider, names.MODEL: model or "unknown"}
         made.llm_calls.add(spent.llm_calls, attributes)
         made.input_tokens.add(spent.input_tokens, attributes)

@@ -5,11 +5,10 @@ raised, for that would keep every other instrumentation from starting.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
-from otel_harn_steps.config._finding import RUN_FOLDER, find_config
+from otel_harn_steps.config._finding import find_config
 from otel_harn_steps.config._plan import Plan
 from otel_harn_steps.config._starting import start
 
@@ -18,11 +17,6 @@ _logger = logging.getLogger("otel_harn_steps")
 
 def start_by_file(**providers: Any) -> None:
     """Do what the configuration file says, or nothing but patch the clients where there is none."""
-    if os.environ.get(RUN_FOLDER):
-        from otel_harn_steps.cli._child import join  # noqa: PLC0415 -- only below `otel-harn-steps run`
-
-        join(**providers)
-        return
     plan = Plan()
     try:
         path = find_config()
