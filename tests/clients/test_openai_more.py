@@ -12,10 +12,10 @@ import pytest
 from otel_harn_steps._calls.client import Request
 from otel_harn_steps._clients.openai import OPENAI
 from otel_harn_steps._cost.usage import Usage
+from otel_harn_steps.testing import Exchange, ReplayServer
 from tests.replay.answers import Answer, Received
 from tests.replay.bills import UNMETERED_CALL, Bill
 from tests.replay.clients import Clients
-from tests.replay.server import Exchange, ReplayServer
 
 
 def used(usage: dict[str, Any], *, provider: str = "openai", operation: str = "chat", **answer: Any) -> Usage:

@@ -22,7 +22,7 @@ from otel_harn_steps._clients.groq import GROQ
 from otel_harn_steps._clients.openai import OPENAI
 from otel_harn_steps._cost.price_book import cost_picousd, forget_prices
 from otel_harn_steps._cost.usage import Usage
-from tests.conftest import Instrumented
+from tests.instrumented import Instrumented
 from tests.replay.cases import CASES
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)

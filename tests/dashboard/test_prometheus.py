@@ -22,9 +22,9 @@ pytest.importorskip("openai", reason="needs the extra `demo`")
 from otel_harn_steps._telemetry.metrics import _COST_BUCKETS_USD, _DURATION_BUCKETS_S
 from otel_harn_steps.dashboard import grafana
 from otel_harn_steps.dashboard._panels import MODEL, PANELS, STATUS, STEP, TENANT, VARIABLES
+from tests.integration.backends.apps import App
 from tests.integration.backends.backend import GrpcBackend
 from tests.integration.backends.programs import Collector, Prometheus, fetch, free_port, wait_for
-from tests.integration.backends.test_package import App
 
 pytestmark = pytest.mark.backends
 

@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 
 import otel_harn_steps as harn
 from otel_harn_steps import CompletedStep, StepBudgetExceeded, StepEscalated, drain_completed_steps, step
-from tests.steps.test_spending import spend
+from tests.steps.spending import spend
 
 
 class Plain:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step, record_llm_usage, step
+from tests.steps.spending import spend
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +21,6 @@ def clean():
     yield
     harn.uninstrument()
     harn.reset_steps()
-
-
-def spend(tokens=130, usd=0.0, model="m"):
-    record_llm_usage(model, tokens - tokens // 4, tokens // 4, usd)
 
 
 def test_a_call_is_billed_to_the_innermost_step_and_shown_above_it():

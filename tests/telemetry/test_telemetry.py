@@ -30,7 +30,7 @@ from otel_harn_steps._telemetry import names
 from tests.replay.cases import case
 from tests.replay.runs import Trip, travel
 from tests.replay.ways import ways_of
-from tests.steps.test_spending import spend
+from tests.steps.spending import spend
 
 
 def test_a_step_span_carries_its_declaration_from_the_start(steps):

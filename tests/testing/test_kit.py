@@ -30,9 +30,10 @@ from otel_harn_steps.providers import (
     token_count,
 )
 from otel_harn_steps.testing import RecordedCase, check_provider, load_case
-from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
+from otel_harn_steps.testing._modes import SYNC
+from tests.replay.bills import Bill, bill_of
 from tests.replay.cases import CASES, Case, case, cases
-from tests.replay.modes import SYNC
+from tests.replay.checkable import checkable
 from tests.replay.native import call, client_for, native_bill, native_cases
 from tests.replay.ways import Call
 
@@ -46,17 +47,6 @@ def one_of_each(candidates: Sequence[Case]) -> list[Case]:
     told = [each for each in candidates if each.status >= 400 or each.expected_usage]
     chosen = {(each.provider, each.stream, each.status >= 400): each for each in reversed(told)}
     return [each for each in candidates if each in chosen.values()]
-
-
-def checkable(recorded: Case, bill: Bill) -> Case:
-    """The case with what it must cost, by the tests' own reading of the recorded usage."""
-    if bill in (NO_CALL, UNMETERED_CALL):
-        return recorded
-    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-    usage: dict[str, int | None] = {name: getattr(bill, name) for name in names}
-    if bill.unmetered_calls:
-        usage = {name: count or None for name, count in usage.items() if count or name == "input_tokens"}
-    return replace(recorded, usage=usage, model=recorded.response_model)
 
 
 OF_STAINLESS = [

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs opentelemetry-exporter-otlp")
 pytest.importorskip("openai", reason="needs the extra `demo`")
 
+from tests.integration.backends.apps import App, spent
 from tests.integration.backends.programs import Phoenix, fetch, wait_for
-from tests.integration.backends.test_package import App, spent
 
 QUESTION = "{projects{edges{node{recordCount costSummary{total{cost tokens}}}}}}"
 
