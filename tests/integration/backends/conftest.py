@@ -1,9 +1,8 @@
-"""The real programs. A missing one skips its tests; where OTEL_HARN_STEPS_REQUIRE_BACKENDS=1, it fails them."""
+"""The real programs, a Collector that is stopped, and the marker of these tests."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +11,15 @@ import pytest
 
 from tests.integration.backends.binaries import (
     REQUIRED,
+    collector_binary,
+    jaeger_binary,
+    phoenix_binary,
+    prometheus_binary,
+    tool,
 )
 from tests.integration.backends.programs import Collector
+
+__all__ = ["collector_binary", "jaeger_binary", "phoenix_binary", "prometheus_binary", "tool"]
 
 HERE = Path(__file__).parent
 
