@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
+.PHONY: demo test test-traffic test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -14,6 +14,10 @@ demo: $(VENV)/.installed-demo
 
 test: lint types
 	$(BIN)/python -m pytest -n auto -m "not slow and not backends"
+
+# Every recorded case in every way to make its call, sync and async: `make test` runs a telling part of them.
+test-traffic: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto --full-product -m "not slow and not backends" tests/calls tests/clients tests/testing
 
 # The older majors of the clients, other instrumentations, frameworks over two public fake providers, the real Collector,
 # Jaeger, Prometheus and Phoenix: each gets what it needs into ~/.cache/otel-harn-steps. The first build of the real
