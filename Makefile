@@ -56,6 +56,7 @@ lint: $(VENV)/.installed-test
 
 types: $(VENV)/.installed-test
 	MYPYPATH=examples $(BIN)/mypy --strict otel_harn_steps examples tests/typing/api.py
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final, cast
 from opentelemetry.trace import get_current_span
 
 from otel_harn_steps._calls.span_dialects import ReportedCall
-from otel_harn_steps._cost.usage import ModelCall, Usage
+from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._steps.active import ActiveStep, current_step
+from otel_harn_steps._steps.totals import ModelCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,10 @@ from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, R
 from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.price_book import cost_picousd
-from otel_harn_steps._cost.usage import ModelCall, Usage
+from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.totals import ModelCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from otel_harn_steps._calls.client import ParsedResponse, Request
-    from otel_harn_steps._cost.usage import ModelCall
     from otel_harn_steps._steps.active import ActiveStep
+    from otel_harn_steps._steps.totals import ModelCall
 
 # Scopes of instrumentations whose current span is the inference span of the call that is being made.
 _INFERENCE_SCOPES = (

@@ -72,19 +72,6 @@ def _add_known(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else one + other
 
 
-@value
-class ModelCall:
-    """One finished call, ready to be billed.
-
-    `usage` is None where the provider told nothing (an unmetered call), `cost_picousd` where nobody knows the price.
-    """
-
-    provider: str
-    model: str | None
-    usage: Usage | None
-    cost_picousd: int | None = None
-
-
 _DIGITS: Final = re.compile(r"\s*[+-]?\d{1,18}\s*")
 # No call has as many, and more of them would not fit into the integers of a span's attributes.
 _MOST_TOKENS: Final = 10**15

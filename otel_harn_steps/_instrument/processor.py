@@ -8,8 +8,9 @@ from otel_harn_steps._calls.foreign_spans import OpenSpan, Watching, claim, rele
 from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._calls.span_dialects import parse_span_attributes
 from otel_harn_steps._cost.price_book import cost_picousd
-from otel_harn_steps._cost.usage import LIST_PRICE, ModelCall
+from otel_harn_steps._cost.usage import LIST_PRICE
 from otel_harn_steps._guard import guard
+from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
 from otel_harn_steps._telemetry.names import SCOPE
 from otel_harn_steps._telemetry.record import CompletedStep

@@ -70,6 +70,16 @@ def test_an_empty_model_does_not_overwrite_the_last_one():
     assert active.last_model == "one"
 
 
+def test_an_empty_model_is_billed_under_none_and_priced_by_the_default():
+    with step("s", model="gpt-4o") as active:
+        record_llm_usage("gpt-4o-mini", 1000, 0, provider="openai")
+        mini = active.cost_usd
+        record_llm_usage("", 1000, 0, provider="openai")
+    assert active.cost_usd - mini == pytest.approx(0.0025)
+    assert active.last_model == "gpt-4o-mini"
+    assert ("openai", None) in active.by_model
+
+
 def test_the_record_of_a_step_without_calls_names_its_default_model():
     with step("s", model="m"):
         pass
