@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_harn_steps
+from otel_harn_steps.testing import raise_own_faults
 from tests.replay.clients import Clients
 from tests.replay.modes import SYNC, AsyncMode
 from tests.replay.native import Native
@@ -40,6 +41,17 @@ class Instrumented(Protocol):
     """Opens a stretch of code in which `otel_harn_steps` is at work, with the given settings."""
 
     def __call__(self, **settings: Any) -> AbstractContextManager[ModuleType]: ...
+
+
+raise_own_faults(True)  # in this process; those that tests start have it in their environment
+
+
+@pytest.fixture
+def own_faults_dropped() -> Iterator[None]:
+    """Our own faults are logged and dropped, as they are for users."""
+    before = raise_own_faults(False)
+    yield
+    raise_own_faults(before)
 
 
 @pytest.fixture(scope="session")

@@ -212,8 +212,7 @@ def test_what_is_right_stays_where_something_is_wrong(tmp_path):
 
     plan = load(file).plan
 
-    assert plan.stream_usage is False
-    assert plan.metrics is True
+    assert plan.options == {"stream_usage": False}
     assert [step.target for step in plan.steps] == ["a:c"]
     assert plan.steps[0].options["max_tokens"] == 10
     assert plan.steps[0].options["max_usd"] is None

@@ -83,7 +83,7 @@ def test_when_it_stops_nothing_is_declared_any_more(start):
 
 def test_a_step_that_has_run_is_seen_and_another_is_told_of(start, caplog):
     plan = start(PLANNER + '[[steps]]\nname = "Planer"\n')
-    targets = _starting._State.targets
+    targets = _starting.started().targets
 
     ran("Planner")
     with caplog.at_level(logging.WARNING):

@@ -308,12 +308,11 @@ def test_usage_that_nobody_told_is_told() -> None:
     assert "unmetered_calls is 0 in the record, 1 in the case" in told
 
 
-def test_a_fault_of_the_provider_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_provider_file_is_told(own_faults_dropped: None) -> None:
     class Broken(AcmeProvider):
         def read(self, request: Request, answer: Any) -> ParsedResponse:
             raise LookupError("gone")
 
-    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # under pytest it raises
     assert "read whole: otel_harn_steps failed while" in failures_of(Broken(), PLAIN)
 
 
