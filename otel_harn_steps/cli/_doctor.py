@@ -21,7 +21,6 @@ from otel_harn_steps.cli._looking import Sight, look_for
 from otel_harn_steps.config._finding import find_config
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.config._targets import find, why_not
-from otel_harn_steps.frameworks import FRAMEWORKS
 from otel_harn_steps.frameworks._patching import SOURCES
 
 _MARKS: Final = {"found": "ok     ", "missing": "MISSING", "unknown": "unknown"}
@@ -82,8 +81,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _frameworks(plan: Plan) -> _Findings:
-    wanted = plan.options.get("frameworks", ())
-    for name in FRAMEWORKS if wanted == "auto" else wanted:
+    for name in plan.frameworks:
         try:
             yield False, f"ok      framework {name}: {metadata.version(SOURCES[name].package)}"
         except metadata.PackageNotFoundError:

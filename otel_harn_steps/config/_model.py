@@ -364,10 +364,11 @@ class ConfigFile(BaseModel):
 
     def planned(self, steps: tuple[PlannedStep, ...], json_lines: str | None) -> Plan:
         """The file in plain values."""
-        named = self.model_fields_set.intersection(OPTIONS)
+        named = self.model_fields_set.intersection(OPTIONS) - {"frameworks", "sinks"}
         return Plan(
             steps=steps,
-            options={name: getattr(self, name) for name in OPTIONS if name in named and name != "sinks"},
+            frameworks=FRAMEWORKS if self.frameworks == "auto" else tuple(self.frameworks),
+            options={name: getattr(self, name) for name in OPTIONS if name in named},
             json_lines=json_lines,
             log_events=self.sinks.log_events,
         )

@@ -66,11 +66,13 @@ class Plan:
 
     Attributes:
         steps: what the file declares.
-        options: the arguments for `instrument()` that the file names.
+        frameworks: the frameworks whose agents, nodes and tasks are steps.
+        options: the other arguments for `instrument()` that the file names.
         json_lines, log_events: the sinks that the file asks for.
     """
 
     steps: tuple[PlannedStep, ...] = ()
+    frameworks: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     json_lines: str | None = None
     log_events: bool = False

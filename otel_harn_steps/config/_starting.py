@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from otel_harn_steps._instrument.instrument import instrument, uninstrument
 from otel_harn_steps._instrument.processor import StepSpanProcessor
+from otel_harn_steps._patching.patcher import Patcher
 from otel_harn_steps._telemetry.delivery import Sink
 from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 from otel_harn_steps.config._main_script import watch_main
@@ -25,45 +26,63 @@ _STARTED_IN: Final = "OTEL_HARN_STEPS_STARTED_IN"
 
 
 class Started:
-    """What a plan has put in force, next to `instrument()`: its targets, its sinks, what it declares for frameworks.
+    """What a plan has put in force next to `instrument()`: targets, frameworks, sinks.
 
-    The sinks are not arguments of `instrument()`: an app that calls it by itself keeps those of its file and of
-    `otel-harn-steps run`.
+    They are not arguments of `instrument()`: where the app calls that by itself, they stay.
     """
 
-    def __init__(self, plan: Plan, sinks: Sequence[Sink], on_seen: Callable[[int], object] | None) -> None:
+    def __init__(self, plan: Plan, on_seen: Callable[[int], object] | None) -> None:
+        self.plan = plan
+        self.targets = Targets(plan.steps) if on_seen is None else Targets(plan.steps, on_seen)
+        self._receiver: StepSpanProcessor | None = None
+        self._patcher = Patcher()
         self._is_reported = on_seen is None and bool(plan.steps)
         self._has_forked = False
-        self.targets = Targets(plan.steps) if on_seen is None else Targets(plan.steps, on_seen)
-        self._receiver = StepSpanProcessor(*_sinks_of(plan), *sinks)
         self.targets.watch()
         watch_main(self.targets)
-        numbers = {step.name: number for number, step in enumerate(plan.steps) if step.name and not step.target}
-        definitions = {name: plan.steps[number].definition(name) for name, number in numbers.items()}
-        use_definitions(definitions, on_run=lambda name: self.targets.note(numbers[name]))
+        self._use_frameworks()
         if self._is_reported:
             os.environ.setdefault(_STARTED_IN, str(os.getpid()))
             if hasattr(os, "register_at_fork"):  # not on Windows
                 os.register_at_fork(after_in_parent=self._note_fork)
-            atexit.register(self._report_unseen)
+            atexit.register(self.report_unseen)
 
-    def use_sinks(self, plan: Plan, sinks: Sequence[Sink]) -> None:
-        """Hand records to these sinks from now on, and to no others."""
-        self._receiver.shutdown()
-        self._receiver = StepSpanProcessor(*_sinks_of(plan), *sinks)
+    def _use_frameworks(self) -> None:
+        steps = self.plan.steps
+        numbers = {step.name: number for number, step in enumerate(steps) if step.name and not step.target}
+        definitions = {name: steps[number].definition(name) for name, number in numbers.items()}
+        use_definitions(definitions, on_run=lambda name: self.targets.note(numbers[name]))
+        if self.plan.frameworks:
+            from otel_harn_steps.frameworks._patching import patch_frameworks  # noqa: PLC0415 -- only where wanted
+
+            patch_frameworks(self._patcher, self.plan.frameworks)
+
+    def use_sinks(self, sinks: Sequence[Sink]) -> None:
+        """Hand records to these sinks and those of the file, and no more to those from before."""
+        of_file: list[Sink] = []
+        if self.plan.json_lines is not None:
+            of_file.append(JsonLinesSink(self.plan.json_lines))
+        if self.plan.log_events:
+            of_file.append(LogEventSink())
+        before, self._receiver = self._receiver, StepSpanProcessor(*of_file, *sinks)
+        if before is not None:
+            before.shutdown()
 
     def close(self) -> None:
-        """Put every target back, close the sinks, declare nothing any more."""
+        """Put every target and framework back, and close the sinks."""
         self.targets.unwrap()
-        self._receiver.shutdown()
+        self._patcher.close()
         use_definitions({})
+        if self._receiver is not None:
+            self._receiver.shutdown()
         if self._is_reported:
-            atexit.unregister(self._report_unseen)
+            atexit.unregister(self.report_unseen)
 
     def _note_fork(self) -> None:
         self._has_forked = True
 
-    def _report_unseen(self) -> None:
+    def report_unseen(self) -> None:
+        """Name the targets that have never appeared, if this is the first process of the app."""
         # A worker has its own share of the app, and what it has not imported says nothing.
         if os.environ.get(_STARTED_IN) != str(os.getpid()):
             return
@@ -89,11 +108,11 @@ def start(
         providers: `tracer_provider`, `meter_provider`, `logger_provider`.
     """
     instrument(**plan.options, **providers)
-    if _started is not None and _started.targets.steps == plan.steps:
-        _started.use_sinks(plan, sinks)  # started again, for a tracer provider that was not there before
-    else:
+    if _started is None or _started.plan != plan:  # else started again, for a tracer provider that is new
         _replace(None)
-        _replace(Started(plan, sinks, on_seen))
+        _replace(Started(plan, on_seen))
+    if _started is not None:
+        _started.use_sinks(sinks)
 
 
 def stop() -> None:
@@ -112,10 +131,3 @@ def _replace(new: Started | None) -> None:
     if _started is not None:
         _started.close()
     _started = new
-
-
-def _sinks_of(plan: Plan) -> Iterator[Sink]:
-    if plan.json_lines is not None:
-        yield JsonLinesSink(plan.json_lines)
-    if plan.log_events:
-        yield LogEventSink()

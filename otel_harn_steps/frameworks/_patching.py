@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from otel_harn_steps._guard import guard
-from otel_harn_steps._patching.patcher import Patcher, Wrapper, owner_in
+from otel_harn_steps._patching.patcher import Patcher, owner_in
 from otel_harn_steps.frameworks import crewai, langgraph, openai_agents, pydantic_ai
 from otel_harn_steps.frameworks._source import Source
 
@@ -19,31 +19,26 @@ SOURCES: Final = {
 }
 
 
+_warned: set[str] = set()
+"""The frameworks of which a WARNING has named a function as missing."""
+
+
 def patch_frameworks(patcher: Patcher, frameworks: Iterable[str]) -> None:
     """Make the agents of these frameworks steps: at once if they are imported, else once they are."""
     for source in (SOURCES[name] for name in frameworks):
-        patching = _Patching(patcher, source)
         for function in source.wrappers:
-            module, _, target = function.partition(":")
-            patcher.when_imported(module, functools.partial(patching.patch, target, source.wrappers[function]))
+            patcher.when_imported(function.partition(":")[0], functools.partial(_patch, patcher, source, function))
 
 
-class _Patching:
-    """One framework. Of what is missing in it, the first function is named in a WARNING."""
-
-    def __init__(self, patcher: Patcher, source: Source) -> None:
-        self._patcher = patcher
-        self._source = source
-        self._has_warned = False
-
-    def patch(self, target: str, wrapper: Wrapper, module: Any) -> None:
-        with guard(f"patching {module.__name__}.{target}"):
-            owner = owner_in(module, target)
-            if owner is not None:
-                self._patcher.wrap(owner, target.rpartition(".")[2], wrapper)
-            elif not self._has_warned:
-                self._has_warned = True
-                _warn(self._source, f"{module.__name__}.{target}")
+def _patch(patcher: Patcher, source: Source, function: str, module: Any) -> None:
+    with guard(f"patching {function}"):
+        target = function.partition(":")[2]
+        owner = owner_in(module, target)
+        if owner is not None:
+            patcher.wrap(owner, target.rpartition(".")[2], source.wrappers[function])
+        elif source.name not in _warned:
+            _warned.add(source.name)
+            _warn(source, function.replace(":", "."))
 
 
 def _warn(source: Source, function: str) -> None:

@@ -251,4 +251,4 @@ def test_a_pyproject_without_a_section_is_told(tmp_path, content, expected):
 def test_a_file_that_is_not_there_is_told(tmp_path):
     [problem] = load(tmp_path / "nowhere.toml").problems
 
-    assert str(problem) == "nowhere.toml: can not be read: No such file or directory"
+    assert str(problem) == "nowhere.toml: cannot be read: No such file or directory"

@@ -193,7 +193,7 @@ def test_faults_of_other_processors_and_of_sinks_do_not_reach_the_app(caplog):
 
 
 def test_what_is_no_sink_is_refused():
-    with pytest.raises(TypeError, match="a sink is a callable"):
+    with pytest.raises(TypeError, match="sinks must hold callables"):
         StepSpanProcessor("records.jsonl")
 
 

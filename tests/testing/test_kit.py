@@ -263,7 +263,7 @@ def test_a_client_that_is_imported_later_is_patched_while_its_provider_is_wanted
 
 
 def test_what_is_no_provider_is_refused() -> None:
-    with pytest.raises(TypeError, match="providers must be instances of ClientAdapter, not <class"):
+    with pytest.raises(TypeError, match="providers must be instances of ClientAdapter, not the class <class"):
         otel_harn_steps.instrument(providers=[AcmeProvider])  # type: ignore[list-item]
 
 
