@@ -1,4 +1,4 @@
-"""The edge between our faults and the app: what goes wrong in here is logged once and dropped."""
+"""The edge between our faults and the app: what goes wrong inside is logged once and dropped."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import logging
 import os
 from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+RAISE_FAULTS: Final = "OTEL_HARN_STEPS_RAISE_FAULTS"
+"""Set in the environment of the processes that our own tests start."""
 
 _logger = logging.getLogger("otel_harn_steps")
 _logged: set[tuple[str, type[BaseException]]] = set()
+_raises_faults = RAISE_FAULTS in os.environ
 
 
 class _Guard:
@@ -28,7 +32,7 @@ class _Guard:
         """Swallow an `Exception`; let what interrupts the program pass."""
         if kind is None or not issubclass(kind, Exception):
             return False
-        if self._ours and "PYTEST_CURRENT_TEST" in os.environ:
+        if self._ours and _raises_faults:
             return False
         if (self._doing, kind) not in _logged:
             _logged.add((self._doing, kind))
@@ -44,16 +48,23 @@ class _Guard:
 
 @lru_cache(maxsize=256)
 def guard(doing: str, *, ours: bool = True) -> _Guard:
-    """Stop our own faults: logged once per place and type, then dropped. Under pytest they raise.
+    """Stop our own faults: logged once per place and type, then dropped.
 
-    Only code whose errors are never meant for the user belongs below it. A budget error does not.
+    Only code whose errors are never meant for the user belongs inside. A budget error does not.
 
     Args:
-        doing: what goes on below, for the log: "reading usage".
-        ours: whether it is our code that runs. A fault of a user's sink or of another span processor is not ours,
-            and is dropped under pytest too.
+        doing: what the code does, for the log: "reading usage".
+        ours: whether the code is ours. A fault of a user's sink or of another span processor is not ours, and is
+            dropped even where `raise_own_faults` is on.
     """
     return _Guard(doing, ours=ours)
+
+
+def raise_own_faults(is_on: bool) -> bool:
+    """Raise our own faults instead of dropping them: for the tests of this package. Returns what was set before."""
+    global _raises_faults
+    before, _raises_faults = _raises_faults, is_on
+    return before
 
 
 def _place(traceback: TracebackType | None) -> str:

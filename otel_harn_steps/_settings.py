@@ -1,4 +1,4 @@
-"""What `instrument()` was told. Written by it alone, read wherever it matters."""
+"""The settings that the layers below `instrument()` read. Only the current instrumentation changes them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,9 @@ Rates = Mapping[str, object]
 CallSpans = Literal["auto"] | bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be set, with its default.
-
-    Attributes:
-        prices: the user's prices, by "model", "provider:model" or "provider:*". They come before the price book.
-        models: the model behind a name of the user's own, by "name" or "provider:name".
-        unpriced: what a call without a price does under a `max_usd` budget: "warn", "raise", or rates to assume.
-        call_spans: whether a call gets a span; "auto": unless another instrumentation makes one.
-        stream_usage: whether a stream is asked for its usage where the app did not ask.
-        metrics: whether steps are counted in metrics.
-        redact_errors: whether the message of an app's exception is kept out of records and spans.
-        tracer_provider, meter_provider, logger_provider: where telemetry goes; None for the global ones.
-    """
+    """The arguments of `instrument()` that other modules read while the app runs. `instrument()` documents them."""
 
     prices: Mapping[str, Rates] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -45,7 +34,8 @@ class Settings:
     logger_provider: LoggerProvider | None = None
 
 
-_current = Settings()
+_DEFAULTS = Settings()
+_current = _DEFAULTS
 
 
 def settings() -> Settings:
@@ -53,7 +43,7 @@ def settings() -> Settings:
     return _current
 
 
-def use_settings(new: Settings) -> None:
-    """Put `new` in force."""
+def use_settings(new: Settings | None) -> None:
+    """Put `new` in force; None: the defaults."""
     global _current  # noqa: PLW0603 -- the one place that holds the settings
-    _current = new
+    _current = _DEFAULTS if new is None else new

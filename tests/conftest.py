@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing import ReplayServer, raise_own_faults
 from otel_harn_steps.testing._modes import SYNC, AsyncMode
 from tests.instrumented import Instrumented, Spans
 from tests.instrumented import instrumented as _instrumented
@@ -25,6 +25,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption(OPTION):
         items[:], left_out = telling(items)
         config.hook.pytest_deselected(items=left_out)
+
+
+raise_own_faults(True)  # in this process; those that tests start have it in their environment
+
+
+@pytest.fixture
+def own_faults_dropped() -> Iterator[None]:
+    """Our own faults are logged and dropped, as they are for users."""
+    before = raise_own_faults(False)
+    yield
+    raise_own_faults(before)
 
 
 @pytest.fixture(scope="session")

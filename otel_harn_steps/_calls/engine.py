@@ -23,16 +23,13 @@ from otel_harn_steps._steps.active import ActiveStep, current_step
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
-class Switch:
-    """Whether the patches do anything. Off, they pass through wherever they could not be taken out.
+_on_bypass: Callable[[type], None] | None = None
 
-    Attributes:
-        is_on: whether they do.
-        on_bypass: told of a client class whose calls pass "call" by.
-    """
 
-    is_on = False
-    on_bypass: Callable[[type], None] = staticmethod(lambda _: None)
+def watch_bypass(on_bypass: Callable[[type], None] | None) -> None:
+    """Call `on_bypass` with each client class whose calls pass "call" by."""
+    global _on_bypass  # noqa: PLW0603 -- one watcher, for all of the process
+    _on_bypass = on_bypass
 
 
 def wrapper_for(provider: ClientAdapter, seam: Seam) -> Wrapper:
@@ -54,7 +51,7 @@ def wrapper_for(provider: ClientAdapter, seam: Seam) -> Wrapper:
 
 
 def _here() -> ActiveStep | None:
-    return current_step() if Switch.is_on else None
+    return current_step()
 
 
 def _call(provider: ClientAdapter) -> Wrapper:
@@ -105,7 +102,7 @@ def _call_async(provider: ClientAdapter) -> Wrapper:
 
 def _call_late(provider: ClientAdapter) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not Switch.is_on or not prepare_late(provider, _here(), instance, args, kwargs):
+        if not prepare_late(provider, _here(), instance, args, kwargs):
             return wrapped(*args, **kwargs)
         return watch_deferred(wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
 
@@ -127,7 +124,7 @@ def _stream_late_async(provider: ClientAdapter) -> Wrapper:
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not kwargs.get("stream"):
             return await at_once(wrapped, instance, args, kwargs)
-        if not Switch.is_on or not prepare_late(provider, _here(), instance, args, kwargs):
+        if not prepare_late(provider, _here(), instance, args, kwargs):
             return await wrapped(*args, **kwargs)
         return watch_deferred(await wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
 
@@ -215,8 +212,9 @@ def _response(provider: ClientAdapter) -> Wrapper:
         meter = None if active is None else open_meter(provider, active, instance, args, kwargs, is_sent=True)
         if meter is None:
             return wrapped(*args, **kwargs)
-        with guard("patching a client again"):
-            Switch.on_bypass(type(instance))
+        if _on_bypass is not None:
+            with guard("patching a client again"):
+                _on_bypass(type(instance))
         meter.http_response = kwargs.get("response")
         if iscoroutinefunction(wrapped):
             return _respond_async(meter, wrapped, args, kwargs)

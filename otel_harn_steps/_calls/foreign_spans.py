@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
+from weakref import WeakSet
 
 from opentelemetry.trace import get_current_span
 
@@ -97,10 +98,22 @@ _open: dict[int, OpenSpan] = {}
 _lock = Lock()
 
 
-class Watching:
-    """Whether any `StepSpanProcessor` sees spans. Until then there is nothing to remember."""
+_watchers: WeakSet[object] = WeakSet()
+"""The span processors that see spans. Without one there is nothing to remember."""
+_is_watched = False
 
-    is_on = False
+
+def watch_spans(processor: object, *, is_on: bool) -> None:
+    """A span processor begins to see spans, or stops."""
+    global _is_watched  # noqa: PLW0603 -- read at every call, so as cheap as can be
+    with _lock:
+        if is_on:
+            _watchers.add(processor)
+        else:
+            _watchers.discard(processor)
+        _is_watched = bool(_watchers)
+        if not _is_watched:
+            _open.clear()  # nobody will see them end
 
 
 # -- the engine's side -----------------------------------------------------------------------------------------------
@@ -108,7 +121,7 @@ class Watching:
 
 def call_opened(active: ActiveStep, model: str | None, context: Context) -> BilledCall | None:
     """The engine is about to make a call in `context`, which it will bill."""
-    if not Watching.is_on:
+    if not _is_watched:
         return None
     if _open:
         around = _open.get(get_current_span(context).get_span_context().span_id)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otel_harn_steps._calls.foreign_spans import OpenSpan, Watching, claim, release, span_ended, span_started
+from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_ended, span_started, watch_spans
 from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._calls.span_dialects import parse_span_attributes
 from otel_harn_steps._cost.price_book import cost_picousd
 from otel_harn_steps._cost.usage import LIST_PRICE
 from otel_harn_steps._guard import guard
+from otel_harn_steps._instrument.options import checked_sinks
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
 from otel_harn_steps._telemetry.names import SCOPE
@@ -43,13 +44,11 @@ class StepSpanProcessor(SpanProcessor):
         """Start to receive records.
 
         Raises:
-            TypeError: a sink is not callable.
+            TypeError: a sink is not callable, or is a class.
         """
-        for sink in sinks:
-            if not callable(sink):
-                raise TypeError(f"a sink is a callable that takes a CompletedStep, not {sink!r}")
-        self.sinks = sinks
+        self.sinks = checked_sinks(sinks)
         self._is_shut_down = False
+        self._sees_spans = False
         add_receiver(self)
 
     def receive(self, record: CompletedStep) -> None:
@@ -62,7 +61,9 @@ class StepSpanProcessor(SpanProcessor):
         """Remember a span of another instrumentation that starts in a step. It may tell of a call when it ends."""
         if self._is_shut_down:
             return
-        Watching.is_on = True
+        if not self._sees_spans:
+            self._sees_spans = True
+            watch_spans(self, is_on=True)
         scope = span.instrumentation_scope
         if scope is not None and scope.name == SCOPE:
             return
@@ -79,7 +80,7 @@ class StepSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Take the record that leaves with a step's span. Bill the call that any other span tells of."""
         context = span.context
-        if context is None:
+        if context is None or self._is_shut_down:
             return
         foreign = span_ended(context.span_id)
         if foreign is not None:
@@ -95,12 +96,12 @@ class StepSpanProcessor(SpanProcessor):
         """Receive no more records, and close the sinks that can be closed."""
         self._is_shut_down = True
         remove_receiver(self)
+        watch_spans(self, is_on=False)
         for sink in self.sinks:
             close = getattr(sink, "close", None)
             if close is not None:
                 with guard(f"closing {sink!r}", ours=False):
                     close()
-        self._sinks = ()  # the SDK goes on to call a processor that has been shut down by us alone
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 -- the signature of the base class
         """Nothing is held back, so there is nothing to flush."""

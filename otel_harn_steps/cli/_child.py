@@ -15,24 +15,24 @@ from otel_harn_steps.cli._spend import SpendSink
 from otel_harn_steps.config._finding import RUN_FOLDER
 from otel_harn_steps.config._starting import start
 
-
-class _Joined:
-    provider: Any = None
+_joined_with: Any = None
+"""The tracer provider that this process had when it joined."""
 
 
 def join(**providers: Any) -> None:
     """Take part in the run. Called again, with an SDK that was not there before, it does so with that."""
+    global _joined_with  # noqa: PLW0603 -- the one place that sets it
     path = os.environ.get(RUN_FOLDER)
-    if not path or _Joined.provider is trace.get_tracer_provider():
+    if not path or _joined_with is trace.get_tracer_provider():
         return
     with guard("joining otel-harn-steps run"):
         folder = RunFolder(Path(path))
-        plan, with_sdk = folder.told()
+        plan, with_sdk = folder.read()
         if with_sdk:
             from otel_harn_steps.cli._sdk import set_up_sdk  # noqa: PLC0415 -- costs most of the start, where wanted
 
             set_up_sdk()
-        _Joined.provider = trace.get_tracer_provider()
+        _joined_with = trace.get_tracer_provider()
         start(plan, sinks=(_spend_sink(folder.path),), on_seen=folder.note_seen, **providers)
 
 

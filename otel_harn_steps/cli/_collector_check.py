@@ -149,9 +149,9 @@ def _try(program: Path, path: Path, settings: Mapping[str, str], folder: Path, e
 
 def _sent(collector: Collector, signal: str, request: Mapping[str, Any], text: str) -> tuple[_Mark, str]:
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {_SECRET}", "x-tenant": "check"}
-    told = urllib.request.Request(f"{collector.http}/v1/{signal}", json.dumps(request).encode(), headers)  # noqa: S310 -- ours
+    posted = urllib.request.Request(f"{collector.http}/v1/{signal}", json.dumps(request).encode(), headers)  # noqa: S310 -- ours
     try:
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(told, timeout=10).close()
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(posted, timeout=10).close()
     except OSError as error:
         return "WRONG", f"it does not take {text}: {error}\n{_end(collector.log_text())}"
     return "ok", f"it takes {text}"

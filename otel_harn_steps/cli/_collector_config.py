@@ -18,11 +18,11 @@ _USAGE_ERROR: Final = 2
 _COMMANDS: Final = ("otelcol-steps", "otelcol-contrib", "otelcol")
 
 
-def collector_config(told: argparse.Namespace) -> int:
+def collector_config(arguments: argparse.Namespace) -> int:
     """Print the configuration, or the list of them, or what a try has shown. Returns the exit code."""
     known = configurations()
-    if told.name is None:
-        if told.check:
+    if arguments.name is None:
+        if arguments.check:
             complain(
                 "say which configuration to check, for example: otel-harn-steps collector-config redaction --check"
             )
@@ -31,15 +31,15 @@ def collector_config(told: argparse.Namespace) -> int:
         for name, path in known.items():
             print(f"{name:{width}}  {purpose(path)}")
         return 0
-    name = Path(told.name).name
+    name = Path(arguments.name).name
     name = name.removesuffix(".yaml").removesuffix(".yml")
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        complain(f"there is no configuration {told.name!r}; {hint}")
+        complain(f"there is no configuration {arguments.name!r}; {hint}")
         return _USAGE_ERROR
-    if told.check:
-        return _check(name, told.collector)
+    if arguments.check:
+        return _check(name, arguments.collector)
     sys.stdout.write(known[name].read_text(encoding="utf-8"))
     return 0
 

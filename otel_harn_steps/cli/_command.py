@@ -7,10 +7,15 @@ than everything else that is done here.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from otel_harn_steps._version import __version__
+
+_CLOSED_PIPE: Final = 141
+"""As a shell shows a program that SIGPIPE has killed."""
 
 _RUN = """
 Run a program with steps, as a file declares them: otel-harn-steps run -- python app.py
@@ -18,7 +23,7 @@ It needs no change: gunicorn and uvicorn, `python -m`, and processes that it sta
 Exits as the program does.
 """
 _DOCTOR = """
-Tell what a run would find: mistakes in the configuration, targets that are not there, clients that are installed.
+Show what a run would find: mistakes in the configuration, targets that are not there, clients that are installed.
 Nothing of the app is imported, unless --import says so. Exits with 1 if something is wrong.
 """
 _COLLECTOR_CONFIG = """
@@ -30,18 +35,28 @@ and says what arrived. Exits with 1 if something is wrong.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says. Returns the exit code."""
-    told = _parser().parse_args(arguments)
-    if told.command == "run":
+    try:
+        code = _do(_parser().parse_args(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What reads our output has closed the pipe, as `head` does. Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+    return code
+
+
+def _do(parsed: argparse.Namespace) -> int:
+    if parsed.command == "run":
         from otel_harn_steps.cli._run import run  # noqa: PLC0415 -- only what the command needs
 
-        return run(told)
-    if told.command == "collector-config":
+        return run(parsed)
+    if parsed.command == "collector-config":
         from otel_harn_steps.cli._collector_config import collector_config  # noqa: PLC0415 -- as above
 
-        return collector_config(told)
+        return collector_config(parsed)
     from otel_harn_steps.cli._doctor import doctor  # noqa: PLC0415 -- as above
 
-    return doctor(told)
+    return doctor(parsed)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--no-table", action="store_true", help="do not print what the steps have spent")
     run.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...", help="what to run")
 
-    doctor = commands.add_parser("doctor", help="tell what a run would find", description=_DOCTOR)
+    doctor = commands.add_parser("doctor", help="show what a run would find", description=_DOCTOR)
     _add_config(doctor)
     doctor.add_argument("--path", action="append", default=[], metavar="DIR", help="also look for modules here")
     doctor.add_argument(
@@ -83,5 +98,5 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def complain(message: str) -> None:
-    """Tell the user what is wrong."""
+    """Say on stderr what is wrong."""
     print(f"otel-harn-steps: {message}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_harn_steps._calls.client import ClientAdapter
-from otel_harn_steps._calls.patches import patch_clients
 from otel_harn_steps._clients import ADAPTERS
+from otel_harn_steps._instrument.clients import patch_clients
+from otel_harn_steps._patching.patcher import Patcher, is_patched
 from otel_harn_steps._version import __version__
 from otel_harn_steps.cli._looking import Sight, look_for
 from otel_harn_steps.config._finding import find_config
@@ -34,13 +34,13 @@ _PACKAGES: Final = (
 )
 
 
-def doctor(told: argparse.Namespace) -> int:
+def doctor(arguments: argparse.Namespace) -> int:
     """Print the findings. Returns 1 where something is wrong."""
-    sys.path[:0] = [*told.path, str(Path.cwd())]
+    sys.path[:0] = [*arguments.path, str(Path.cwd())]
     print(f"otel-harn-steps {__version__}, Python {sys.version.split()[0]} ({sys.executable})")
     wrong = 0
     for heading, findings in (
-        ("configuration", _configuration(told)),
+        ("configuration", _configuration(arguments)),
         ("clients", _clients()),
         ("packages", _packages()),
         ("other instrumentations", _others()),
@@ -55,8 +55,8 @@ def doctor(told: argparse.Namespace) -> int:
 _Findings = Iterator[tuple[bool, str]]
 
 
-def _configuration(told: argparse.Namespace) -> _Findings:
-    path = find_config(told.config)
+def _configuration(arguments: argparse.Namespace) -> _Findings:
+    path = find_config(arguments.config)
     if path is None:
         yield False, "none: no harn-steps.toml and no [tool.otel_harn_steps] in pyproject.toml here"
         return
@@ -70,7 +70,7 @@ def _configuration(told: argparse.Namespace) -> _Findings:
     for problem in loaded.problems:
         yield True, f"MISTAKE {problem}"
     for step in loaded.plan.steps:
-        sight = _import_and_look(step) if told.imports and step.module not in ("__main__", "") else look_for(step)
+        sight = _import_and_look(step) if arguments.imports and step.module not in ("__main__", "") else look_for(step)
         yield sight.verdict == "missing", f"{_MARKS[sight.verdict]} {step.target or repr(step.name)}: {sight.text}"
     yield from _frameworks(loaded.plan)
     yield from _sinks(loaded.plan)
@@ -108,7 +108,13 @@ def _import_and_look(step: PlannedStep) -> Sight:
 
 
 def _clients() -> _Findings:
-    patch_clients()
+    patcher = Patcher()
+    patch_clients(patcher, ADAPTERS)
+    yield from _findings_of_clients()
+    patcher.close()
+
+
+def _findings_of_clients() -> _Findings:
     for provider in ADAPTERS:
         if not any(_is_there(seam.module) for seam in provider.seams):
             yield False, f"-       {provider.name}: not installed"
@@ -148,10 +154,9 @@ def _unpatched(provider: ClientAdapter) -> Iterator[str]:
         try:
             module: Any = importlib.import_module(seam.module)
         except ImportError as error:
-            yield f"{seam.module} can not be imported: {error}"
+            yield f"{seam.module} cannot be imported: {error}"
             continue
-        found = functools.reduce(lambda owner, name: getattr(owner, name, None), seam.target.split("."), module)
-        if not hasattr(found, "__wrapped__"):
+        if not is_patched(module, seam.target):
             yield f"{seam.module}.{seam.target} is not there: its calls are not billed"
 
 

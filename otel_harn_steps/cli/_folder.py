@@ -14,7 +14,7 @@ from otel_harn_steps.config._plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """What `run` tells the processes below it, and what they tell `run`."""
+    """What `run` passes to the processes below it, and what they report to `run`."""
 
     path: Path
 
@@ -22,14 +22,14 @@ class RunFolder:
     def create(cls, plan: Plan, *, with_sdk: bool) -> RunFolder:
         """A new folder with a plan that has been checked: no process below reads the configuration file again."""
         folder = cls(Path(tempfile.mkdtemp(prefix="otel-harn-steps-")))
-        told = {"plan": plan.to_json(), "with_sdk": with_sdk}
-        (folder.path / "run.json").write_text(json.dumps(told), encoding="utf-8")
+        content = {"plan": plan.to_json(), "with_sdk": with_sdk}
+        (folder.path / "run.json").write_text(json.dumps(content), encoding="utf-8")
         return folder
 
-    def told(self) -> tuple[Plan, bool]:
+    def read(self) -> tuple[Plan, bool]:
         """The plan, and whether to set up the SDK."""
-        told = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        return Plan.from_json(told["plan"]), bool(told["with_sdk"])
+        content = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        return Plan.from_json(content["plan"]), bool(content["with_sdk"])
 
     def note_seen(self, number: int) -> None:
         """The target of this step has appeared in this process."""

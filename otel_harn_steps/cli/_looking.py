@@ -36,7 +36,7 @@ def look_for(step: PlannedStep) -> Sight:
     except (ImportError, ValueError, AttributeError) as error:
         return Sight("missing", str(error))
     if spec.origin is None or not spec.origin.endswith(".py"):
-        return Sight("unknown", f"{step.module} has no source to look at; --import tells")
+        return Sight("unknown", f"{step.module} has no source to look at; use --import")
     try:
         tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
     except (OSError, SyntaxError) as error:
@@ -76,12 +76,12 @@ def _look_in(tree: ast.Module, step: PlannedStep, file: str) -> Sight:
 def _look_closer(tree: ast.Module, step: PlannedStep, file: str, functions: Mapping[tuple[str, ...], int]) -> Sight:
     path = tuple(step.pattern.split("."))
     if path[0] in _bound_otherwise(tree) or "*" in _bound_otherwise(tree):
-        return Sight("unknown", f"{path[0]} is made or imported in {file}; --import tells what it is")
+        return Sight("unknown", f"{path[0]} is made or imported in {file}; --import shows what it is")
     classes = dict(_classes(tree.body, ()))
     if path in classes:
         return Sight("missing", f"{step.pattern} is a class; name the method that does the work")
     if len(path) > 1 and path[:-1] in classes and classes[path[:-1]]:
-        return Sight("unknown", f"{'.'.join(path[:-1])} may inherit {path[-1]}; --import tells")
+        return Sight("unknown", f"{'.'.join(path[:-1])} may inherit {path[-1]}; --import shows whether it does")
     near = get_close_matches(step.pattern, [".".join(each) for each in functions], n=1)
     return Sight("missing", f"{file} has no {step.pattern!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
@@ -114,7 +114,7 @@ def _classes(body: list[ast.stmt], path: tuple[str, ...]) -> Iterator[tuple[tupl
 
 
 def _bound_otherwise(tree: ast.Module) -> set[str]:
-    """Names that a module binds by other means than `def` and `class`; "*" where nobody can tell."""
+    """Names that a module binds by other means than `def` and `class`; "*" where that cannot be known."""
     names = set()
     for each in _statements(tree.body):
         if isinstance(each, (ast.Import, ast.ImportFrom)):

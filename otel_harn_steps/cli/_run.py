@@ -1,4 +1,4 @@
-"""`otel-harn-steps run`: starts the program, waits for it, and tells what its steps have spent."""
+"""`otel-harn-steps run`: starts the program, waits for it, and shows what its steps have spent."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ _SDK_VARIABLES: Final = (
 )
 
 
-def run(told: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run the program. Returns its exit code; killed by a signal, it takes this process along the same way."""
-    command = told.program[1:] if told.program[:1] == ["--"] else told.program
+    command = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
     if not command:
         complain("say what to run, for example: otel-harn-steps run -- python app.py")
         return _USAGE_ERROR
-    plan = _plan(told.config)
-    if plan is None or not _can_write(told.records) or not _can_export(told.otlp):
+    plan = _plan(arguments.config)
+    if plan is None or not _can_write(arguments.records) or not _can_export(arguments.otlp):
         return _USAGE_ERROR
-    if told.records is not None:
-        plan = replace(plan, json_lines=str(Path(told.records).absolute()))
+    if arguments.records is not None:
+        plan = replace(plan, json_lines=str(Path(arguments.records).absolute()))
     executable = shutil.which(command[0])
     if executable is None:
         hint = f"; did you mean: python {command[0]}" if command[0].endswith(".py") else ""
         complain(f"{command[0]} is not a program that can be run{hint}")
         return 126 if Path(command[0]).is_file() else 127
-    folder = RunFolder.create(plan, with_sdk=bool(told.otlp) or any(map(os.environ.get, _SDK_VARIABLES)))
+    folder = RunFolder.create(plan, with_sdk=bool(arguments.otlp) or any(map(os.environ.get, _SDK_VARIABLES)))
     try:
-        code = supervise(executable, command, _environment(folder, plan, told, command))
-        _tell(folder, plan, with_table=not told.no_table)
+        code = supervise(executable, command, _environment(folder, plan, arguments, command))
+        _report(folder, plan, with_table=not arguments.no_table)
     finally:
         folder.remove()
     return end_as(code)
@@ -69,8 +69,9 @@ def _plan(given: str | None) -> Plan | None:
     loaded = load(path)
     for problem in loaded.problems:
         complain(str(problem))
-    if loaded.problems and loaded.strict is not False:
-        complain("nothing was started. With strict = false in the file, what is wrong is left out instead")
+    if loaded.problems and (loaded.strict is not False or not loaded.was_read):
+        hint = ". With strict = false in the file, its mistakes are left out and logged" if loaded.was_read else ""
+        complain(f"nothing was started{hint}")
         return None
     return loaded.plan
 
@@ -106,15 +107,15 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _environment(folder: RunFolder, plan: Plan, told: argparse.Namespace, command: list[str]) -> dict[str, str]:
+def _environment(folder: RunFolder, plan: Plan, arguments: argparse.Namespace, command: list[str]) -> dict[str, str]:
     environment = dict(os.environ)
     environment[RUN_FOLDER] = str(folder.path)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_BOOTSTRAP, environment.get("PYTHONPATH"))))
-    if told.otlp is not None:
-        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = told.otlp
+    if arguments.otlp is not None:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = arguments.otlp
         environment.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         environment.setdefault("OTEL_TRACES_EXPORTER", "otlp")
-        environment.setdefault("OTEL_METRICS_EXPORTER", "otlp" if plan.metrics else "none")
+        environment.setdefault("OTEL_METRICS_EXPORTER", "otlp" if plan.options.get("metrics", True) else "none")
         environment.setdefault("OTEL_LOGS_EXPORTER", "otlp" if plan.log_events else "none")
     if "service.name=" not in environment.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         environment.setdefault("OTEL_SERVICE_NAME", _service(command))
@@ -132,7 +133,7 @@ def _service(command: list[str]) -> str:
     return Path(command[0]).stem
 
 
-def _tell(folder: RunFolder, plan: Plan, *, with_table: bool) -> None:
+def _report(folder: RunFolder, plan: Plan, *, with_table: bool) -> None:
     """On stderr: stdout is the program's."""
     sys.stdout.flush()
     seen = folder.seen()

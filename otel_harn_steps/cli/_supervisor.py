@@ -28,7 +28,7 @@ def supervise(executable: str, command: Sequence[str], environment: Mapping[str,
 
 
 def _wait_for_signals(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Where the system tells who sent a signal: the terminal has sent it to the program too, and once is enough."""
+    """On a system that says who sent a signal: the terminal has sent it to the program too, and once is enough."""
     waited_for = {*_PASSED_ON, signal.SIGCHLD}
     # Blocked before the start, so that none is lost, and free again in the program.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
@@ -41,9 +41,9 @@ def _wait_for_signals(executable: str, command: Sequence[str], environment: Mapp
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509 -- no threads here
         )
         while program.poll() is None:
-            told = signal.sigwaitinfo(waited_for)
-            if told.si_signo != signal.SIGCHLD and not _is_from_terminal(told):
-                program.send_signal(told.si_signo)
+            received = signal.sigwaitinfo(waited_for)
+            if received.si_signo != signal.SIGCHLD and not _is_from_terminal(received):
+                program.send_signal(received.si_signo)
     finally:
         # What has come meanwhile was meant for the program, which is gone.
         while signal.sigtimedwait(waited_for, 0) is not None:
@@ -52,13 +52,13 @@ def _wait_for_signals(executable: str, command: Sequence[str], environment: Mapp
     return program.returncode
 
 
-def _is_from_terminal(told: signal.struct_siginfo) -> bool:
+def _is_from_terminal(received: signal.struct_siginfo) -> bool:
     # Above 0: sent by the kernel, as the terminal's are, and not by a process.
-    return told.si_signo in _FROM_TERMINAL and told.si_code > 0
+    return received.si_signo in _FROM_TERMINAL and received.si_code > 0
 
 
 def _handle_signals(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Where it does not tell (macOS): in the foreground of a terminal, the terminal's signals are taken for its own."""
+    """Elsewhere (macOS): in the foreground of a terminal, the terminal's signals are taken for its own."""
     waiting: list[int] = []
     program: subprocess.Popen[bytes] | None = None
 
@@ -95,7 +95,7 @@ def _is_in_foreground() -> bool:
 
 
 def end_as(code: int) -> int:
-    """The exit code for `code`. Where a signal has killed the program, it kills us too: a shell tells that apart."""
+    """The exit code for `code`. Where a signal has killed the program, it kills us too: a shell shows that."""
     if code >= 0:
         return code
     sys.stdout.flush()

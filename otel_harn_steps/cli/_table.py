@@ -24,7 +24,7 @@ def print_spend(spend: Mapping[str, Spend]) -> None:
         f"* without {count} calls {what}"
         for count, what in (
             (total.unpriced_calls, "of unknown price"),
-            (total.unmetered_calls, "whose tokens the provider did not tell"),
+            (total.unmetered_calls, "whose tokens the provider did not report"),
         )
         if count
     ]

@@ -18,7 +18,7 @@ def find_config(given: str | os.PathLike[str] | None = None) -> Path | None:
     """The configuration file: `given`, else `OTEL_HARN_STEPS_CONFIG`, else the one in the working directory.
 
     There, `harn-steps.toml` comes before a `pyproject.toml` that has a section for us. Folders above are not searched:
-    what a process does should not depend on where above it somebody has left a file.
+    what a process does should not depend on files in folders above it.
     """
     named = given or os.environ.get(ENVIRONMENT)
     if named:
@@ -37,6 +37,6 @@ def _has_section(path: Path) -> bool:
 
     try:
         tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
-    except ValueError:  # somebody else's mistake, and others will tell
+    except ValueError:  # somebody else's mistake, which others report
         return False
     return isinstance(tools, dict) and SECTION[-1] in tools

@@ -1,4 +1,4 @@
-"""From a configuration file to a plan, with every mistake told."""
+"""From a configuration file to a plan, and every mistake reported."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ class Loaded:
         plan: what of it is right.
         problems: what is wrong, in the order of the file. Each is left out of the plan.
         strict: what the file says about itself; None where it says nothing.
+        was_read: whether there is a file with a table for us. Else nothing of it is in the plan.
     """
 
     path: Path
     plan: Plan
     problems: tuple[Problem, ...]
     strict: bool | None
+    was_read: bool = True
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -54,7 +56,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         text = path.read_text(encoding="utf-8")
         document: Any = tomllib.loads(text)
     except OSError as error:
-        return _nothing(path, None, f"can not be read: {error.strerror}")
+        return _nothing(path, None, f"cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
         return _nothing(path, path.read_bytes()[: error.start].count(b"\n") + 1, "is not UTF-8, which TOML has to be")
     except tomllib.TOMLDecodeError as error:
@@ -72,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
 
 def _nothing(path: Path, line: int | None, text: str) -> Loaded:
-    return Loaded(path, Plan(), (Problem(path.name, line, "", None, text),), None)
+    return Loaded(path, Plan(), (Problem(path.name, line, "", None, text),), None, was_read=False)
 
 
 def _syntax(message: str, text: str) -> tuple[int | None, str]:

@@ -1,7 +1,7 @@
 """The configuration file as a model: what it may say, in which words, and what each word means.
 
 Pydantic, because it reports every mistake of a file at once and in a structured form (where, of which kind, which
-value), and because every model client brings it along. msgspec loads faster but stops at the first mistake and tells
+value), and because every model client brings it along. msgspec loads faster but stops at the first mistake and gives
 its place in prose only. What a process needs at its start is the `Plan`, which needs neither.
 """
 
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from otel_harn_steps._cost.rate_card import PRICE_KEYS
-from otel_harn_steps._instrument.instrument import CLIENTS
+from otel_harn_steps._instrument.options import CLIENTS, OPTIONS
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.frameworks import FRAMEWORKS
 
@@ -364,17 +364,11 @@ class ConfigFile(BaseModel):
 
     def planned(self, steps: tuple[PlannedStep, ...], json_lines: str | None) -> Plan:
         """The file in plain values."""
+        named = self.model_fields_set.intersection(OPTIONS) - {"frameworks", "sinks"}
         return Plan(
             steps=steps,
             frameworks=FRAMEWORKS if self.frameworks == "auto" else tuple(self.frameworks),
-            clients=None if self.clients is None else tuple(self.clients),
-            prices=self.prices,
-            models=self.models,
-            unpriced=self.unpriced,
-            call_spans=self.call_spans,
-            stream_usage=self.stream_usage,
-            metrics=self.metrics,
-            redact_errors=self.redact_errors,
+            options={name: getattr(self, name) for name in OPTIONS if name in named},
             json_lines=json_lines,
             log_events=self.sinks.log_events,
         )

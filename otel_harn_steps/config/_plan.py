@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-from otel_harn_steps._settings import CallSpans, Rates
 from otel_harn_steps._steps.definition import StepDefinition
 
 
@@ -45,14 +44,14 @@ class PlannedStep:
         return any(sign in self.pattern for sign in "*?[")
 
     def never_appeared(self) -> str:
-        """What is said when the program has ended without the target."""
+        """The message for a program that has ended without the target."""
         if not self.target:
             return f"{self.where}: no step {self.name!r} of a framework has run"
         if self.module == "__main__":
             return f"{self.where}: target {self.target!r} has never appeared: the program itself has no such function"
         return (
             f"{self.where}: target {self.target!r} has never appeared: {self.module} was not imported; "
-            "`otel-harn-steps doctor` tells whether it can be"
+            "`otel-harn-steps doctor` says whether it can be"
         )
 
     def definition(self, function_name: str) -> StepDefinition:
@@ -63,18 +62,18 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole configuration file. The settings are those of `instrument()`; None where the file says nothing."""
+    """A whole configuration file.
+
+    Attributes:
+        steps: what the file declares.
+        frameworks: the frameworks whose agents, nodes and tasks are steps.
+        options: the other arguments for `instrument()` that the file names.
+        json_lines, log_events: the sinks that the file asks for.
+    """
 
     steps: tuple[PlannedStep, ...] = ()
     frameworks: tuple[str, ...] = ()
-    clients: tuple[str, ...] | None = None
-    prices: Mapping[str, Rates] = field(default_factory=dict)
-    models: Mapping[str, str] = field(default_factory=dict)
-    unpriced: Literal["warn", "raise"] | Rates = "warn"
-    call_spans: CallSpans = "auto"
-    stream_usage: bool = True
-    metrics: bool = True
-    redact_errors: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     json_lines: str | None = None
     log_events: bool = False
 

@@ -1,4 +1,4 @@
-"""A mistake in a configuration file, told so that one can act on it."""
+"""A mistake in a configuration file, described so that you can act on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """A configuration file can not be used as it is. `problems` has each mistake; the message has them all."""
+    """A configuration file cannot be used as it is. `problems` has each mistake; the message has them all."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))

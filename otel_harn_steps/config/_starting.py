@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from otel_harn_steps._instrument.instrument import instrument, uninstrument
+from otel_harn_steps._instrument.processor import StepSpanProcessor
+from otel_harn_steps._patching.patcher import Patcher
 from otel_harn_steps._telemetry.delivery import Sink
 from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 from otel_harn_steps.config._main_script import watch_main
 from otel_harn_steps.config._plan import Plan
 from otel_harn_steps.config._targets import Targets
-from otel_harn_steps.frameworks._naming import forget_definitions, use_definitions
+from otel_harn_steps.frameworks._naming import use_definitions
 
 _logger = logging.getLogger("otel_harn_steps")
 
@@ -23,78 +25,109 @@ _STARTED_IN: Final = "OTEL_HARN_STEPS_STARTED_IN"
 """The first process of the app, so that those below it know that they are not."""
 
 
-class _State:
-    targets: Targets | None = None
-    has_forked = False
+class Started:
+    """What a plan has put in force next to `instrument()`: targets, frameworks, sinks.
+
+    They are not arguments of `instrument()`: where the app calls that by itself, they stay.
+    """
+
+    def __init__(self, plan: Plan, on_seen: Callable[[int], object] | None) -> None:
+        self.plan = plan
+        self.targets = Targets(plan.steps) if on_seen is None else Targets(plan.steps, on_seen)
+        self._receiver: StepSpanProcessor | None = None
+        self._patcher = Patcher()
+        self._is_reported = on_seen is None and bool(plan.steps)
+        self._has_forked = False
+        self.targets.watch()
+        watch_main(self.targets)
+        self._use_frameworks()
+        if self._is_reported:
+            os.environ.setdefault(_STARTED_IN, str(os.getpid()))
+            if hasattr(os, "register_at_fork"):  # not on Windows
+                os.register_at_fork(after_in_parent=self._note_fork)
+            atexit.register(self.report_unseen)
+
+    def _use_frameworks(self) -> None:
+        steps = self.plan.steps
+        numbers = {step.name: number for number, step in enumerate(steps) if step.name and not step.target}
+        definitions = {name: steps[number].definition(name) for name, number in numbers.items()}
+        use_definitions(definitions, on_run=lambda name: self.targets.note(numbers[name]))
+        if self.plan.frameworks:
+            from otel_harn_steps.frameworks._patching import patch_frameworks  # noqa: PLC0415 -- only where wanted
+
+            patch_frameworks(self._patcher, self.plan.frameworks)
+
+    def use_sinks(self, sinks: Sequence[Sink]) -> None:
+        """Hand records to these sinks and those of the file, and no more to those from before."""
+        of_file: list[Sink] = []
+        if self.plan.json_lines is not None:
+            of_file.append(JsonLinesSink(self.plan.json_lines))
+        if self.plan.log_events:
+            of_file.append(LogEventSink())
+        before, self._receiver = self._receiver, StepSpanProcessor(*of_file, *sinks)
+        if before is not None:
+            before.shutdown()
+
+    def close(self) -> None:
+        """Put every target and framework back, and close the sinks."""
+        self.targets.unwrap()
+        self._patcher.close()
+        use_definitions({})
+        if self._receiver is not None:
+            self._receiver.shutdown()
+        if self._is_reported:
+            atexit.unregister(self.report_unseen)
+
+    def _note_fork(self) -> None:
+        self._has_forked = True
+
+    def report_unseen(self) -> None:
+        """Name the targets that have never appeared, if this is the first process of the app."""
+        # A worker has its own share of the app, and what it has not imported says nothing.
+        if os.environ.get(_STARTED_IN) != str(os.getpid()):
+            return
+        # Nor does it in a server whose workers are the app: there `otel-harn-steps run` knows, which sees all of them.
+        level = logging.INFO if self._has_forked else logging.WARNING
+        for step in self.targets.unseen():
+            _logger.log(level, "%s", step.never_appeared())
+
+
+_started: Started | None = None
 
 
 def start(
     plan: Plan, *, sinks: Sequence[Sink] = (), on_seen: Callable[[int], object] | None = None, **providers: Any
 ) -> None:
-    """Do what the plan says: patch the clients, and watch for the targets.
+    """Do what the plan says: patch the clients, and watch for the targets. Replaces an earlier start whole.
 
     Args:
         plan: what the file says.
         sinks: further receivers of records.
-        on_seen: told the number of each step whose target has appeared. Given, nothing is reported at exit.
+        on_seen: called with the number of each step whose target has appeared. If it is given, nothing is reported at
+            exit.
         providers: `tracer_provider`, `meter_provider`, `logger_provider`.
     """
-    of_file: list[Sink] = []
-    if plan.json_lines is not None:
-        of_file.append(JsonLinesSink(plan.json_lines))
-    if plan.log_events:
-        of_file.append(LogEventSink())
-    instrument(
-        frameworks=plan.frameworks,
-        clients=plan.clients,
-        prices=plan.prices,
-        models=plan.models,
-        unpriced=plan.unpriced,
-        call_spans=plan.call_spans,
-        stream_usage=plan.stream_usage,
-        metrics=plan.metrics,
-        redact_errors=plan.redact_errors,
-        sinks=(*of_file, *sinks),
-        **providers,
-    )
-    if _State.targets is not None and _State.targets.steps == plan.steps:
-        return  # started again, for a tracer provider that was not there before
-    _forget_targets()
-    targets = _State.targets = Targets(plan.steps) if on_seen is None else Targets(plan.steps, on_seen)
-    targets.watch()
-    watch_main(targets)
-    named = {step.name: number for number, step in enumerate(plan.steps) if step.name and not step.target}
-    definitions = {name: plan.steps[number].definition(name) for name, number in named.items()}
-    use_definitions(definitions, on_run=lambda name: targets.note(named[name]))
-    if on_seen is None and plan.steps:
-        os.environ.setdefault(_STARTED_IN, str(os.getpid()))
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_parent=_note_fork)
-        atexit.register(_report_unseen, targets)
+    instrument(**plan.options, **providers)
+    if _started is None or _started.plan != plan:  # else started again, for a tracer provider that is new
+        _replace(None)
+        _replace(Started(plan, on_seen))
+    if _started is not None:
+        _started.use_sinks(sinks)
 
 
 def stop() -> None:
     """Put everything back as it was before `start`."""
-    _forget_targets()
+    _replace(None)
     uninstrument()
 
 
-def _forget_targets() -> None:
-    if _State.targets is not None:
-        _State.targets.unwrap()
-        forget_definitions()
-        _State.targets = None
+def started() -> Started | None:
+    """What the last `start` has put in force."""
+    return _started
 
 
-def _note_fork() -> None:
-    _State.has_forked = True
-
-
-def _report_unseen(targets: Targets) -> None:
-    # A worker has its own share of the app, and what it has not imported says nothing.
-    if targets is not _State.targets or os.environ.get(_STARTED_IN) != str(os.getpid()):
-        return
-    # Nor does it in a server whose workers are the app: there `otel-harn-steps run` knows, which sees all of them.
-    level = logging.INFO if _State.has_forked else logging.WARNING
-    for step in targets.unseen():
-        _logger.log(level, "%s", step.never_appeared())
+def _replace(new: Started | None) -> None:
+    global _started  # noqa: PLW0603 -- the one place that holds it
+    if _started is not None:
+        _started.close()
+    _started = new

@@ -12,11 +12,10 @@ from fnmatch import fnmatchcase
 from types import FunctionType, ModuleType
 from typing import Any
 
-import wrapt
-
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.patcher import Patcher, static
 from otel_harn_steps.config._plan import PlannedStep
-from otel_harn_steps.config._wrapping import as_step
+from otel_harn_steps.config._wrapping import as_step, called_by
 
 _logger = logging.getLogger("otel_harn_steps")
 
@@ -31,25 +30,7 @@ class Found:
 
     def value(self) -> Any:
         """What is there, as it was written: a `classmethod`, not the method that it makes."""
-        return (inspect.getattr_static if inspect.isclass(self.owner) else getattr)(self.owner, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class _Replaced:
-    owner: Any
-    name: str
-    original: Any
-    wrapper: Any
-    is_own: bool
-
-    def undo(self) -> None:
-        """Put the function back. Where somebody has wrapped our wrapper, it stays below theirs."""
-        if vars(self.owner).get(self.name) is not self.wrapper:
-            return
-        if self.is_own:
-            setattr(self.owner, self.name, self.original)
-        else:
-            delattr(self.owner, self.name)
+        return static(self.owner, self.name)
 
 
 @dataclass(slots=True)
@@ -58,13 +39,13 @@ class Targets:
 
     Attributes:
         steps: what the file declares.
-        on_seen: told the number of each step whose target has been found, once.
+        on_seen: called with the number of each step whose target has been found, once.
     """
 
     steps: tuple[PlannedStep, ...]
     on_seen: Callable[[int], object] = lambda _number: None
     seen: set[int] = field(default_factory=set)
-    _replaced: list[_Replaced] = field(default_factory=list)
+    _patcher: Patcher = field(default_factory=Patcher)
     _taken: set[tuple[str, str]] = field(default_factory=set)
     _is_watching: bool = False
 
@@ -73,14 +54,12 @@ class Targets:
         self._is_watching = True
         for module in dict.fromkeys(step.module for step in self.steps):
             if module not in ("__main__", ""):
-                wrapt.register_post_import_hook(functools.partial(self._imported, module), module)
+                self._patcher.when_imported(module, functools.partial(self._imported, module))
 
     def unwrap(self) -> None:
         """Put every function back, and wrap no more."""
         self._is_watching = False
-        for each in reversed(self._replaced):
-            each.undo()
-        self._replaced.clear()
+        self._patcher.close()
         self._taken.clear()
 
     def unseen(self) -> list[PlannedStep]:
@@ -94,12 +73,16 @@ class Targets:
         return iter(sorted(numbered, key=lambda each: each[1].is_pattern))
 
     def wrap(self, number: int, name: str, found: Any) -> Any:
-        """The step in the place of `found`; `found` itself, and a warning, where it can not be one."""
+        """`found` as a step; `found` itself, and a warning, where it cannot be one."""
         step = self.steps[number]
         self.note(number)
         with guard(f"wrapping {step.target}"):
             try:
-                return as_step(step, name, found)
+                inner = called_by(found)
+                if inner is None:
+                    return as_step(step, name, found)
+                # A framework keeps this object, and calls it by the function in it.
+                self._patcher.replace(found, inner, as_step(step, name, getattr(found, inner)))
             except TypeError as error:
                 _logger.warning("%s: target %r %s; it is not a step", step.where, step.target, error)
         return found
@@ -130,11 +113,9 @@ class Targets:
                 continue
             self._taken.add((step.module, match.path))
             original = match.value()
-            is_own = match.name in vars(match.owner)
             wrapper = self.wrap(number, match.name, original)
             if wrapper is not original:
-                setattr(match.owner, match.name, wrapper)
-                self._replaced.append(_Replaced(match.owner, match.name, original, wrapper, is_own))
+                self._patcher.replace(match.owner, match.name, wrapper)
 
 
 def find(module: ModuleType, pattern: str) -> Iterator[Found]:

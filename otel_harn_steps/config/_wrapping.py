@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from string import Formatter
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import wrapt
 
@@ -23,11 +23,31 @@ _Function = Callable[..., Any]
 _DECORATORS = frozenset({functions.__name__, generators.__name__})
 
 
-def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
-    """What shall stand in the place of `found`, which is called `name` there.
+_CALLED_BY: Final = {("click", "Command"): "callback", ("celery", "Task"): "run"}
+"""By package and class, the attribute with the function that objects of the class call."""
+
+
+def called_by(found: Any) -> str | None:
+    """The attribute with the function that does the work of `found`, where its framework calls that and not `found`.
 
     Raises:
-        TypeError: `found` can not be a step.
+        TypeError: there is no such function.
+    """
+    for each in getattr(found.__class__, "__mro__", ()):  # of a Celery task that is a proxy, too: not `type(found)`
+        name = _CALLED_BY.get((str(each.__module__).partition(".")[0], each.__name__))
+        if name is not None and not inspect.isclass(found):
+            if not callable(getattr(found, name, None)):
+                kind = found.__class__.__name__
+                raise TypeError(f"is a {kind} without a function of its own; name a command or task that has one")
+            return name
+    return None
+
+
+def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
+    """The replacement for `found`, which is called `name` where it is.
+
+    Raises:
+        TypeError: `found` cannot be a step.
     """
     if isinstance(found, (staticmethod, classmethod)):
         return type(found)(as_step(planned, name, found.__func__))
@@ -40,12 +60,12 @@ def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
     found = _without_its_step(found)
     definition = planned.definition(name)
     if planned.allowed_values:
-        return _StepProxy(found, _ByArguments(planned, definition, found))
+        return _proxy_of(found, _ByArguments(planned, definition, found))
     if isinstance(found, FunctionType):
         return Step.of(definition)(found)
     # A function in its place would lack what this has besides being called: `cache_clear`, `delay`, `invoke`.
     step = Step.of(definition)(_function_of(found))
-    return _StepProxy(found, lambda _args, _kwargs: step)
+    return _proxy_of(found, lambda _args, _kwargs: step)
 
 
 def _without_its_step(found: Any) -> Any:
@@ -57,7 +77,7 @@ def _without_its_step(found: Any) -> Any:
 
 def _function_of(found: Any) -> _Function:
     """A callable that shows whether it is asynchronous, as functions do and other objects do not."""
-    if not inspect.iscoroutinefunction(type(found).__call__):
+    if not _has_async_call(found):
         return cast("_Function", found)
 
     @functools.wraps(found, updated=())
@@ -86,6 +106,21 @@ class _StepProxy(wrapt.BaseObjectProxy[Any]):
         return getattr(self.__wrapped__, "__qualname__", None) or self.__wrapped__.__reduce_ex__(protocol)
 
 
+class _AsyncStepProxy(_StepProxy):
+    """Of an object with an asynchronous `__call__`, which servers ask for: an ASGI app."""
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._self_choose(args, kwargs)(*args, **kwargs)
+
+
+def _proxy_of(found: Any, choose: Callable[[Any, Any], _Function]) -> _StepProxy:
+    return (_AsyncStepProxy if _has_async_call(found) else _StepProxy)(found, choose)
+
+
+def _has_async_call(found: Any) -> bool:
+    return inspect.iscoroutinefunction(type(found).__call__)
+
+
 class _ByArguments:
     """Chooses the step by the arguments of a call. Each name's step is made at its first call."""
 
@@ -96,7 +131,7 @@ class _ByArguments:
         try:
             self._signature = inspect.signature(function)
         except ValueError:
-            raise TypeError("does not tell its arguments, from which its name is to come") from None
+            raise TypeError("has no signature that can be read, so its name cannot come from an argument") from None
         self._steps: dict[tuple[str, ...], _Function] = {}
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Function:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.definition import StepDefinition
@@ -11,34 +11,32 @@ from otel_harn_steps._steps.registry import declare_limits, registered_step
 
 
 def _ignore(_name: str) -> None:
-    """Nobody wants to know."""
+    """Default no-op callback."""
 
 
-class _Named:
-    definitions: Mapping[str, StepDefinition] = {}
-    on_run: Callable[[str], object] = staticmethod(_ignore)
+class _Declared(NamedTuple):
+    definitions: Mapping[str, StepDefinition]
+    on_run: Callable[[str], object]
+
+
+_declared = _Declared({}, _ignore)
 
 
 def use_definitions(definitions: Mapping[str, StepDefinition], on_run: Callable[[str], object] = _ignore) -> None:
-    """Give the framework's steps of these names what is declared. `on_run` is told the name of each that runs."""
+    """Declare the framework's steps of these names, and no others. `on_run` gets the name of each that runs."""
+    global _declared  # noqa: PLW0603 -- the one place that holds what a file declares
     for definition in definitions.values():
         declare_limits(definition)
-    _Named.definitions = definitions
-    _Named.on_run = staticmethod(on_run)
+    _declared = _Declared(definitions, on_run)
 
 
-def forget_definitions() -> None:
-    """Declare nothing any more."""
-    use_definitions({})
-
-
-def definition_of(name: Any, otherwise: str) -> StepDefinition:
-    """The step of an agent, a node or a task that its framework calls `name`; `otherwise` where it has no name."""
+def definition_of(name: Any, default: str) -> StepDefinition:
+    """The step of an agent, a node or a task that its framework calls `name`; `default` where it has no name."""
     name = name.strip() if isinstance(name, str) else ""
-    name = name or otherwise
-    definition = _Named.definitions.get(name)
+    name = name or default
+    definition = _declared.definitions.get(name)
     if definition is not None:
         with guard("noting a step", ours=False):
-            _Named.on_run(name)
+            _declared.on_run(name)
         return definition
     return registered_step(name) or StepDefinition(name, name)

@@ -1,20 +1,16 @@
-"""Putting the wrappers into the frameworks, when the app imports them, and taking them out again."""
+"""The wrappers in the frameworks: in place once the app imports them."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-import sys
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import wrapt
-
-from otel_harn_steps._calls.patches import owner_in
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.patcher import Patcher, owner_in
 from otel_harn_steps.frameworks import crewai, langgraph, openai_agents, pydantic_ai
-from otel_harn_steps.frameworks._source import Seam, Source
+from otel_harn_steps.frameworks._source import Source
 
 _logger = logging.getLogger("otel_harn_steps")
 
@@ -23,75 +19,29 @@ SOURCES: Final = {
 }
 
 
-class _Ours(wrapt.FunctionWrapper[Any, Any]):
-    """Our wrapper, told apart from those of others by its type."""
-
-
-class _Patched(NamedTuple):
-    owner: Any
-    name: str
-    wrapper: _Ours
-    is_own: bool
-
-
-_on: set[str] = set()
-_patched: list[_Patched] = []
-_hooked: set[Seam] = set()
 _warned: set[str] = set()
+"""The frameworks of which a WARNING has named a function as missing."""
 
 
-def patch_frameworks(frameworks: Iterable[str]) -> None:
-    """Make the agents of these frameworks steps, and no others: at once if imported, else when they are."""
-    names = set(frameworks)
-    if _on - names:
-        _unpatch()
-    _on.update(names)
-    for name in names:
-        for seam in SOURCES[name].seams:
-            if seam not in _hooked:
-                _hooked.add(seam)
-                wrapt.register_post_import_hook(functools.partial(_imported, SOURCES[name], seam), seam.module)
-            elif seam.module in sys.modules:
-                _imported(SOURCES[name], seam, sys.modules[seam.module])
+def patch_frameworks(patcher: Patcher, frameworks: Iterable[str]) -> None:
+    """Make the agents of these frameworks steps: at once if they are imported, else once they are."""
+    for source in (SOURCES[name] for name in frameworks):
+        for function in source.wrappers:
+            patcher.when_imported(function.partition(":")[0], functools.partial(_patch, patcher, source, function))
 
 
-def _unpatch() -> None:
-    """Put every function back. Where somebody has wrapped our wrapper, it stays below theirs, and passes through."""
-    _on.clear()
-    _warned.clear()
-    for patched in reversed(_patched):
-        if vars(patched.owner).get(patched.name) is not patched.wrapper:
-            continue
-        if patched.is_own:
-            setattr(patched.owner, patched.name, patched.wrapper.__wrapped__)
-        else:
-            delattr(patched.owner, patched.name)
-    _patched.clear()
+def _patch(patcher: Patcher, source: Source, function: str, module: Any) -> None:
+    with guard(f"patching {function}"):
+        target = function.partition(":")[2]
+        owner = owner_in(module, target)
+        if owner is not None:
+            patcher.wrap(owner, target.rpartition(".")[2], source.wrappers[function])
+        elif source.name not in _warned:
+            _warned.add(source.name)
+            _warn(source, function.replace(":", "."))
 
 
-def _imported(source: Source, seam: Seam, module: Any) -> None:
-    if source.name in _on:  # import hooks can not be removed
-        with guard(f"patching {seam.module}.{seam.target}"):
-            _patch(source, seam, module)
-
-
-def _patch(source: Source, seam: Seam, module: Any) -> None:
-    owner, name = owner_in(module, seam.target), seam.target.rpartition(".")[2]
-    if owner is None:
-        _warn(source, seam)
-        return
-    original = inspect.getattr_static(owner, name)
-    if isinstance(original, _Ours):
-        return
-    wrapper = _Ours(original, seam.wrapper, enabled=lambda: source.name in _on)
-    _patched.append(_Patched(owner, name, wrapper, name in vars(owner)))
-    setattr(owner, name, wrapper)
-
-
-def _warn(source: Source, seam: Seam) -> None:
-    if source.name in _warned:
-        return
-    _warned.add(source.name)
+def _warn(source: Source, function: str) -> None:
     from importlib import metadata  # noqa: PLC0415 -- costs more than all the rest, and is hardly ever needed
 
     try:
@@ -99,9 +49,8 @@ def _warn(source: Source, seam: Seam) -> None:
     except metadata.PackageNotFoundError:
         version = "of an unknown version"
     _logger.warning(
-        "%s.%s is missing in %s %s: what this framework runs is not, or not all, made into steps",
-        seam.module,
-        seam.target,
+        "%s is missing in %s %s: what this framework runs is not, or not all, made into steps",
+        function,
         source.package,
         version,
     )

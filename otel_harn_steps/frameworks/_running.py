@@ -16,18 +16,18 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.run import StepRun
 
-Instead = Callable[[Any], Any]
+AsResult = Callable[[Any], Any]
 """Makes of the step's fallback what the framework expects as the result."""
 
 
-def read(definition: Callable[[], StepDefinition | None]) -> StepDefinition | None:
+def step_of(definition: Callable[[], StepDefinition | None]) -> StepDefinition | None:
     """What a framework's file reads from the arguments; None, and one WARNING, where they are others than it knows."""
     with guard("reading which step of a framework runs"):
         return definition()
     return None
 
 
-def in_step(definition: StepDefinition | None, work: Callable[[], Any], instead: Instead) -> Any:
+def in_step(definition: StepDefinition | None, work: Callable[[], Any], as_result: AsResult) -> Any:
     """Do the work as a step, if it is one."""
     if definition is None:
         return work()
@@ -37,10 +37,12 @@ def in_step(definition: StepDefinition | None, work: Callable[[], Any], instead:
         value = work()
     except BaseException as error:  # noqa: BLE001 -- raised again, or judged
         raised = error
-    return left(run, raised, instead, value)
+    return leave(run, raised, as_result, value)
 
 
-async def in_step_async(definition: StepDefinition | None, work: Callable[[], Awaitable[Any]], instead: Instead) -> Any:
+async def in_step_async(
+    definition: StepDefinition | None, work: Callable[[], Awaitable[Any]], as_result: AsResult
+) -> Any:
     """As `in_step`."""
     if definition is None:
         return await work()
@@ -50,10 +52,10 @@ async def in_step_async(definition: StepDefinition | None, work: Callable[[], Aw
         value = await work()
     except BaseException as error:  # noqa: BLE001 -- raised again, or judged
         raised = error
-    return left(run, raised, instead, value)
+    return leave(run, raised, as_result, value)
 
 
-def left(run: StepRun, raised: BaseException | None, instead: Instead, value: Any = None) -> Any:
+def leave(run: StepRun, raised: BaseException | None, as_result: AsResult, value: Any = None) -> Any:
     """Leave the step: the boundary decides what the framework gets.
 
     Not to be called while `raised` is handled: a budget error that it came from would then come from it as well.
@@ -61,14 +63,14 @@ def left(run: StepRun, raised: BaseException | None, instead: Instead, value: An
     Args:
         run: the step.
         raised: what left its body.
-        instead: makes the result of a step that ended by `continue`.
+        as_result: makes the result of a step that ended by `continue`.
         value: what its body returned.
     """
     verdict = run.leave(judged(run.active, raised))
     if verdict.status != "skipped" or verdict.cause is None:
         return verdict.settle(value, None)
     with guard("putting a fallback in the place of a framework's result"):
-        return instead(run.active.definition.fallback)
+        return as_result(run.active.definition.fallback)
     raise verdict.cause
 
 

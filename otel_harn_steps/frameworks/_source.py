@@ -1,34 +1,18 @@
-"""What a framework's file tells."""
+"""What a framework's file says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
-"""Called in place of the wrapped function: with it, the instance it is bound to, and the arguments."""
+from otel_harn_steps._patching.patcher import Wrapper
 
 
 def theirs(module: str, name: str) -> Any:
-    """A class of the framework, which is running when this is asked for."""
+    """A class of the framework, which is running when a wrapper asks for it."""
     return getattr(import_module(module), name)
-
-
-@dataclass(frozen=True, slots=True)
-class Seam:
-    """A function of the framework that is wrapped.
-
-    Attributes:
-        module: the module that has it, under whose name the framework looks it up.
-        target: its name there, "run" or "Agent.run".
-        wrapper: what is called instead.
-    """
-
-    module: str
-    target: str
-    wrapper: Wrapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +21,11 @@ class Source:
 
     Attributes:
         name: the word in the configuration.
-        package: how it is called where it is installed, for messages about its version.
-        seams: what is wrapped.
+        package: the name under which it is installed, for messages about its version.
+        wrappers: by function, what is called instead. A function is "module:run" or "module:Agent.run"; the module is
+            the one in which the framework looks the function up.
     """
 
     name: str
     package: str
-    seams: tuple[Seam, ...]
+    wrappers: Mapping[str, Wrapper]

@@ -12,8 +12,8 @@ from typing import Any
 
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import in_step, in_step_async, read
-from otel_harn_steps.frameworks._source import Seam, Source, theirs
+from otel_harn_steps.frameworks._running import in_step, in_step_async, step_of
+from otel_harn_steps.frameworks._source import Source, theirs
 
 _task: ContextVar[Any] = ContextVar("otel_harn_steps.crewai", default=None)
 
@@ -23,7 +23,7 @@ def _execute(wrapped: Callable[..., Any], task: Any, args: tuple[Any, ...], kwar
     token = _task.set(task)
     try:
         return in_step(
-            read(lambda: _definition(task.name, agent)), lambda: wrapped(*args, **kwargs), _output_of(task, agent)
+            step_of(lambda: _definition(task.name, agent)), lambda: wrapped(*args, **kwargs), _output_of(task, agent)
         )
     finally:
         _task.reset(token)
@@ -33,7 +33,7 @@ async def _execute_async(wrapped: Callable[..., Any], task: Any, args: tuple[Any
     agent = _agent_of(task, args, kwargs)
     token = _task.set(task)
     try:
-        work = read(lambda: _definition(task.name, agent)), lambda: wrapped(*args, **kwargs), _output_of(task, agent)
+        work = step_of(lambda: _definition(task.name, agent)), lambda: wrapped(*args, **kwargs), _output_of(task, agent)
         return await in_step_async(*work)
     finally:
         _task.reset(token)
@@ -45,7 +45,7 @@ def _delegated(wrapped: Callable[..., Any], agent: Any, args: tuple[Any, ...], k
         return wrapped(*args, **kwargs)
     token = _task.set(task)  # a retry executes it again, in the same step
     try:
-        return in_step(read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _text)
+        return in_step(step_of(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _text)
     finally:
         _task.reset(token)
 
@@ -58,18 +58,18 @@ async def _delegated_async(
         return await wrapped(*args, **kwargs)
     token = _task.set(task)
     try:
-        return await in_step_async(read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _text)
+        return await in_step_async(step_of(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _text)
     finally:
         _task.reset(token)
 
 
 def _alone(wrapped: Callable[..., Any], agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return in_step(read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _output_alone(agent))
+    return in_step(step_of(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _output_alone(agent))
 
 
 async def _alone_async(wrapped: Callable[..., Any], agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return await in_step_async(
-        read(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _output_alone(agent)
+        step_of(lambda: _definition(None, agent)), lambda: wrapped(*args, **kwargs), _output_alone(agent)
     )
 
 
@@ -111,12 +111,12 @@ def _output_alone(agent: Any) -> Callable[[Any], Any]:
 SOURCE = Source(
     "crewai",
     "crewai",
-    (
-        Seam("crewai.task", "Task._execute_core", _execute),
-        Seam("crewai.task", "Task._aexecute_core", _execute_async),
-        Seam("crewai.agent.core", "Agent.execute_task", _delegated),
-        Seam("crewai.agent.core", "Agent.aexecute_task", _delegated_async),
-        Seam("crewai.agent.core", "Agent._execute_and_build_output", _alone),
-        Seam("crewai.agent.core", "Agent._execute_and_build_output_async", _alone_async),
-    ),
+    {
+        "crewai.task:Task._execute_core": _execute,
+        "crewai.task:Task._aexecute_core": _execute_async,
+        "crewai.agent.core:Agent.execute_task": _delegated,
+        "crewai.agent.core:Agent.aexecute_task": _delegated_async,
+        "crewai.agent.core:Agent._execute_and_build_output": _alone,
+        "crewai.agent.core:Agent._execute_and_build_output_async": _alone_async,
+    },
 )

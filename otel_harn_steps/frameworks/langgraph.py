@@ -10,8 +10,8 @@ from typing import Any
 
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import in_step, in_step_async, read
-from otel_harn_steps.frameworks._source import Seam, Source, theirs
+from otel_harn_steps.frameworks._running import in_step, in_step_async, step_of
+from otel_harn_steps.frameworks._source import Source, theirs
 
 _INNER = "__"  # what begins with it is LangGraph's own
 _RETURN = "__return__"
@@ -20,7 +20,7 @@ _RETURN = "__return__"
 def _node(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     task = _task(args, kwargs)
     paused = _Paused()
-    work = read(lambda: _definition(task)), lambda: paused.run(wrapped, args, kwargs), _instead(task, kwargs)
+    work = step_of(lambda: _definition(task)), lambda: paused.run(wrapped, args, kwargs), _as_update(task, kwargs)
     return paused.go_on(in_step(*work))
 
 
@@ -29,7 +29,7 @@ async def _node_async(
 ) -> Any:
     task = _task(args, kwargs)
     paused = _Paused()
-    work = read(lambda: _definition(task)), lambda: paused.run_async(wrapped, args, kwargs), _instead(task, kwargs)
+    work = step_of(lambda: _definition(task)), lambda: paused.run_async(wrapped, args, kwargs), _as_update(task, kwargs)
     return paused.go_on(await in_step_async(*work))
 
 
@@ -66,7 +66,7 @@ class _Paused:
         raise self._signal
 
 
-def _instead(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
+def _as_update(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
     """Writes the fallback as the node's update of the state; None updates nothing. The graph goes on from there.
 
     A task of the functional API has no writers, and returns the fallback.
@@ -88,8 +88,8 @@ def _instead(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
 SOURCE = Source(
     "langgraph",
     "langgraph",
-    (
-        Seam("langgraph.pregel._runner", "run_with_retry", _node),
-        Seam("langgraph.pregel._runner", "arun_with_retry", _node_async),
-    ),
+    {
+        "langgraph.pregel._runner:run_with_retry": _node,
+        "langgraph.pregel._runner:arun_with_retry": _node_async,
+    },
 )

@@ -14,8 +14,8 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import left, read
-from otel_harn_steps.frameworks._source import Seam, Source, theirs
+from otel_harn_steps.frameworks._running import leave, step_of
+from otel_harn_steps.frameworks._source import Source, theirs
 
 
 class _Stay:
@@ -60,7 +60,7 @@ async def _run(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...
 
 async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     stay = _stay.get()
-    definition = None if stay is None else read(lambda: definition_of(_agent(args, kwargs).name, "agent"))
+    definition = None if stay is None else step_of(lambda: definition_of(_agent(args, kwargs).name, "agent"))
     if stay is None or definition is None:
         return await wrapped(*args, **kwargs)
     step = stay.turn_of(_agent(args, kwargs), definition)
@@ -74,7 +74,7 @@ async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ..
         return result
     # A breach that was not raised is that of a tool, of which the runner has made a message to the model.
     stay.step = None
-    return left(step, raised, lambda fallback: _final(fallback, args, kwargs), result)
+    return leave(step, raised, lambda fallback: _final(fallback, args, kwargs), result)
 
 
 def _agent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -102,10 +102,10 @@ def _final(fallback: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 SOURCE = Source(
     "openai-agents",
     "openai-agents",
-    (
-        Seam("agents.run", "AgentRunner.run", _run),
-        Seam("agents.run", "start_streaming", _run),
-        Seam("agents.run", "run_single_turn", _turn),
-        Seam("agents.run_internal.run_loop", "run_single_turn_streamed", _turn),
-    ),
+    {
+        "agents.run:AgentRunner.run": _run,
+        "agents.run:start_streaming": _run,
+        "agents.run:run_single_turn": _turn,
+        "agents.run_internal.run_loop:run_single_turn_streamed": _turn,
+    },
 )

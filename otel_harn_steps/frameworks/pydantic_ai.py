@@ -17,8 +17,8 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import in_step_async, left, read
-from otel_harn_steps.frameworks._source import Seam, Source, theirs
+from otel_harn_steps.frameworks._running import in_step_async, leave, step_of
+from otel_harn_steps.frameworks._source import Source, theirs
 
 _is_in_run: ContextVar[bool] = ContextVar("otel_harn_steps.pydantic_ai", default=False)
 
@@ -27,7 +27,7 @@ async def _run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...]
     _infer_name(instance, kwargs, sys._getframe())
     token = _is_in_run.set(True)
     try:
-        return await in_step_async(read(lambda: _definition(instance)), lambda: wrapped(*args, **kwargs), _result)
+        return await in_step_async(step_of(lambda: _definition(instance)), lambda: wrapped(*args, **kwargs), _result)
     finally:
         _is_in_run.reset(token)
 
@@ -36,7 +36,7 @@ def _iter(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwa
     if _is_in_run.get():
         return _InRun(wrapped(*args, **kwargs))
     # Nothing can stand in for a run that the app itself takes through its nodes, or reads as a stream.
-    definition = read(lambda: _definition(instance))
+    definition = step_of(lambda: _definition(instance))
     if definition is None:
         return wrapped(*args, **kwargs)
     if definition.error_boundary == "continue":
@@ -88,7 +88,7 @@ class _Iterated:
             return await self._inner.__aenter__()
         except BaseException as error:  # noqa: BLE001 -- raised again
             raised = error
-        return left(self._step, raised, _result)
+        return leave(self._step, raised, _result)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -98,14 +98,14 @@ class _Iterated:
             is_handled = await self._inner.__aexit__(kind, error, traceback)
         except BaseException as other:  # noqa: BLE001 -- raised again
             raised = other
-        return left(self._step, None if is_handled else raised, _result, is_handled)
+        return leave(self._step, None if is_handled else raised, _result, is_handled)
 
 
 SOURCE = Source(
     "pydantic-ai",
     "pydantic-ai-slim",
-    (
-        Seam("pydantic_ai.agent.abstract", "AbstractAgent.run", _run),
-        Seam("pydantic_ai.agent", "Agent.iter", _iter),
-    ),
+    {
+        "pydantic_ai.agent.abstract:AbstractAgent.run": _run,
+        "pydantic_ai.agent:Agent.iter": _iter,
+    },
 )

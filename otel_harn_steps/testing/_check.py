@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 from otel_harn_steps._calls.client import ClientAdapter
-from otel_harn_steps._calls.engine import Switch
+from otel_harn_steps._instrument.instrumentation import current_instrumentation
 from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps.testing._answers import Answer, answer_of, chunks_of, error
 from otel_harn_steps.testing._cases import NO_CALL, UNMETERED_CALL, Bill, RecordedCase
@@ -37,7 +37,7 @@ def check_provider(
         AssertionError: a check failed. The message says which, and what differs.
         RuntimeError: `instrument()` is in force, so that no run would be bare.
     """
-    if Switch.is_on:
+    if current_instrumentation() is not None:
         raise RuntimeError("check_provider compares with runs without instrumentation: call uninstrument() before")
     providers = () if provider is None else (provider,)
     made: list[str] = []

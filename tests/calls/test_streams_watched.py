@@ -12,7 +12,6 @@ from typing import Any, Final, Self
 import pytest
 
 from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request, Seam
-from otel_harn_steps._calls.patches import patch_clients
 from otel_harn_steps._cost.usage import Usage
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 
@@ -138,7 +137,7 @@ def client(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     module: Any = ModuleType("fake_client")
     module.Client = type("Client", (Client,), {name: value for name, value in vars(Client).items() if callable(value)})
     monkeypatch.setitem(sys.modules, "fake_client", module)
-    patch_clients((FakeProvider(),))
+    steps.instrument(providers=[FakeProvider()])
     return module.Client()
 
 

@@ -19,6 +19,8 @@ import pytest
 
 pytest.importorskip("pydantic")
 
+from otel_harn_steps._guard import RAISE_FAULTS
+
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60
 
@@ -84,7 +86,7 @@ def app(tmp_path: Path) -> App:
         | {
             "PATH": scripts + os.pathsep + kept.get("PATH", ""),
             "PYTHONPATH": str(ROOT),
-            "PYTEST_CURRENT_TEST": "our faults raise",
+            RAISE_FAULTS: "1",
         },
     )
 

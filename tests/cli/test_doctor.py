@@ -49,7 +49,7 @@ IN_THE_SOURCE = {
     "shop.agent:*": "ok      shop.agent:*: plan, search, late",
     "shop.agent:Agent.*": "ok      shop.agent:Agent.*: Agent.run, Agent.make",
     "shop.agent:made": "unknown shop.agent:made: made is made or imported in ",
-    "shop.agent:Loud.run": "unknown shop.agent:Loud.run: Loud may inherit run; --import tells",
+    "shop.agent:Loud.run": "unknown shop.agent:Loud.run: Loud may inherit run; --import shows whether it does",
     "__main__:main": "unknown __main__:main: is in the program itself",
     "shop.agent:paln": "did you mean 'plan'?",
     "shop.agent:Agent": "MISSING shop.agent:Agent: Agent is a class; name the method that does the work",

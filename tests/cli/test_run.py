@@ -258,7 +258,7 @@ def test_a_target_that_no_process_has_seen_is_told_at_the_end(greeter):
         (("--", "main.py"), 126, "did you mean: python main.py"),
         (("--otlp", "localhost:4318", "--", "python"), 2, "--otlp must be a URL such as http://localhost:4318"),
         (("--records", "no/folder/x", "--", "python"), 2, "--records no/folder/x: No such file or directory"),
-        (("--config", "nowhere.toml", "--", "python"), 2, "nowhere.toml: can not be read: No such file or directory"),
+        (("--config", "nowhere.toml", "--", "python"), 2, "nowhere.toml: cannot be read: No such file or directory"),
     ],
 )
 def test_a_command_that_can_not_be_is_refused_with_a_reason(greeter, words, code, told):

@@ -142,7 +142,7 @@ def test_a_step_of_the_program_itself_under_opentelemetry_instrument(work, colle
 
 def test_without_a_file_the_clients_are_patched_and_nothing_else_happens(work, instrumented):
     (work.folder / "harn-steps.toml").unlink()
-    program = "from otel_harn_steps._calls.engine import Switch; import sys, work; print(work.inner(2), Switch.is_on, 'pydantic' in sys.modules)"
+    program = "from otel_harn_steps._instrument.instrumentation import current_instrumentation; import sys, work; print(work.inner(2), current_instrumentation() is not None, 'pydantic' in sys.modules)"
 
     done = instrumented("python", "-c", program)
 

@@ -158,12 +158,15 @@ def test_a_count_is_read_as_it_can_be_meant_or_is_unknown(count: object, billed:
 
 
 def test_tokens_are_billed_where_pricing_fails(
-    monkeypatch: pytest.MonkeyPatch, sync_clients: Clients, replay: ReplayServer, instrumented: Instrumented
+    monkeypatch: pytest.MonkeyPatch,
+    sync_clients: Clients,
+    replay: ReplayServer,
+    instrumented: Instrumented,
+    own_faults_dropped: None,
 ) -> None:
     def fails(*_: object) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # under pytest it raises
     monkeypatch.setattr("otel_harn_steps._calls.meter.cost_picousd", fails)
     record = Twice(sync_clients, replay, instrumented)(PLAINLY).record
     assert record.input_tokens == (CHAT.expected_usage or {})["prompt_tokens"]

@@ -212,8 +212,7 @@ def test_what_is_right_stays_where_something_is_wrong(tmp_path):
 
     plan = load(file).plan
 
-    assert plan.stream_usage is False
-    assert plan.metrics is True
+    assert plan.options == {"stream_usage": False}
     assert [step.target for step in plan.steps] == ["a:c"]
     assert plan.steps[0].options["max_tokens"] == 10
     assert plan.steps[0].options["max_usd"] is None
@@ -252,4 +251,4 @@ def test_a_pyproject_without_a_section_is_told(tmp_path, content, expected):
 def test_a_file_that_is_not_there_is_told(tmp_path):
     [problem] = load(tmp_path / "nowhere.toml").problems
 
-    assert str(problem) == "nowhere.toml: can not be read: No such file or directory"
+    assert str(problem) == "nowhere.toml: cannot be read: No such file or directory"

@@ -83,11 +83,10 @@ def test_when_it_stops_nothing_is_declared_any_more(start):
 
 def test_a_step_that_has_run_is_seen_and_another_is_told_of(start, caplog):
     plan = start(PLANNER + '[[steps]]\nname = "Planer"\n')
-    targets = _starting._State.targets
 
     ran("Planner")
     with caplog.at_level(logging.WARNING):
-        _starting._report_unseen(targets)
+        _starting.started().report_unseen()
 
     assert [record.message for record in caplog.records] == [
         f"{plan.steps[1].where}: no step 'Planer' of a framework has run"
@@ -115,7 +114,7 @@ def test_an_app_that_instruments_itself_does_not_switch_the_files_frameworks_off
     otel_harn_steps.instrument()
     assert runner.run_with_retry is not before
 
-    otel_harn_steps.instrument(frameworks=[])
+    _starting.stop()
     assert runner.run_with_retry is before
 
 

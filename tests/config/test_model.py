@@ -11,8 +11,10 @@ import pytest
 
 pytest.importorskip("pydantic")
 
+from otel_harn_steps._instrument.options import OPTIONS, Options
 from otel_harn_steps.config._finding import find_config
 from otel_harn_steps.config._loading import load
+from otel_harn_steps.config._model import ConfigFile
 from otel_harn_steps.config._plan import Plan
 
 ROOT = Path(__file__).parent.parent.parent
@@ -56,10 +58,11 @@ def test_every_key_arrives(full, tmp_path):
 
     assert full.problems == ()
     assert full.strict is True
-    assert full.plan.unpriced == {"input_mtok": 3, "output_mtok": 15}
-    assert full.plan.prices == {"my-model": {"input_mtok": 2.5}}
-    assert (full.plan.call_spans, full.plan.stream_usage, full.plan.metrics) == (False, False, False)
-    assert (full.plan.redact_errors, full.plan.log_events) == (True, True)
+    options = full.plan.options
+    assert options["unpriced"] == {"input_mtok": 3, "output_mtok": 15}
+    assert options["prices"] == {"my-model": {"input_mtok": 2.5}}
+    assert (options["call_spans"], options["stream_usage"], options["metrics"]) == (False, False, False)
+    assert (options["redact_errors"], full.plan.log_events) == (True, True)
     assert full.plan.json_lines == str(tmp_path / "out" / "records.jsonl")
     assert (definition.name, definition.model, definition.agent) == ("plan", "gpt-4o", "planner")
     assert (definition.max_tokens, definition.max_usd, definition.scope) == (1000, 0.05, "tree")
@@ -74,15 +77,20 @@ def test_a_plan_survives_the_way_to_another_process(full):
     assert there.steps[0].definition("x") == full.plan.steps[0].definition("x")
 
 
-def test_a_plan_says_what_the_defaults_of_instrument_are():
-    import inspect
+def test_the_file_and_instrument_have_the_same_settings_with_the_same_defaults():
+    only_in_code = {"providers", "tracer_provider", "meter_provider", "logger_provider"}
+    in_file = ConfigFile()
 
-    from otel_harn_steps import instrument
+    assert set(OPTIONS) - only_in_code == set(ConfigFile.model_fields) - {"strict", "steps"}
+    for name in ("unpriced", "call_spans", "stream_usage", "metrics", "redact_errors", "clients", "prices", "models"):
+        assert getattr(in_file, name) == getattr(Options(), name)
 
-    defaults = {name: each.default for name, each in inspect.signature(instrument).parameters.items()}
 
-    for name in ("unpriced", "call_spans", "stream_usage", "metrics", "redact_errors"):
-        assert getattr(Plan(), name) == defaults[name]
+def test_what_a_file_leaves_out_is_left_to_instrument(tmp_path):
+    file = tmp_path / "harn-steps.toml"
+    file.write_text("metrics = false\n")
+
+    assert load(file).plan.options == {"metrics": False}
 
 
 def test_the_schema_and_the_tables_in_the_docs_are_current():

@@ -194,7 +194,7 @@ def test_faults_of_other_processors_and_of_sinks_do_not_reach_the_app(caplog):
 
 
 def test_what_is_no_sink_is_refused():
-    with pytest.raises(TypeError, match="a sink is a callable"):
+    with pytest.raises(TypeError, match="sinks must hold callables"):
         StepSpanProcessor("records.jsonl")
 
 
@@ -288,15 +288,15 @@ def test_under_suppression_there_is_no_log_event():
     assert exporter.get_finished_logs() == ()
 
 
-def test_instrumenting_again_keeps_the_sinks_and_follows_the_provider(spans):
-    seen = []
-    harn.instrument(sinks=[seen.append])
-    harn.instrument(tracer_provider=spans.provider)
+def test_instrumenting_again_replaces_the_sinks_and_the_provider(spans):
+    first, second = [], []
+    harn.instrument(sinks=[first.append])
+    harn.instrument(tracer_provider=spans.provider, sinks=[second.append])
     with step("s"):
         pass
     harn.uninstrument()
     harn.reset_steps()
-    assert (len(seen), len(spans.finished("step"))) == (1, 1)
+    assert (len(first), len(second), len(spans.finished("step"))) == (0, 1, 1)
 
 
 def test_json_lines_are_there_at_once(steps, tmp_path):
@@ -403,26 +403,24 @@ assert not isinstance(anthropic._base_client.SyncAPIClient.__dict__["request"], 
 
 def test_a_missing_target_is_told_once_and_the_rest_works(caplog):
     from otel_harn_steps._calls.client import Seam
-    from otel_harn_steps._calls.patches import patch_clients, unpatch_clients
 
     class Gone:
         name = "json"
         seams = (Seam("json", "Client.request", "call"), Seam("json", "Client.other", "fill", is_optional=True))
 
     try:
-        patch_clients([Gone()])
-        patch_clients([Gone()])
+        harn.instrument(providers=[Gone()])
+        harn.instrument(providers=[Gone()])
     finally:
-        unpatch_clients()
+        harn.uninstrument()
     assert [record.getMessage() for record in caplog.records] == [
         "json.Client.request is missing in the installed version of json: its calls are not billed to steps"
     ]
 
 
-def test_our_own_faults_are_logged_once_without_their_message_and_dropped(caplog, monkeypatch):
+def test_our_own_faults_are_logged_once_without_their_message_and_dropped(caplog, own_faults_dropped):
     from otel_harn_steps._guard import guard
 
-    monkeypatch.delenv("PYTEST_CURRENT_TEST")
     for _ in range(3):
         with guard("trying"):
             raise ValueError("the prompt")
@@ -431,7 +429,7 @@ def test_our_own_faults_are_logged_once_without_their_message_and_dropped(caplog
     assert "the prompt" not in caplog.text
 
 
-def test_under_pytest_our_own_faults_raise():
+def test_in_our_own_tests_our_own_faults_raise():
     from otel_harn_steps._guard import guard
 
     with pytest.raises(ValueError, match="ours"), guard("trying"):

@@ -1,0 +1,186 @@
+"""The arguments of `instrument()`: spelled once, and checked before anything is touched."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Final, Literal, ParamSpec
+
+from otel_harn_steps._calls.client import ClientAdapter
+from otel_harn_steps._clients import ADAPTERS
+from otel_harn_steps._cost.price_book import checked_rates
+from otel_harn_steps._settings import Rates, Settings
+from otel_harn_steps._telemetry.delivery import Sink
+from otel_harn_steps.frameworks import FRAMEWORKS
+
+_P = ParamSpec("_P")
+_Unpriced = Literal["warn", "raise"] | Rates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(Settings):
+    """The arguments of `instrument()`, with their defaults. Configuration files use the same names."""
+
+    sinks: Sequence[Sink] = ()
+    clients: Sequence[str] | None = None
+    frameworks: Sequence[str] | Literal["auto"] = ()
+    providers: Sequence[ClientAdapter] = ()
+
+
+OPTIONS: Final = tuple(each.name for each in fields(Options))
+
+
+def client_of(adapter: ClientAdapter) -> str:
+    """The library that an adapter is about: "litellm" of "litellm.completion"."""
+    return adapter.name.split()[0].partition(".")[0]
+
+
+CLIENTS: Final = tuple(dict.fromkeys(map(client_of, ADAPTERS)))
+"""The names of the client libraries that can be patched."""
+
+
+def takes_options(
+    options: Callable[_P, Options],
+) -> Callable[[Callable[[Options], None]], Callable[_P, None]]:
+    """Give a function the signature of `Options`. It gets them checked.
+
+    Raises:
+        TypeError, ValueError: an argument is unknown or wrong; the message names it and what is allowed.
+    """
+
+    def decorate(function: Callable[[Options], None]) -> Callable[_P, None]:
+        @functools.wraps(function)
+        def with_options(*args: _P.args, **kwargs: _P.kwargs) -> None:
+            for name in kwargs:
+                _check_word(f"{function.__name__}() has no argument {name!r}", name, OPTIONS, TypeError)
+            function(checked(options(*args, **kwargs)))
+
+        with_options.__signature__ = inspect.signature(options).replace(return_annotation=None)  # type: ignore[attr-defined]
+        return with_options
+
+    return decorate
+
+
+def checked(options: Options) -> Options:
+    """The options as values that nobody can change, `clients` and `frameworks` in full.
+
+    Raises:
+        TypeError, ValueError: a value is wrong; the message names the argument, the value and what is allowed.
+    """
+    for name in ("stream_usage", "metrics", "redact_errors"):
+        if not isinstance(getattr(options, name), bool):
+            raise TypeError(f"{name} must be True or False, not {getattr(options, name)!r}")
+    if options.call_spans != "auto" and not isinstance(options.call_spans, bool):
+        raise ValueError(f"call_spans must be 'auto', True or False, not {options.call_spans!r}")
+    return replace(
+        options,
+        prices=MappingProxyType(_checked_prices(options.prices)),
+        models=MappingProxyType(_checked_models(options.models)),
+        unpriced=_checked_unpriced(options.unpriced),
+        sinks=checked_sinks(options.sinks),
+        clients=_checked_clients(options.clients),
+        frameworks=_checked_frameworks(options.frameworks),
+        providers=_checked_providers(options.providers),
+    )
+
+
+def checked_sinks(sinks: object) -> tuple[Sink, ...]:
+    """The sinks, each an object that can be called with a record."""
+    if isinstance(sinks, (str, Mapping)) or not isinstance(sinks, Sequence):
+        raise TypeError(f"sinks must be a list of callables that take a CompletedStep, not {sinks!r}")
+    for sink in sinks:
+        if isinstance(sink, type):
+            raise TypeError(f"sinks must hold callables, not the class {sink!r}; did you mean {sink.__name__}(...)?")
+        if not callable(sink):
+            raise TypeError(f"sinks must hold callables that take a CompletedStep, not {sink!r}")
+    return tuple(sinks)
+
+
+def _checked_prices(prices: object) -> dict[str, Mapping[str, object]]:
+    if not isinstance(prices, Mapping):
+        raise TypeError(f"prices must be a mapping such as {{'my-model': {{'input_mtok': 2.5}}}}, not {prices!r}")
+    for name, rates in prices.items():
+        if not isinstance(name, str):
+            raise TypeError(f"prices must have models as keys, such as 'my-model' or 'openai:*', not {name!r}")
+        _check_rates(f"prices[{name!r}]", rates)
+    return {name: MappingProxyType(dict(rates)) for name, rates in prices.items()}
+
+
+def _check_rates(where: str, rates: object) -> None:
+    if not checked_rates(where, rates):
+        example = "{'input_mtok': 2.5, 'output_mtok': 10}; a model that is free has {'input_mtok': 0}"
+        raise ValueError(f"{where} must have at least one rate, such as {example}, not {rates!r}")
+
+
+def _checked_models(models: object) -> dict[str, str]:
+    if not isinstance(models, Mapping):
+        raise TypeError(f"models must be a mapping such as {{'my-deployment': 'gpt-4o'}}, not {models!r}")
+    for name, model in models.items():
+        if not isinstance(name, str) or not isinstance(model, str) or not model:
+            raise TypeError(f"models must map names to names of models, not {name!r} to {model!r}")
+    return dict(models)
+
+
+def _checked_unpriced(unpriced: _Unpriced) -> _Unpriced:
+    if isinstance(unpriced, Mapping):
+        _check_rates("unpriced", unpriced)
+        return MappingProxyType(dict(unpriced))
+    if unpriced not in ("warn", "raise"):
+        raise ValueError(f"unpriced must be 'warn', 'raise' or a mapping of rates, not {unpriced!r}")
+    return unpriced
+
+
+def _checked_clients(clients: object) -> tuple[str, ...]:
+    if clients is None:
+        return CLIENTS
+    if isinstance(clients, str) or not isinstance(clients, Sequence):
+        raise TypeError(f"clients must be a list of names such as ['openai'], not {clients!r}")
+    return _checked_names("clients", clients, CLIENTS)
+
+
+def _checked_frameworks(frameworks: object) -> tuple[str, ...]:
+    if frameworks == "auto":
+        return FRAMEWORKS
+    if isinstance(frameworks, str) or not isinstance(frameworks, Sequence):
+        raise TypeError(f"frameworks must be 'auto' or a list of names such as ['langgraph'], not {frameworks!r}")
+    return _checked_names("frameworks", frameworks, FRAMEWORKS)
+
+
+def _checked_names(argument: str, names: Sequence[object], known: Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        _check_word(f"{argument} must be of {', '.join(known)}, not {name!r}", name, known, ValueError)
+    return tuple(str(name) for name in names)
+
+
+def _check_word(mistake: str, word: object, known: Sequence[str], error: type[Exception]) -> None:
+    if word in known:
+        return
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for a mistake
+
+    near = get_close_matches(str(word), known, n=1)
+    raise error(mistake + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _checked_providers(providers: object) -> tuple[ClientAdapter, ...]:
+    if isinstance(providers, (str, Mapping)) or not isinstance(providers, Sequence):
+        raise TypeError(f"providers must be a list of ClientAdapter instances, not {providers!r}")
+    for adapter in providers:
+        if isinstance(adapter, type):
+            raise TypeError(f"providers must be instances of ClientAdapter, not the class {adapter!r}")
+        for attribute, kind, meaning in _OF_AN_ADAPTER:
+            value = getattr(adapter, attribute, None)
+            if not isinstance(value, kind) or not value:
+                raise TypeError(f"{type(adapter).__name__}.{attribute} must be {meaning}, not {value!r}")
+        for seam in adapter.seams:
+            if not hasattr(seam, "module") or not hasattr(seam, "target"):
+                raise TypeError(f"{type(adapter).__name__}.seams must hold instances of Seam, not {seam!r}")
+    return tuple(providers)
+
+
+_OF_AN_ADAPTER: Final = (
+    ("name", str, "the client library's name, as in `import NAME`"),
+    ("seams", Sequence, "a sequence of Seam with at least one: the functions that are patched"),
+)

@@ -1,0 +1,210 @@
+"""Puts wrappers in place with wrapt's own tools, and takes all of them out again.
+
+Others wrap the same methods. Where it matters who is inside (`wrap_innermost`), our wrapper goes below theirs,
+whether they came first or we did: what they do around a call then includes ours, and when they leave they strip only
+their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import ModuleType
+from typing import Any, NamedTuple, cast
+
+import wrapt
+
+from otel_harn_steps._patching import closures
+from otel_harn_steps._patching.imports import forget_import, when_imported
+
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Called in place of the wrapped function: with it, the instance it is bound to, and the arguments."""
+
+
+class _OursBound(wrapt.BoundFunctionWrapper[Any, Any]):
+    """Our wrapper, as a class or an instance returns it. Some instrumentations keep it and put it on a class."""
+
+
+class _Ours(wrapt.FunctionWrapper[Any, Any]):
+    """Our wrapper. Its type tells it apart from those of others."""
+
+    __bound_function_wrapper__ = _OursBound
+
+
+class _Placed(NamedTuple):
+    """One attribute that was set: what is there now, what was there, and whether the attribute is new."""
+
+    owner: Any
+    name: str
+    value: Any
+    original: Any
+    is_new: bool
+
+    def put_back(self) -> None:
+        """Restore the attribute. Where others hold the value out of our reach, it stays; a wrapper passes through."""
+        if vars(self.owner).get(self.name) is self.value:
+            if self.is_new:
+                delattr(self.owner, self.name)
+            else:
+                setattr(self.owner, self.name, self.original)
+        elif _is_wrapt(self.value):
+            with suppress(wrapt.WrapperNotOutermostError):
+                wrapt.unwrap_object(self.owner, self.name, self.value, missing_ok=True)
+
+
+class _Method(NamedTuple):
+    """A method wrapped by `wrap_innermost`. `package` is the library that it belongs to."""
+
+    owner: Any
+    name: str
+    package: str
+
+
+class Patcher:
+    """What one owner has put in place. After `close()`, whatever could not be taken out passes through."""
+
+    def __init__(self) -> None:
+        self._placed: list[_Placed] = []
+        self._methods: dict[_Method, Wrapper] = {}
+        self._callbacks: list[tuple[str, Callable[[ModuleType], None]]] = []
+        # wrapt asks at every call whether a wrapper is enabled: the length of a list is the cheapest answer.
+        self._open = [True]
+        self._is_open = cast("Callable[[], bool]", self._open.__len__)
+
+    def when_imported(self, module: str, callback: Callable[[ModuleType], None]) -> None:
+        """Call `callback` with the module: now if it is imported, else once it is. Never after `close()`."""
+        self._callbacks.append((module, callback))
+        when_imported(module, callback)
+
+    def wrap(self, owner: Any, name: str, wrapper: Wrapper) -> None:
+        """Wrap `owner.name`, around what is there. Once only."""
+        before = static(owner, name)
+        if not wrapt.is_wrapped_by(before, predicate=_is_ours_and_enabled):
+            self.replace(owner, name, _Ours(before, wrapper, enabled=self._is_open))
+
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        """Set `owner.name` to `value` until `close()`."""
+        self._placed.append(_Placed(owner, name, value, static(owner, name), name not in vars(owner)))
+        setattr(owner, name, value)
+
+    def wrap_innermost(self, owner: Any, name: str, wrapper: Wrapper, package: str) -> None:
+        """Wrap `owner.name` below the wrappers of others, also on subclasses that have a wrapped copy of the method.
+
+        Can be called again: others may have put back what they found before we came.
+
+        Args:
+            owner: the module or class.
+            name: the function.
+            wrapper: what is called instead.
+            package: the library that the function belongs to, whose own decorators are part of the function.
+        """
+        method = _Method(owner, name, package)
+        self._methods[method] = wrapper
+        for holder in _holders(method):
+            layers = _layers(holder, method)
+            if any(map(_is_ours_and_enabled, layers)):
+                continue
+            *above, innermost = layers
+            ours = _Ours(innermost, wrapper, enabled=self._is_open)
+            if not above:
+                setattr(holder, name, ours)
+            elif _is_wrapt(above[-1]):
+                above[-1].__wrapped__ = ours
+            else:
+                # The closure calls what it holds as a class's attribute is called: with the instance first.
+                closures.hold(above[-1], ours.__get__(None, holder) if inspect.isclass(holder) else ours)
+
+    def wrap_again(self, kind: type) -> None:
+        """Wrap the methods of `kind` and of its bases once more: calls of it have passed our wrapper by."""
+        for method, wrapper in list(self._methods.items()):
+            if inspect.isclass(method.owner) and issubclass(kind, method.owner):
+                self.wrap_innermost(*method[:2], wrapper, method.package)
+
+    def close(self) -> None:
+        """Take everything out, and call no import callback any more."""
+        self._open.clear()
+        for module, callback in self._callbacks:
+            forget_import(module, callback)
+        for method in self._methods:
+            for holder in _holders(method):
+                _take_out(holder, method)
+        for placed in reversed(self._placed):
+            placed.put_back()
+        self._callbacks.clear()
+        self._methods.clear()
+        self._placed.clear()
+
+
+def owner_in(module: Any, target: str) -> Any:
+    """The module, or the class in it, that has the function `target` names. None where the function is missing."""
+    *path, name = target.split(".")
+    owner = functools.reduce(lambda found, each: getattr(found, each, None), path, module)
+    return owner if owner is not None and hasattr(owner, name) else None
+
+
+def is_patched(module: Any, target: str) -> bool:
+    """Whether the function has a wrapper of ours that is in force."""
+    owner, name = owner_in(module, target), target.rpartition(".")[2]
+    return owner is not None and wrapt.is_wrapped_by(static(owner, name), predicate=_is_ours_and_enabled)
+
+
+def static(owner: Any, name: str) -> Any:
+    """The attribute as it was written: a `classmethod`, not the method that it makes."""
+    return (inspect.getattr_static if inspect.isclass(owner) else getattr)(owner, name)
+
+
+def _is_wrapt(value: Any) -> bool:
+    return issubclass(type(value), wrapt.BaseObjectProxy)
+
+
+def _is_ours(value: Any) -> bool:
+    return issubclass(type(value), (_Ours, _OursBound))
+
+
+def _is_ours_and_enabled(value: Any) -> bool:
+    return _is_ours(value) and bool(value._self_enabled())
+
+
+def _layers(holder: Any, method: _Method) -> list[Any]:
+    """The wrappers around a method from the outermost inward; last, what the library itself has there."""
+    layers: list[Any] = []
+    for layer in wrapt.wrapper_chain(static(holder, method.name)):
+        layers.append(layer)
+        if not _is_wrapt(layer) and not closures.is_of_others(layer, method.package):
+            break
+    return layers
+
+
+def _holders(method: _Method) -> list[Any]:
+    """The owner of a method, and the classes below it on which somebody has put the owner's own method, wrapped or not.
+
+    A class that overrides the method is not one of them: it calls the owner's.
+    """
+    bottom = _layers(method.owner, method)[-1]
+    return [
+        method.owner,
+        *(each for each in _below(method.owner) if method.name in vars(each) and _layers(each, method)[-1] is bottom),
+    ]
+
+
+def _below(owner: Any) -> Iterator[Any]:
+    if inspect.isclass(owner):
+        for each in type.__subclasses__(owner):
+            yield each
+            yield from _below(each)
+
+
+def _take_out(holder: Any, method: _Method) -> None:
+    """Take every wrapper of ours that is not in force any more out of a method."""
+    while True:
+        layers = _layers(holder, method)
+        closed = (number for number, each in enumerate(layers) if _is_ours(each) and not each._self_enabled())
+        number = next(closed, None)
+        if number is None:
+            return
+        if number == 0 or _is_wrapt(layers[number - 1]):
+            wrapt.unwrap_object(holder, method.name, layers[number])
+        else:
+            closures.hold(layers[number - 1], layers[number].__wrapped__)
