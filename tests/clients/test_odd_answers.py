@@ -92,11 +92,11 @@ def reading_of(case: Case, billed_by: str, told: list[Any]) -> ParsedResponse:
     provider = provider_of(case)
     request = Request("embeddings" if "mbed" in case.endpoint else "chat", billed_by, case.request_model)
     if not case.stream:
-        return provider.read(request, told[0])
+        return provider.parse(request, told[0])
     state = None
     for event in told:
         state = provider.fold(state, event)
-    return ParsedResponse() if state is None else provider.read(request, state)
+    return ParsedResponse() if state is None else provider.parse(request, state)
 
 
 @st.composite
