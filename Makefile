@@ -62,13 +62,19 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An extra of pyproject.toml is installed once, and again when that file changes.
-$(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+# Newer versions of everything that `make test` and `make docs` install.
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+		--extra cli --extra otlp --group test --group docs pyproject.toml -o constraints.txt
+
+# A group of pyproject.toml is installed once, and again when that file or the versions change.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[cli,otlp]' --group $* --constraint constraints.txt
 	@touch $@
 
 # Half a venv is removed again: with it the next run would not try to make a whole one.
-$(BIN)/pip:
+$(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"

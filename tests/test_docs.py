@@ -15,7 +15,7 @@ import pytest
 
 import otel_harn_steps
 
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -81,9 +81,9 @@ class ActiveStep:
         self.entered_by: object = None
         # Other instrumentations' spans in this step, kept for `_calls.foreign_spans` and read there alone.
         self.watch: object = None
-        self._max_picousd = None if definition.max_usd is None else _limit_picousd(definition.max_usd)
+        self._max_picousd = None if definition.budget.max_usd is None else _limit_picousd(definition.budget.max_usd)
         self._on_leave: list[Callable[[], None]] = []
-        self.shown = ShownTotals()
+        self.shown: ShownTotals | None = None
         # One lock for the whole tree: a call changes the totals of every step above it at once. Reentrant, because
         # the garbage collector may settle an abandoned stream in the middle of anything.
         self._lock: RLock = RLock() if parent is None else parent._lock
@@ -225,7 +225,7 @@ class ActiveStep:
 
     def _crossed(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
         spent = self._covered()
-        max_tokens = self.definition.max_tokens
+        max_tokens = self.definition.budget.max_tokens
         # `>` and not `>=`: a step may spend its budget to the last token.
         if max_tokens is not None and spent.input_tokens + spent.output_tokens > max_tokens:
             return self._exceeded("max_tokens", response)
@@ -303,6 +303,8 @@ class ActiveStep:
         """Write to the span what has changed."""
         if self.span.is_recording():
             breached = None if self.breach is None else self.breach.limit
+            if self.shown is None:
+                self.shown = ShownTotals()
             self.shown.show(self.span, self.own, self.subtree, self.last_model, breached)
 
 

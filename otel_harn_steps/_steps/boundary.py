@@ -41,11 +41,10 @@ _COMPLETED: Final = Verdict("completed")
 
 def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
     """Judge what left the body of `active`: `raised`, or the breach that its body swallowed."""
-    boundary = active.definition.boundary
     if raised is None:
         breach = active.breach
         # A body that swallowed its breach and returned has made something of it where the step may go on.
-        if breach is None or breach.is_accepted or boundary is StepErrorBoundary.CONTINUE:
+        if breach is None or breach.is_accepted or active.definition.boundary is StepErrorBoundary.CONTINUE:
             return _COMPLETED
         return _judged(active, breach, breach)
     if isinstance(raised, SystemExit) and raised.code in (None, 0):

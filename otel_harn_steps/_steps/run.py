@@ -16,16 +16,18 @@ from otel_harn_steps._steps.active import ActiveStep, context_of, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
-from otel_harn_steps._steps.span import start_attributes
+from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
 from otel_harn_steps._telemetry import metrics, names
 from otel_harn_steps._telemetry.delivery import end_span_with
-from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.record import CompletedStep, completed_step
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
-_own_counts = attrgetter(*COUNTERS)
-_subtree_counts = attrgetter(*SUBTREE_COUNTERS)
-_TOTALS = tuple(f"total_{counter}" for counter in SUBTREE_COUNTERS)
+_RECORD_COUNTERS = (*COUNTERS, *(f"total_{counter}" for counter in SUBTREE_COUNTERS))
+_record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{each}" for each in SUBTREE_COUNTERS))
+# Made once: they are entered for every step.
+_MAKING, _DELIVERING, _COUNTING = guard("making a record"), guard("delivering a record"), guard("counting a step")
+_CLOSING = guard("closing a step's span", ours=False)
 
 _generation = 0
 """Counts the forks up to this process: a step that was entered before a fork leaves its record in the parent."""
@@ -104,16 +106,16 @@ class StepRun:
         active = self.active
         end_time_ns = time_ns()
         record: CompletedStep | None = None
-        with guard("making a record"):
+        with _MAKING:
             record = _record(active, verdict, self._start_time_ns, end_time_ns)
         if record is None:
             return
-        with guard("closing a step's span", ours=False):
+        with _CLOSING:
             _close_span(active, verdict, record)
-        with guard("delivering a record"):
+        with _DELIVERING:
             end_span_with(active.span, record, end_time_ns)
-        with guard("counting a step"):
-            if not self._is_quiet and settings().metrics:
+        if not self._is_quiet and settings().metrics:
+            with _COUNTING:
                 breached = None if active.breach is None else active.breach.limit
                 metrics.count(record, breached, active.by_model)
 
@@ -123,7 +125,7 @@ def _close_span(active: ActiveStep, verdict: Verdict, record: CompletedStep) -> 
     if not span.is_recording():
         return
     # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
-    attributes = active.shown.zeros()
+    attributes = zeros_of(active.shown)
     attributes[names.STATUS] = verdict.status
     if verdict.cause is not None:
         attributes[names.ERROR_TYPE] = _type_name(verdict.cause)
@@ -133,9 +135,9 @@ def _close_span(active: ActiveStep, verdict: Verdict, record: CompletedStep) -> 
 
 
 def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_ns: int) -> CompletedStep:
-    definition, own, subtree = active.definition, active.own, active.subtree
+    definition, budget = active.definition, active.definition.budget
     context = active.span.get_span_context()
-    return CompletedStep(
+    return completed_step(
         name=definition.name,
         function=definition.function,
         model=active.last_model or definition.model,
@@ -143,8 +145,8 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         status=verdict.status,
         error=None if verdict.cause is None else _error_text(verdict.cause),
         total_cost_usd=active.total_cost_usd,
-        max_tokens=definition.max_tokens,
-        max_usd=None if definition.max_usd is None else float(definition.max_usd),
+        max_tokens=budget.max_tokens,
+        max_usd=None if budget.max_usd is None else float(budget.max_usd),
         error_boundary=definition.error_boundary,
         start_time=start_time_ns,
         end_time=end_time_ns,
@@ -152,8 +154,7 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         span_id=f"{context.span_id:016x}" if context.is_valid else None,
         parent_step=None if active.parent is None else active.parent.definition.name,
         path=active.path,
-        **dict(zip(COUNTERS, _own_counts(own), strict=True)),
-        **dict(zip(_TOTALS, _subtree_counts(subtree), strict=True)),
+        **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )
 
 

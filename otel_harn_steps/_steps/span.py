@@ -16,6 +16,7 @@ from otel_harn_steps._telemetry import names
 
 _OWN: Final = tuple(names.OF_STEP[counter] for counter in COUNTERS)
 _SUBTREE: Final = tuple(names.OF_STEP[f"total.{counter}"] for counter in SUBTREE_COUNTERS)
+_SHOWN: Final = (*_OWN, names.COST_USD, *_SUBTREE, names.TOTAL_COST_USD)
 _own_counts = attrgetter(*COUNTERS)
 _subtree_counts = attrgetter(*SUBTREE_COUNTERS)
 _MOST_INT: Final = 2**63 - 1  # the largest integer that OTLP carries
@@ -37,10 +38,11 @@ def start_attributes(definition: StepDefinition, path: str) -> dict[str, Attribu
         attributes[names.STEP_DEFAULT_MODEL] = definition.model
     if definition.error_boundary is not None:
         attributes[names.STEP_ERROR_BOUNDARY] = definition.error_boundary
-    if definition.max_tokens is not None:
-        attributes[names.STEP_MAX_TOKENS] = min(definition.max_tokens, _MOST_INT)
-    if definition.max_usd is not None:
-        attributes[names.STEP_MAX_USD] = float(definition.max_usd)
+    budget = definition.budget
+    if budget.max_tokens is not None:
+        attributes[names.STEP_MAX_TOKENS] = min(budget.max_tokens, _MOST_INT)
+    if budget.max_usd is not None:
+        attributes[names.STEP_MAX_USD] = float(budget.max_usd)
     if definition.agent is not None:
         attributes[names.AGENT_NAME] = definition.agent
     return attributes
@@ -65,16 +67,16 @@ class ShownTotals:
             breached: the limit that was crossed; None for none.
         """
         shown = self._shown
-        numbers: dict[str, AttributeValue] = dict(zip(_OWN, _own_counts(own), strict=True))
-        numbers[names.COST_USD] = to_usd(own.cost_picousd)
-        numbers.update(zip(_SUBTREE, _subtree_counts(subtree), strict=True))
-        numbers[names.TOTAL_COST_USD] = to_usd(subtree.cost_picousd)
-        if model:
-            numbers[names.MODEL] = model
-        if breached is not None:
-            numbers[names.BUDGET_EXCEEDED] = True
-            numbers[names.BUDGET_LIMIT] = breached
-        news = {name: value for name, value in numbers.items() if value != shown.get(name, 0)}
+        cost_usd, total_usd = to_usd(own.cost_picousd), to_usd(subtree.cost_picousd)
+        values = (*_own_counts(own), cost_usd, *_subtree_counts(subtree), total_usd)
+        news: dict[str, AttributeValue] = {
+            name: value for name, value in zip(_SHOWN, values, strict=True) if value != shown.get(name, 0)
+        }
+        if model and model != shown.get(names.MODEL):
+            news[names.MODEL] = model
+        if breached is not None and names.BUDGET_LIMIT not in shown:
+            news[names.BUDGET_EXCEEDED] = True
+            news[names.BUDGET_LIMIT] = breached
         shown.update(news)
         span.set_attributes(news)
 
@@ -82,3 +84,8 @@ class ShownTotals:
         """What has not been written, because it is zero."""
         shown = self._shown
         return {name: zero for name, zero in _ZEROS.items() if name not in shown}
+
+
+def zeros_of(shown: ShownTotals | None) -> dict[str, AttributeValue]:
+    """What a span does not show yet, because it is zero. `shown` None: it shows no totals."""
+    return dict(_ZEROS) if shown is None else shown.zeros()

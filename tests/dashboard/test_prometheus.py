@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs opentelemetry-exporter-otlp")
 pytest.importorskip("opentelemetry.exporter.prometheus", reason="needs opentelemetry-exporter-prometheus")
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
 from otel_harn_steps._telemetry.metrics import _COST_BUCKETS_USD, _DURATION_BUCKETS_S
 from otel_harn_steps.dashboard import grafana

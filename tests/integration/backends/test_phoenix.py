@@ -7,7 +7,7 @@ import json
 import pytest
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs opentelemetry-exporter-otlp")
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
 from tests.integration.backends.apps import App, spent
 from tests.integration.backends.programs import Phoenix, fetch, wait_for
