@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-traffic test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
+.PHONY: demo test test-traffic coverage test-pythons docs lock test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -18,6 +18,18 @@ test: lint types
 # Every recorded case in every way to make its call, sync and async: `make test` runs a telling part of them.
 test-traffic: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --full-product -m "not slow and not backends" tests/calls tests/clients tests/testing
+
+# Line and branch coverage of everything that `make test` runs, with a floor.
+coverage: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -n auto -m "not slow and not backends" --cov --cov-report=term:skip-covered
+
+# The core on every Python from 3.11 that is on the machine, and with the oldest versions of its own dependencies.
+test-pythons: $(VENV)/.installed-test
+	$(BIN)/nox
+
+# The site, in site/. Fails at a link that leads nowhere.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet
 
 # The older majors of the clients, other instrumentations, frameworks over two public fake providers, the real Collector,
 # Jaeger, Prometheus and Phoenix: each gets what it needs into ~/.cache/otel-harn-steps. The first build of the real

@@ -58,11 +58,9 @@ class _Code:
             parent, _, name = path.rpartition(".")
             read = f"{variable} = {self._open(parent)}.get({name!r})"
             self.line(read if number == 0 else f"if {variable} is None: {read}")
-            # Nearly every count is a plain integer: no call for those.
-            self.line(
-                f"if type({variable}) is not int or not 0 <= {variable} <= {_MOST_TOKENS}: "
-                f"{variable} = None if {variable} is None else token_count({variable})"
-            )
+            # Nearly every count is missing or a plain integer: no call for those.
+            is_odd = f"(type({variable}) is not int or not 0 <= {variable} <= {_MOST_TOKENS})"
+            self.line(f"if {variable} is not None and {is_odd}: {variable} = token_count({variable})")
         return variable
 
     def _open(self, path: str) -> str:
@@ -70,11 +68,12 @@ class _Code:
             parent, _, name = path.rpartition(".")
             above = self._open(parent)
             variable = self._opened[path] = f"f{len(self._opened)}"
-            self.line(f"{variable} = fields_of({above}.get({name!r}))")
+            self.line(f"{variable} = {above}.get({name!r})")
+            self.line(f"{variable} = nothing if {variable} is None else fields_of({variable})")
         return self._opened[path]
 
     def compiled(self) -> UsageReader:
-        made: dict[str, Any] = {"fields_of": fields_of, "token_count": token_count, "Usage": Usage}
+        made: dict[str, Any] = {"fields_of": fields_of, "nothing": {}, "token_count": token_count, "Usage": Usage}
         exec("\n".join(self._lines), made)  # noqa: S102 -- source made above, of the names in this package's tables
         reader: UsageReader = made["read"]
         return reader
