@@ -21,6 +21,12 @@ from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.active import current_step
 
+# Made once: they are entered at every call.
+_WATCHING_RESULT = guard("watching a result")
+_READING_REQUEST = guard("reading a request")
+_PATCHING_CLIENT_AGAIN = guard("patching a client again")
+_REMEMBERING_RESPONSE = guard("remembering a response")
+
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
@@ -155,7 +161,7 @@ def _settled(meter: Meter, result: Any) -> Any:
         meter.abandoned()
         return result
     response = result
-    with guard("watching a result"):
+    with _WATCHING_RESULT:
         stream = meter.watched(result)
         kind: type = type(result)
         is_opaque = not is_whole(kind)
@@ -198,7 +204,7 @@ def _send(adapter: ClientAdapter) -> Wrapper:
 
 
 def _is_model_call(adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    with guard("reading a request"):
+    with _READING_REQUEST:
         # A request is built from its options alone, which come second where it is made.
         return adapter.request(Call(instance, (None, *args), kwargs)) is not None
     return False
@@ -217,7 +223,7 @@ def _response(adapter: ClientAdapter) -> Wrapper:
         if meter is None:
             return wrapped(*args, **kwargs)
         if _on_bypass is not None:
-            with guard("patching a client again"):
+            with _PATCHING_CLIENT_AGAIN:
                 _on_bypass(type(instance))
         meter.http_response = kwargs.get("response")
         if iscoroutinefunction(wrapped):
@@ -260,7 +266,7 @@ def _body_async(adapter: ClientAdapter) -> Wrapper:
 
 
 def _remembered(adapter: ClientAdapter, http_response: Any) -> Any:
-    with guard("remembering a response"):
+    with _REMEMBERING_RESPONSE:
         meter = current_meter()
         # An error's body tells no usage, and the client raises for it.
         if meter is not None and meter.is_of(adapter) and getattr(http_response, "status_code", 200) < 400:

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.active import ActiveStep
     from otel_harn_steps._steps.errors import StepBudgetExceeded
 
+# Made once: they are entered at every call.
+_ASKING_WHETHER_CALL_WAS_SENT = guard("asking whether a call was sent")
+_READING_ERROR = guard("reading an error")
+_READING_STREAM_EVENT = guard("reading a stream event")
+_READING_USAGE = guard("reading usage")
+_ADDING_UP_CALL = guard("adding up a call")
+_PRICING_CALL = guard("pricing a call")
+_READING_REQUEST = guard("reading a request")
+_OPENING_METER = guard("opening a meter")
+
 _METER_KEY = create_key("otel_harn_steps.meter")
 _LEFT = Context()
 _LEFT_CALL = Call(None, (), {})
@@ -142,7 +152,7 @@ class Meter:
             self._close(self._parse(decoded(body)), error=error)
             return
         sent = True
-        with guard("asking whether a call was sent"):
+        with _ASKING_WHETHER_CALL_WAS_SENT:
             sent = self._adapter.was_sent(error)
         if sent:
             self._close(_NOTHING, error=error)
@@ -153,7 +163,7 @@ class Meter:
         """Whether the call failed only because usage was asked for: then it is made again, as the app wrote it."""
         if not self._request.asks_usage:
             return False
-        with guard("reading an error"):
+        with _READING_ERROR:
             undone = self._adapter.undo_usage_request(self._call, self._request, error)
             if undone is not None:
                 self._request = undone
@@ -170,7 +180,7 @@ class Meter:
 
     def observe(self, event: Any) -> Any:
         """Take in one event. What the app gets in its place: None where it must not see it."""
-        with guard("reading a stream event"):
+        with _READING_STREAM_EVENT:
             if not self._is_done:
                 self._state = self._adapter.fold(self._state, event)
             return self._adapter.restore(event) if self._request.asks_usage else event
@@ -202,7 +212,7 @@ class Meter:
 
     def _parse(self, response: Any) -> ParsedResponse:
         parsed = _NOTHING
-        with guard("reading usage"):
+        with _READING_USAGE:
             parsed = self._adapter.parse(self._request, response)
             if (parsed.job_id is not None or self._request.job) and not self._is_of_a_call(parsed):
                 parsed = NOT_A_CALL
@@ -239,7 +249,7 @@ class Meter:
             return None
         self._active.forget_on_leave(self.settle)
         call = ModelCall(self._request.provider, parsed.model or self._request.model, None)
-        with guard("adding up a call"):
+        with _ADDING_UP_CALL:
             call = self._priced(parsed)
         self._span.end(self._request, parsed, call, error)
         return self._active.add(call, response)
@@ -253,7 +263,7 @@ class Meter:
         for part in parsed.parts[1:]:
             usage = usage + part.usage
         cost = None
-        with guard("pricing a call"):  # what it used is known all the same
+        with _PRICING_CALL:  # what it used is known all the same
             cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
             if cost is None:
                 cost = self._cost_of(parsed.parts, model)
@@ -281,20 +291,20 @@ def open_meter(adapter: ClientAdapter, active: ActiveStep, call: Call, *, is_sen
         StepBudgetExceeded: the step is exhausted. Nothing was sent.
     """
     request: Request | None = None
-    with guard("reading a request"):
+    with _READING_REQUEST:
         request = adapter.request(call) if is_sent else _prepared(adapter, active, call)
     if request is None:
         return None
     if not is_sent:
         active.admit()
-    with guard("opening a meter"):
+    with _OPENING_METER:
         return Meter(adapter, call, request, active, get_current())
     return None
 
 
 def prepare_deferred(adapter: ClientAdapter, active: ActiveStep | None, call: Call) -> bool:
     """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
-    with guard("reading a request"):
+    with _READING_REQUEST:
         return (adapter.request(call) if active is None else _prepared(adapter, active, call)) is not None
     return False
 

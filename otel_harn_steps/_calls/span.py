@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.active import ActiveStep
     from otel_harn_steps._steps.totals import ModelCall
 
+# Made once: they are entered at every call.
+_STARTING_CALL_SPAN = guard("starting a call's span", ours=False)
+_ENDING_CALL_SPAN = guard("ending a call's span", ours=False)
+
 # Scopes of instrumentations whose current span is the inference span of the call that is being made.
 _INFERENCE_SCOPES = (
     "com.anthropic.sdk",
@@ -68,7 +72,7 @@ class CallSpan:
         if request.may_delegate or self._held_in is not None:  # a span that is started can not be taken back
             self._late = start
             return
-        with guard("starting a call's span", ours=False):
+        with _STARTING_CALL_SPAN:
             self._span = start()
             self.context = set_span_in_context(self._span, context)
 
@@ -96,7 +100,7 @@ class CallSpan:
             hold(self._held_in, self._billed, make)
 
     def _make(self, start: Callable[[], Span], *seen: Any) -> None:
-        with guard("starting a call's span", ours=False):
+        with _STARTING_CALL_SPAN:
             self._span = start()
         self._close(*seen)
 
@@ -111,7 +115,7 @@ class CallSpan:
         span = self._span
         if not span.is_recording():
             return
-        with guard("ending a call's span", ours=False):
+        with _ENDING_CALL_SPAN:
             if parsed is not None and call is not None:
                 span.set_attributes(_answer_attributes(request, parsed, call))
             if error is not None and not isinstance(error, GeneratorExit):
