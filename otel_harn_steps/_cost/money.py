@@ -7,6 +7,7 @@ never does. Nearly every list price is a whole number of pico-dollars per token.
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from fractions import Fraction
 
 PICOUSD_PER_USD = 10**12
 
@@ -24,8 +25,8 @@ def to_picousd(usd: object) -> int | None:
         return None
     try:
         return int((amount * _SCALE).quantize(_UNIT, rounding=ROUND_HALF_EVEN))
-    except InvalidOperation:  # more digits than the decimal context holds: no price or budget is that large
-        return None
+    except InvalidOperation:  # more digits than the decimal context holds
+        return round(Fraction(amount) * PICOUSD_PER_USD)
 
 
 def to_usd(picousd: int) -> float:

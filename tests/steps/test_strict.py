@@ -1,11 +1,12 @@
 """`step()` takes what it knows and nothing else: a typo must never switch a budget off."""
 
 import logging
+from decimal import Decimal
 
 import pytest
 
 import otel_harn_steps as harn
-from otel_harn_steps import Budget, Step, StepDefinition, drain_completed_steps, step
+from otel_harn_steps import Budget, Step, StepBudgetExceeded, StepDefinition, drain_completed_steps, step
 from tests.steps.spending import spend
 
 
@@ -81,6 +82,12 @@ def test_a_limit_of_any_size_is_a_limit_and_the_span_shows_what_it_can_carry(ste
     assert record.max_tokens == 2**70
     (span,) = spans.finished("step s")
     assert span.attributes["harn.step.budget.max_tokens"] == 2**63 - 1
+
+
+def test_a_limit_in_dollars_of_any_size_is_held(steps):
+    with pytest.raises(StepBudgetExceeded), step("s", max_usd=Decimal(10) ** 30):
+        spend(1, Decimal(10) ** 30)
+        spend(1, Decimal("0.000001"))
 
 
 def test_the_dict_form_ignores_a_fallback_that_nobody_can_get(caplog):
