@@ -7,7 +7,6 @@ never does. Nearly every list price is a whole number of pico-dollars per token.
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
-from fractions import Fraction
 
 PICOUSD_PER_USD = 10**12
 
@@ -26,6 +25,8 @@ def to_picousd(usd: object) -> int | None:
     try:
         return int((amount * _SCALE).quantize(_UNIT, rounding=ROUND_HALF_EVEN))
     except InvalidOperation:  # more digits than the decimal context holds
+        from fractions import Fraction  # noqa: PLC0415 -- only for a sum that nobody has
+
         return round(Fraction(amount) * PICOUSD_PER_USD)
 
 
