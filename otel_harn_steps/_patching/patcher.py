@@ -62,6 +62,14 @@ class _Method(NamedTuple):
     package: str
 
 
+_in_force: dict[tuple[Any, str], list[bool]] = {}
+"""By owner and name, whether wrappers of `wrap_innermost` are in force there: an empty list where they are not.
+
+One for each function and not for each patcher. Others keep a wrapper of ours and put it back later, when they leave: by
+then another patcher may be at work, and the wrapper has to be as well.
+"""
+
+
 class Patcher:
     """What one owner has put in place. After `close()`, whatever could not be taken out passes through."""
 
@@ -69,9 +77,7 @@ class Patcher:
         self._placed: list[_Placed] = []
         self._methods: dict[_Method, Wrapper] = {}
         self._callbacks: list[tuple[str, Callable[[ModuleType], None]]] = []
-        # wrapt asks at every call whether a wrapper is enabled: the length of a list is the cheapest answer.
         self._open = [True]
-        self._is_open = cast("Callable[[], bool]", self._open.__len__)
 
     def when_imported(self, module: str, callback: Callable[[ModuleType], None]) -> None:
         """Call `callback` with the module: now if it is imported, else once it is. Never after `close()`."""
@@ -82,7 +88,7 @@ class Patcher:
         """Wrap `owner.name`, around what is there. Once only."""
         before = static(owner, name)
         if not wrapt.is_wrapped_by(before, predicate=_is_ours_and_enabled):
-            self.replace(owner, name, _Ours(before, wrapper, enabled=self._is_open))
+            self.replace(owner, name, _Ours(before, wrapper, enabled=_is_filled(self._open)))
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """Set `owner.name` to `value` until `close()`."""
@@ -102,12 +108,14 @@ class Patcher:
         """
         method = _Method(owner, name, package)
         self._methods[method] = wrapper
+        in_force = _in_force.setdefault((owner, name), [])
+        in_force[:] = [True]
         for holder in _holders(method):
             layers = _layers(holder, method)
             if any(map(_is_ours_and_enabled, layers)):
                 continue
             *above, innermost = layers
-            ours = _Ours(innermost, wrapper, enabled=self._is_open)
+            ours = _Ours(innermost, wrapper, enabled=_is_filled(in_force))
             if not above:
                 setattr(holder, name, ours)
             elif _is_wrapt(above[-1]):
@@ -128,6 +136,7 @@ class Patcher:
         for module, callback in self._callbacks:
             forget_import(module, callback)
         for method in self._methods:
+            _in_force[method.owner, method.name].clear()
             for holder in _holders(method):
                 _take_out(holder, method)
         for placed in reversed(self._placed):
@@ -135,6 +144,11 @@ class Patcher:
         self._callbacks.clear()
         self._methods.clear()
         self._placed.clear()
+
+
+def _is_filled(values: list[bool]) -> Callable[[], bool]:
+    """Whether a list holds something. wrapt asks at every call, and this is the cheapest answer."""
+    return cast("Callable[[], bool]", values.__len__)
 
 
 def owner_in(module: Any, target: str) -> Any:

@@ -38,7 +38,7 @@ def called_by(found: Any) -> str | None:
         if name is not None and not inspect.isclass(found):
             if not callable(getattr(found, name, None)):
                 kind = found.__class__.__name__
-                raise TypeError(f"is a {kind} without a function of its own; name a command or task that has one")
+                raise TypeError(f"is a {kind} without a function of its own: its `{name}` is none")
             return name
     return None
 
@@ -84,6 +84,7 @@ def _function_of(found: Any) -> _Function:
     async def call(*args: Any, **kwargs: Any) -> Any:
         return await found(*args, **kwargs)
 
+    call.__qualname__ = getattr(found, "__qualname__", f"{type(found).__qualname__}.__call__")
     return call
 
 
@@ -106,9 +107,17 @@ class _StepProxy(wrapt.BaseObjectProxy[Any]):
         return getattr(self.__wrapped__, "__qualname__", None) or self.__wrapped__.__reduce_ex__(protocol)
 
 
-class _AsyncStepProxy(_StepProxy):
-    """Of an object with an asynchronous `__call__`, which servers ask for: an ASGI app."""
+@wrapt.decorator
+def _refuses_at_once(wrapped: _Function, proxy: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Raise for wrong arguments before there is a coroutine: uvicorn calls an app without any, to see if it can."""
+    inspect.signature(proxy.__wrapped__.__call__).bind(*args, **kwargs)
+    return wrapped(*args, **kwargs)
 
+
+class _AsyncStepProxy(_StepProxy):
+    """Of an object with an asynchronous `__call__`: an ASGI app. Servers ask whether it is asynchronous."""
+
+    @_refuses_at_once
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return await self._self_choose(args, kwargs)(*args, **kwargs)
 

@@ -119,3 +119,13 @@ def test_the_steps_of_frameworks_are_told_and_which_frameworks_are_there(app):
     assert done.returncode == 0
     assert "unknown 'Planner': is a framework's step, which only a run has" in done.stdout
     assert "-       framework crewai: not installed" in done.stdout
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error(app):
+    app.write("harn-steps.toml", "metrics = true\n")
+    command = (sys.executable, "-u", "-m", "otel_harn_steps.cli", "doctor")
+    with app.start(*command) as doctor:
+        doctor.stdout.close()
+        complaints = doctor.stderr.read()
+
+    assert (doctor.returncode, complaints) == (141, "")

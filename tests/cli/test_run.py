@@ -269,6 +269,25 @@ def test_a_command_that_can_not_be_is_refused_with_a_reason(greeter, words, code
     assert "Traceback" not in done.stderr
 
 
+def test_strict_is_no_advice_where_there_is_no_file(greeter):
+    done = greeter.call(sys.executable, "-m", "otel_harn_steps.cli", "run", "--config", "nope.toml", "--", "python")
+
+    assert done.returncode == 2
+    assert "nope.toml: cannot be read: No such file or directory" in done.stderr
+    assert "strict" not in done.stderr
+
+
+def test_an_app_that_instruments_itself_keeps_the_table_and_the_sinks_of_the_file(greeter):
+    greeter.write(
+        "self.py", "import otel_harn_steps; otel_harn_steps.instrument()\nimport greeter; greeter.greet('x')\n"
+    )
+    done = greeter.run("python", "self.py", options=("--records", "records.jsonl"))
+
+    assert done.returncode == 0, done.stderr
+    assert [record["name"] for record in greeter.records()] == ["greet"]
+    assert "greet" in done.stderr
+
+
 def test_a_python_without_us_runs_on_and_is_told_of(greeter):
     # Isolated from PYTHONPATH, but for the folder that the command adds.
     program = "import os, sys; sys.exit(os.spawnve(os.P_WAIT, sys.executable, ['python', '-c', 'print(5)'], dict(os.environ, PYTHONPATH=os.environ['PYTHONPATH'].split(os.pathsep)[0])))"
