@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request
 from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
+from otel_harn_steps._calls.peers import client_traces_itself
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.jobs import Jobs
 from otel_harn_steps._cost.usage import (
@@ -72,10 +73,8 @@ class _Anthropic(ClientAdapter):
             return None
         kind = type(instance).__name__
         provider = "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else "anthropic"
-        # Since 1.14 the client traces itself, for the calls that have a span name.
-        traces_itself = getattr(instance, "_tracer", None) is not None and bool(getattr(options, "span_name", None))
         model = stainless.model_of(stainless.body_of(options))
-        return Request(operation, provider, model, makes_own_span=traces_itself)
+        return Request(operation, provider, model, makes_own_span=client_traces_itself(instance, options))
 
     def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
         options = stainless.options_of(args, kwargs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Request, Seam
 from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
+from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.hosts import is_regional, provider_at
 from otel_harn_steps._clients._shared.jobs import Jobs
@@ -108,7 +108,7 @@ class OpenAIProtocol(ClientAdapter):
             operation,
             provider_at(host, default),
             stainless.model_of(stainless.body_of(options)),
-            makes_own_span=_gets_a_span_later(options),
+            makes_own_span=has_span_later(stainless.path_of(options)),
             terms=_TERMS.get(operation, LIST_PRICE) + (_REGIONAL if is_regional(host) else LIST_PRICE),
         )
 
@@ -203,15 +203,6 @@ class OpenAIProtocol(ClientAdapter):
             return False
         # The answer to the asking is a last chunk without choices. Usage anywhere else would have come unasked.
         return not field(event, "choices")
-
-
-def _gets_a_span_later(options: Any) -> bool:
-    """OpenLLMetry makes the span of a response once it is there, so none of theirs is current during the call."""
-    module = sys.modules.get("opentelemetry.instrumentation.openai")
-    if module is None or "/responses" not in stainless.path_of(options):
-        return False
-    instrumentor = getattr(getattr(module, "OpenAIInstrumentor", None), "_instance", None)
-    return bool(getattr(instrumentor, "_is_instrumented_by_opentelemetry", False))
 
 
 def _may_be_asked(options: Any, body: Mapping[str, Any]) -> bool:

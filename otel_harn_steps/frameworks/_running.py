@@ -77,8 +77,8 @@ def judged(active: ActiveStep, raised: BaseException | None) -> BaseException | 
     """What the boundary has to judge: the budget error behind what a framework raised, else that itself."""
     if not isinstance(raised, Exception) or isinstance(raised, (StepBudgetExceeded, StepEscalated)):
         return raised
-    told = next((each for each in _behind(raised) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None)
-    return told or active.breach or raised
+    budget_error = next((each for each in _behind(raised) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None)
+    return budget_error or active.breach or raised
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
