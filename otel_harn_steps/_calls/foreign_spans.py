@@ -1,9 +1,9 @@
-"""Calls of clients that nobody patched, billed from the spans of other instrumentations.
+"""Calls of clients that are not patched, billed from the spans of other instrumentations.
 
 A span is billed to the step that was active when it started, unless the engine billed its call. That is so
 
-- where the span was around the engine's call, or within it: spans and contexts tell;
-- where it stood beside it, as those of callbacks do: then a call of the same time, and of the same answer or model.
+- where the span was around the engine's call, or within it: spans and contexts show it;
+- where it was next to it, as those of callbacks are: then a call of the same time, and of the same answer or model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_CALLS: Final = 1024
 
 
 class BilledCall:
-    """A call that has been billed, or will be, and the scopes of the instrumentations whose spans told of it."""
+    """A call that has been billed, or will be, and the scopes of the instrumentations whose spans reported of it."""
 
     __slots__ = ("end_time_ns", "is_void", "models", "response_id", "scopes", "usage")
 
@@ -42,16 +42,16 @@ class BilledCall:
         self.is_void = False
         self.scopes: tuple[str, ...] = ()
 
-    def is_told_by(self, told: ReportedCall, start_time_ns: int) -> bool:
-        """Whether a span that started at that time tells of this call."""
-        if self.response_id is not None and told.response_id is not None:
-            return self.response_id == told.response_id
+    def is_reported_by(self, reported: ReportedCall, start_time_ns: int) -> bool:
+        """Whether a span that started at that time reports this call."""
+        if self.response_id is not None and reported.response_id is not None:
+            return self.response_id == reported.response_id
         if self.end_time_ns is not None and self.end_time_ns < start_time_ns:
             return False
-        models = _plain(told.models)
+        models = _plain(reported.models)
         if not models or models & _plain(self.models):
             return True
-        return self.usage is not None and _tokens(self.usage) == _tokens(told.usage)
+        return self.usage is not None and _tokens(self.usage) == _tokens(reported.usage)
 
 
 class Watch:
@@ -59,16 +59,16 @@ class Watch:
 
     Attributes:
         open_spans: how many there are.
-        late_tellers: how many of them say only when they end whether they are of a call.
+        late_spans: how many of them show only when they end whether they report a call.
         calls: the calls that they may be of.
         held: spans of ours that are made if none of them was.
         releases_on_leave: whether the step has been asked to have these made when it is left.
     """
 
-    __slots__ = ("calls", "held", "late_tellers", "open_spans", "releases_on_leave")
+    __slots__ = ("calls", "held", "late_spans", "open_spans", "releases_on_leave")
 
     def __init__(self) -> None:
-        self.open_spans = self.late_tellers = 0
+        self.open_spans = self.late_spans = 0
         self.calls: list[BilledCall] = []
         self.held: list[tuple[BilledCall, Callable[[], None]]] = []
         self.releases_on_leave = False
@@ -77,16 +77,16 @@ class Watch:
 class OpenSpan:
     """A span of another instrumentation that started in a step and has not ended."""
 
-    __slots__ = ("active", "is_billed", "parent", "tells_late")
+    __slots__ = ("active", "is_billed", "is_late", "parent")
 
-    def __init__(self, active: ActiveStep, parent: OpenSpan | None, *, is_billed: bool, tells_late: bool) -> None:
+    def __init__(self, active: ActiveStep, parent: OpenSpan | None, *, is_billed: bool, is_late: bool) -> None:
         self.active = active
         self.parent = parent
         self.is_billed = is_billed
-        self.tells_late = tells_late
+        self.is_late = is_late
 
     def cover(self) -> None:
-        """What this span and those around it tell has been billed."""
+        """What this span and those around it report has been billed."""
         span: OpenSpan | None = self
         while span is not None and not span.is_billed:
             span.is_billed = True
@@ -141,13 +141,13 @@ def call_closed(call: BilledCall, billed: ModelCall, response_id: str | None, en
 
 
 def call_void(call: BilledCall, end_time_ns: int) -> None:
-    """The engine did not bill the call after all: it was not sent, or somebody below bills it."""
+    """The engine did not bill the call after all: it was not sent, or a client below bills it."""
     call.is_void = True
     call.end_time_ns = end_time_ns
 
 
 def hold(active: ActiveStep, call: BilledCall, make: Callable[[], None]) -> None:
-    """Make the span of a call, which is over, once it is sure that nobody else's is of it."""
+    """Make the span of a call, which is over, once it is certain that no other instrumentation made one."""
     with active._lock:
         watch = _watch_of(active)
         if not watch.releases_on_leave:
@@ -158,7 +158,7 @@ def hold(active: ActiveStep, call: BilledCall, make: Callable[[], None]) -> None
 
 
 def release(active: ActiveStep, *, at_exit: bool = False) -> None:
-    """Make the spans that are held back, but for those of calls that others have told of."""
+    """Make the spans that are held back, except for calls that others have reported."""
     watch = watch_in(active)
     if watch is None:
         return
@@ -167,10 +167,10 @@ def release(active: ActiveStep, *, at_exit: bool = False) -> None:
     if not watch.held:
         return
     with active._lock:
-        untold = [(call, make) for call, make in watch.held if not call.scopes]
-        is_sure = at_exit or not watch.late_tellers
-        watch.held = [] if is_sure else untold
-    for _, make in untold if is_sure else ():
+        unreported = [(call, make) for call, make in watch.held if not call.scopes]
+        is_sure = at_exit or not watch.late_spans
+        watch.held = [] if is_sure else unreported
+    for _, make in unreported if is_sure else ():
         make()
 
 
@@ -178,7 +178,7 @@ def release(active: ActiveStep, *, at_exit: bool = False) -> None:
 
 
 def span_started(
-    span_id: int, parent_id: int | None, context: Context | None, *, is_in_call: bool, tells_late: bool
+    span_id: int, parent_id: int | None, context: Context | None, *, is_in_call: bool, is_late: bool
 ) -> None:
     """A span of another instrumentation has started. Remembered if a step is active where it did.
 
@@ -187,7 +187,7 @@ def span_started(
         parent_id: its parent's, if that is a span of this process or of another.
         context: where it started; None for here.
         is_in_call: whether the engine is making a call there.
-        tells_late: whether it says only when it ends whether it is of a call.
+        is_late: whether it shows only when it ends whether it reports a call.
     """
     parent = None if parent_id is None else _open.get(parent_id)
     active = current_step(context)
@@ -198,10 +198,10 @@ def span_started(
     with _lock:
         if span_id in _open:  # another processor was here first
             return
-        _open[span_id] = OpenSpan(active, parent, is_billed=is_in_call, tells_late=tells_late)
+        _open[span_id] = OpenSpan(active, parent, is_billed=is_in_call, is_late=is_late)
     with active._lock:
         _watch_of(active).open_spans += 1
-        _watch_of(active).late_tellers += tells_late
+        _watch_of(active).late_spans += is_late
 
 
 def span_ended(span_id: int) -> OpenSpan | None:
@@ -213,28 +213,28 @@ def span_ended(span_id: int) -> OpenSpan | None:
     if span is not None:
         with span.active._lock:
             _watch_of(span.active).open_spans -= 1
-            _watch_of(span.active).late_tellers -= span.tells_late
+            _watch_of(span.active).late_spans -= span.is_late
     return span
 
 
-def claim(span: OpenSpan, told: ReportedCall, scope: str, start_time_ns: int, end_time_ns: int) -> bool:
-    """Whether what an ended span tells is still to be billed. Says so once for each call."""
+def claim(span: OpenSpan, reported: ReportedCall, scope: str, start_time_ns: int, end_time_ns: int) -> bool:
+    """Whether the call of an ended span is still to be billed. True once for each call."""
     active = span.active
     with active._lock:
-        if span.is_billed or _is_known(active, told, scope, start_time_ns):
+        if span.is_billed or _is_known(active, reported, scope, start_time_ns):
             return False
         span.cover()
-        call = BilledCall(told.models)
-        call.response_id, call.usage, call.end_time_ns = told.response_id, told.usage, end_time_ns
+        call = BilledCall(reported.models)
+        call.response_id, call.usage, call.end_time_ns = reported.response_id, reported.usage, end_time_ns
         call.scopes = (scope,)
         _remember(active, call)
     return True
 
 
-def _is_known(active: ActiveStep, told: ReportedCall, scope: str, start_time_ns: int) -> bool:
+def _is_known(active: ActiveStep, reported: ReportedCall, scope: str, start_time_ns: int) -> bool:
     for call in reversed(_watch_of(active).calls):
-        # One instrumentation tells of a call once: its next span is about another call.
-        if not call.is_void and scope not in call.scopes and call.is_told_by(told, start_time_ns):
+        # One instrumentation reports a call once: its next span is about another call.
+        if not call.is_void and scope not in call.scopes and call.is_reported_by(reported, start_time_ns):
             call.scopes += (scope,)
             return True
     return False
@@ -244,7 +244,7 @@ def _remember(active: ActiveStep, call: BilledCall) -> None:
     with active._lock:
         watch = _watch_of(active)
         calls = watch.calls
-        if not watch.open_spans:  # nobody is left who could tell of what is over
+        if not watch.open_spans:  # no open span is left that could report what is over
             while calls and calls[0].end_time_ns is not None:
                 del calls[0]
         if len(calls) >= _MOST_CALLS:
@@ -265,7 +265,7 @@ def _watch_of(active: ActiveStep) -> Watch:
 
 
 def _plain(models: tuple[str | None, ...]) -> set[str]:
-    """The names without what tells where a model was reached."""
+    """The names without routing prefixes (`openai/`), lowercased."""
     return {model.rpartition("/")[2].lower() for model in models if model}
 
 

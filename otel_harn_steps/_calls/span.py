@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 
 from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold, watch_in
+from otel_harn_steps._calls.peers import INFERENCE_SCOPES
 from otel_harn_steps._calls.span_dialects import is_around_calls
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
@@ -30,18 +31,6 @@ if TYPE_CHECKING:
 # Made once: they are entered at every call.
 _STARTING_CALL_SPAN = guard("starting a call's span", ours=False)
 _ENDING_CALL_SPAN = guard("ending a call's span", ours=False)
-
-# Scopes of instrumentations whose current span is the inference span of the call that is being made.
-_INFERENCE_SCOPES = (
-    "com.anthropic.sdk",
-    "openinference.instrumentation",
-    "opentelemetry.instrumentation.anthropic",
-    "opentelemetry.instrumentation.genai",
-    "opentelemetry.instrumentation.openai",
-    "opentelemetry.util.genai",
-    "logfire.openai",
-    "logfire.anthropic",
-)
 
 
 class CallSpan:
@@ -67,7 +56,7 @@ class CallSpan:
         name = f"{request.operation} {request.model}" if request.model else request.operation
         start = partial(tracer().start_span, name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
         watch = watch_in(active)
-        if watch is not None and watch.late_tellers:  # one of them may be of this call
+        if watch is not None and watch.late_spans:  # one of them may be of this call
             self._held_in = active
         if request.may_delegate or self._held_in is not None:  # a span that is started can not be taken back
             self._late = start
@@ -140,7 +129,7 @@ def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:
     if span is active.span:
         return True
     scope = getattr(span, "instrumentation_scope", None)
-    if not getattr(scope, "name", "").startswith(_INFERENCE_SCOPES):
+    if not getattr(scope, "name", "").startswith(INFERENCE_SCOPES):
         return True
     # Some of them make spans of agents and tools too, in which calls are made that have no span yet.
     return is_around_calls(getattr(span, "name", ""), getattr(span, "attributes", None) or {})

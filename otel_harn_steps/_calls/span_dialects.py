@@ -1,4 +1,4 @@
-"""What an inference span of another instrumentation tells of its call, in the three dialects there are.
+"""The call that an inference span of another instrumentation reports, in the three dialects there are.
 
 OpenTelemetry's conventions (`gen_ai.*`, with their older names), OpenInference (`llm.token_count.*`), and OpenLLMetry
 (`llm.usage.*`, `traceloop.*`).
@@ -46,8 +46,8 @@ _RESPONSE_MODEL: Final = ("gen_ai.response.model", "llm.response.model")
 _REQUEST_MODEL: Final = ("gen_ai.request.model", "llm.request.model", "llm.model_name", "embedding.model_name")
 _RESPONSE_ID: Final = ("gen_ai.response.id", "llm.response.id")
 
-# What says of a span what it is, with the values of one call to a model. Spans of agents, chains, tools and workflows
-# repeat the totals of the calls below them.
+# The attributes that say what a span is, with the values of one call to a model. Spans of agents, chains, tools and
+# workflows repeat the totals of the calls below them.
 _KINDS: Final = (
     (
         "gen_ai.operation.name",
@@ -63,7 +63,7 @@ _AROUND_CALLS: Final = frozenset({"create_agent", "execute_tool", "invoke_agent"
 
 @dataclass(frozen=True, slots=True)
 class ReportedCall:
-    """What a span tells of one call. Models are `(asked for, answered)`."""
+    """One call as a span reports it. Models are `(requested, answered)`."""
 
     provider: str | None
     models: tuple[str | None, str | None]
@@ -72,22 +72,22 @@ class ReportedCall:
 
     @property
     def model(self) -> str | None:
-        """The model that answered, else the one that was asked for."""
+        """The model that answered, else the one that was requested."""
         return self.models[1] or self.models[0]
 
 
 def parse_span_attributes(attributes: Mapping[str, object]) -> ReportedCall | None:
-    """What the attributes of an ended span tell of the call that it is about. None: nothing, or it is about more."""
+    """The call that the attributes of an ended span report. None: they report no usage, or that of several calls."""
     input_tokens, output_tokens = _count(attributes, _INPUT), _count(attributes, _OUTPUT)
     if input_tokens is None and output_tokens is None:
         return None
-    asked, answered = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
-    if not _is_one_call(attributes, asked or answered):
+    requested, answered = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
+    if not _is_one_call(attributes, requested or answered):
         return None
     provider = _text(attributes, _PROVIDER)
     return ReportedCall(
         None if provider is None else provider.lower(),
-        (asked, answered),
+        (requested, answered),
         _text(attributes, _RESPONSE_ID),
         _usage(attributes, input_tokens, 0 if _is_embedding(attributes) else output_tokens),
     )
@@ -95,8 +95,8 @@ def parse_span_attributes(attributes: Mapping[str, object]) -> ReportedCall | No
 
 def is_around_calls(name: str, attributes: Mapping[str, object]) -> bool:
     """Whether a span that is open says that it is not of one call: of an agent, a chain, a tool."""
-    for told, of_a_call in _KINDS:
-        kind = attributes.get(told)
+    for name_of_kind, of_a_call in _KINDS:
+        kind = attributes.get(name_of_kind)
         if kind is not None:
             return kind not in of_a_call
     return name.partition(" ")[0] in _AROUND_CALLS
@@ -115,15 +115,15 @@ def _is_embedding(attributes: Mapping[str, object]) -> bool:
 
 
 def _usage(attributes: Mapping[str, object], input_tokens: int | None, output_tokens: int | None) -> Usage:
-    read, written = _count(attributes, _CACHE_READ) or 0, _count(attributes, _CACHE_WRITE) or 0
-    if input_tokens is not None and read + written > input_tokens:
+    cache_read, cache_write = _count(attributes, _CACHE_READ) or 0, _count(attributes, _CACHE_WRITE) or 0
+    if input_tokens is not None and cache_read + cache_write > input_tokens:
         # A part is not greater than its whole: this instrumentation leaves cached tokens out, as Anthropic's API does.
-        input_tokens += read + written
+        input_tokens += cache_read + cache_write
     return Usage(
         input_tokens,
         output_tokens,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
         reasoning_tokens=_count(attributes, _REASONING) or 0,
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, model_in
 from otel_harn_steps._calls.fields import Fields, field, fields_of, items_of, text_of
+from otel_harn_steps._calls.peers import client_traces_itself
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._cost.usage import Terms
@@ -71,9 +72,8 @@ class _Anthropic(ClientAdapter):
             return None
         kind = type(call.instance).__name__
         provider = "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else "anthropic"
-        # Since 1.14 the client traces itself, for the calls that have a span name.
-        traces_itself = getattr(call.instance, "_tracer", None) is not None and getattr(options, "span_name", None)
-        return Request(operation, provider, model_in(stainless.body_of(options)), makes_own_span=bool(traces_itself))
+        model = model_in(stainless.body_of(options))
+        return Request(operation, provider, model, makes_own_span=client_traces_itself(call.instance, options))
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         if request.operation != "batch":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, fields_of
+from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.hosts import is_regional, provider_at
 from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, usage_of
@@ -101,7 +101,7 @@ class OpenAIProtocol(ClientAdapter):
             operation,
             provider,
             model_in(stainless.body_of(options)),
-            makes_own_span=_gets_a_span_later(options),
+            makes_own_span=has_span_later(path),
             terms=_TERMS.get(operation, LIST_PRICE) + region,
             job="resume" if path.endswith(_RESUMES) else "",
         )
@@ -168,15 +168,6 @@ class OpenAIProtocol(ClientAdapter):
             return event
         # The reply to the request for usage is a last chunk without choices. Usage elsewhere would have come unasked.
         return event if field(event, "choices") else None
-
-
-def _gets_a_span_later(options: Any) -> bool:
-    """OpenLLMetry makes the span of a response once it is there, so none of theirs is current during the call."""
-    module = sys.modules.get("opentelemetry.instrumentation.openai")
-    if module is None or "/responses" not in stainless.path_of(options):
-        return False
-    instrumentor = getattr(getattr(module, "OpenAIInstrumentor", None), "_instance", None)
-    return bool(getattr(instrumentor, "_is_instrumented_by_opentelemetry", False))
 
 
 def _may_be_asked(options: Any, body: Mapping[str, Any]) -> bool:

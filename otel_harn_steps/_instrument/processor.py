@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_ended, span_started, watch_spans
 from otel_harn_steps._calls.meter import current_meter
+from otel_harn_steps._calls.peers import LATE_SCOPES
 from otel_harn_steps._calls.span_dialects import parse_span_attributes
 from otel_harn_steps._cost.price_book import cost_picousd
 from otel_harn_steps._cost.usage import LIST_PRICE
@@ -25,9 +26,6 @@ else:
     except ImportError:  # no SDK: sinks still receive every record
         SpanProcessor = object
 
-# Their spans have no attributes before they end. (Those of their instrumentations of clients are current, and seen so.)
-_TELL_LATE = "openinference.instrumentation"
-
 
 class StepSpanProcessor(SpanProcessor):
     """Hands the `CompletedStep` of every step to its sinks, once, when the step's span ends.
@@ -36,7 +34,7 @@ class StepSpanProcessor(SpanProcessor):
     in-process log has every record anyway. A sink is any callable that takes a `CompletedStep`; its faults are logged
     once and never reach the app.
 
-    It also bills the calls of clients that nobody patched, where another instrumentation's span tells what they used.
+    It also bills the calls of clients that are not patched, where another instrumentation's span reports their usage.
     A budget that such a call crosses is noted, and raises at the step's next call or at its exit.
     """
 
@@ -58,7 +56,7 @@ class StepSpanProcessor(SpanProcessor):
                 sink(record)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Remember a span of another instrumentation that starts in a step. It may tell of a call when it ends."""
+        """Remember a span of another instrumentation that starts in a step. It may report a call when it ends."""
         if self._is_shut_down:
             return
         if not self._sees_spans:
@@ -71,14 +69,14 @@ class StepSpanProcessor(SpanProcessor):
             span_id = span.get_span_context().span_id
             parent_id = None if span.parent is None else span.parent.span_id
             is_in_call = current_meter(parent_context) is not None
-            tells_late = scope is not None and scope.name.startswith(_TELL_LATE)
-            span_started(span_id, parent_id, parent_context, is_in_call=is_in_call, tells_late=tells_late)
+            is_late = scope is not None and scope.name.startswith(LATE_SCOPES)
+            span_started(span_id, parent_id, parent_context, is_in_call=is_in_call, is_late=is_late)
 
     def _on_ending(self, span: Span) -> None:
         """Do nothing: the SDK has frozen the span by now."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take the record that leaves with a step's span. Bill the call that any other span tells of."""
+        """Take the record that leaves with a step's span. Bill the call that any other span reports."""
         context = span.context
         if context is None or self._is_shut_down:
             return
@@ -109,11 +107,11 @@ class StepSpanProcessor(SpanProcessor):
 
 
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
-    told = None if foreign.is_billed or span.attributes is None else parse_span_attributes(span.attributes)
-    if told is None:
+    reported = None if foreign.is_billed or span.attributes is None else parse_span_attributes(span.attributes)
+    if reported is None:
         return
     scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
     start_time_ns = span.start_time or 0
-    if claim(foreign, told, scope, start_time_ns, span.end_time or 0):
-        cost = cost_picousd(told.provider, told.model, told.usage, LIST_PRICE, start_time_ns / 1e9)
-        foreign.active.observe(ModelCall(told.provider or "unknown", told.model, told.usage, cost))
+    if claim(foreign, reported, scope, start_time_ns, span.end_time or 0):
+        cost = cost_picousd(reported.provider, reported.model, reported.usage, LIST_PRICE, start_time_ns / 1e9)
+        foreign.active.observe(ModelCall(reported.provider or "unknown", reported.model, reported.usage, cost))
