@@ -116,7 +116,7 @@ def meaning_of(field_name: str) -> str:
     """What a field of a record holds.
 
     Raises:
-        LookupError: nobody has said it.
+        LookupError: it is not said anywhere.
     """
     if field_name in ONLY_IN_THE_RECORD:
         return ONLY_IN_THE_RECORD[field_name]
@@ -146,7 +146,7 @@ def providers() -> str:
         raise LookupError("docs/providers.md has lost the comments around its table")
     sets: Mapping[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
     made = table(
-        ("Client", "Versions tested", "Recorded calls replayed", "Streams", "Counted", "Usage not told"),
+        ("Client", "Versions tested", "Recorded calls replayed", "Streams", "Counted", "Usage not reported"),
         (client_row(name, sets) for name in sorted({client for clients in sets.values() for client in clients})),
     )
     return before + TABLE_BEGINS + made + TABLE_ENDS + after

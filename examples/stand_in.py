@@ -31,7 +31,7 @@ class Recording:
     def chunks(self, *, include_usage: bool) -> list[bytes]:
         """The body in the pieces that it is sent in: one per event of a stream.
 
-        A chat stream tells its usage only when asked to, here as at the provider.
+        A chat stream reports its usage only when asked to, here as at the provider.
         """
         if "event-stream" not in self.content_type:
             return [self.body]

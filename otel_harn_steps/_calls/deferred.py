@@ -27,7 +27,7 @@ from otel_harn_steps._guard import guard
 _END = object()
 
 Opener = Callable[[], Meter | None]
-"""Opens the meter of a call at the moment it is sent. None where nobody pays for it; raises where it is refused."""
+"""Opens the meter of a call at the moment it is sent. None where no step pays for it; raises where it is refused."""
 
 
 def watch_deferred(result: Any, opens: Opener) -> Any:

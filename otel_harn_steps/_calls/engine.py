@@ -268,7 +268,7 @@ def _body_async(adapter: ClientAdapter) -> Wrapper:
 def _remembered(adapter: ClientAdapter, http_response: Any) -> Any:
     with _REMEMBERING_RESPONSE:
         meter = current_meter()
-        # An error's body tells no usage, and the client raises for it.
+        # An error's body reports no usage, and the client raises for it.
         if meter is not None and meter.is_of(adapter) and getattr(http_response, "status_code", 200) < 400:
             meter.http_response = http_response
     return http_response

@@ -113,7 +113,7 @@ def watch_spans(processor: object, *, is_on: bool) -> None:
             _watchers.discard(processor)
         _is_watched = bool(_watchers)
         if not _is_watched:
-            _open.clear()  # nobody will see them end
+            _open.clear()  # their ends will not be seen
 
 
 # -- the engine's side -----------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Work that a provider does in the background: its usage is reported where the result is fetched.
 
-It is billed there, once. Until then, and where nobody fetches the result in time, its start is a call without usage.
+It is billed there, once. Until then, and where the result is not fetched in time, its start is a call without usage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Jobs:
         self._lock = Lock()
 
     def started(self, job: _JobKey, meter: Meter) -> None:
-        """Bill the start of a job when its step ends, should nobody fetch the result before."""
+        """Bill the start of a job when its step ends, unless the result is fetched before."""
         meter.stream_opened()
         self._keep(job, meter)
 

@@ -143,7 +143,7 @@ class Meter:
 
     def failed(self, error: BaseException) -> None:
         """The call raised. What was spent all the same is billed quietly: the app's exception goes first."""
-        if self.is_delegated:  # whoever made the call has billed it
+        if self.is_delegated:  # the client below has billed it
             if self._finish():
                 self._span.end(self._request, None, None, error)
             return
@@ -187,7 +187,7 @@ class Meter:
         return event
 
     def stream_opened(self) -> None:
-        """Bill the stream when the step ends, should nobody read it to its end before."""
+        """Bill the stream when the step ends, unless it is read to its end before."""
         self._active.on_leave(self.settle)
 
     def stream_ended(self) -> None:
@@ -235,7 +235,7 @@ class Meter:
         """Whether this is the first to finish the meter: readers, the step's exit and the collector may race."""
         with self._lock:
             first, self._is_done = not self._is_done, True
-        # Both lead back here; what holds itself is freed by nobody but the garbage collector.
+        # Both lead back here; only the garbage collector frees a cycle.
         self.context, self.http_response, self._call = _LEFT, None, _LEFT_CALL
         return first
 

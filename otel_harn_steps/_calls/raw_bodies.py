@@ -114,7 +114,7 @@ class _Body:
         if self._drops_blank and not line.strip():
             self._drops_blank = False
             return b""
-        # The first events name the model; after them, only those that may tell usage are worth decoding.
+        # The first events name the model; after them, only those that may report usage are worth decoding.
         if line.startswith(b"data:") and (self._seen < _EVENTS_WITH_MODEL or b"usage" in line):
             self._seen += 1
             event = decoded(line[5:])

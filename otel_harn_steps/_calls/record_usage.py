@@ -1,4 +1,4 @@
-"""Billing by hand, for clients that nobody patches."""
+"""Billing by hand, for clients that are not patched."""
 
 from __future__ import annotations
 

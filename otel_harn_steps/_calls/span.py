@@ -1,4 +1,4 @@
-"""The span of one call, by the GenAI semantic conventions. Made only where nobody else makes one."""
+"""The span of one call, by the GenAI semantic conventions. Made only where no other instrumentation makes one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class CallSpan:
         watch = watch_in(active)
         if watch is not None and watch.late_spans:  # one of them may be of this call
             self._held_in = active
-        if request.may_delegate or self._held_in is not None:  # a span that is started can not be taken back
+        if request.may_delegate or self._held_in is not None:  # a span that is started cannot be taken back
             self._late = start
             return
         with _STARTING_CALL_SPAN:

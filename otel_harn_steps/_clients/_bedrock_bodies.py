@@ -90,22 +90,22 @@ def is_async_body(body: Any) -> bool:
     return hasattr(type(body), "__anext__") and hasattr(body, "_raw_stream")
 
 
-def watch_async_body(body: Any, meter: Meter, headers_tell: dict[str, Any]) -> None:
+def watch_async_body(body: Any, meter: Meter, headers_report: dict[str, Any]) -> None:
     """Bill the call when the app has read `body`. Quiet: what is awaited here raises nothing of ours.
 
     Headers alone are not enough: they leave out what came from a cache.
     """
-    body._raw_stream = _WatchedResponse(body._raw_stream, meter, headers_tell)
+    body._raw_stream = _WatchedResponse(body._raw_stream, meter, headers_report)
     meter.stream_opened()
 
 
 class _WatchedResponse(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     """An HTTP response of aiohttp, read by its `content`, or of httpx, read by `aiter_raw`."""
 
-    def __init__(self, response: Any, meter: Meter, headers_tell: dict[str, Any]) -> None:
+    def __init__(self, response: Any, meter: Meter, headers_report: dict[str, Any]) -> None:
         super().__init__(response)
         self._self_meter = meter
-        self._self_headers_tell = headers_tell
+        self._self_headers_report = headers_report
         self._self_data = bytearray()
 
     @property
@@ -122,8 +122,8 @@ class _WatchedResponse(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anyth
         with guard("reading a response body"):
             self._self_data += chunk
             if is_last:
-                told = decoded(bytes(self._self_data))
-                self._self_meter.observe({"headers": self._self_headers_tell, "body": told})
+                body = decoded(bytes(self._self_data))
+                self._self_meter.observe({"headers": self._self_headers_report, "body": body})
                 self._self_meter.settle()
 
 

@@ -21,7 +21,7 @@ _OPERATIONS: Final = {
     "_inner_post": "",  # every task passes here; those above have been seen by then
 }
 _SEEN: Final = frozenset({"conversational", "text-generation", "feature-extraction"})
-# The client's words for "whoever serves it" and for Hugging Face itself.
+# The client's words for "any provider" and for Hugging Face itself.
 _NOBODY_ELSE: Final = frozenset({"auto", "hf-inference"})
 
 

@@ -103,7 +103,7 @@ class _LiteLLM(ClientAdapter):
         return response if field(response, "usage") is not None else state
 
     def parse(self, request: Request, response: Any) -> ParsedResponse:
-        if field(response, "_hidden_params.cache_hit") is True:  # litellm's own cache: nobody charges for that
+        if field(response, "_hidden_params.cache_hit") is True:  # litellm's own cache, which costs nothing
             return NOT_A_CALL
         return ParsedResponse(
             text_of(field(response, "model")),
@@ -114,7 +114,7 @@ class _LiteLLM(ClientAdapter):
 
 
 def _named(name: str, kwargs: Mapping[str, Any]) -> tuple[str, str]:
-    """The model and its provider, as litellm itself tells them apart."""
+    """The model and its provider, as litellm itself separates them."""
     with guard("reading a model's name", ours=False):
         # It is imported: this is one of its calls.
         model, provider, *_ = sys.modules["litellm"].get_llm_provider(

@@ -171,7 +171,7 @@ class OpenAIProtocol(ClientAdapter):
 
 
 def _may_be_asked(options: Any, body: Mapping[str, Any]) -> bool:
-    """Whether it is a chat stream that leaves open if it tells its usage."""
+    """Whether it is a chat stream that leaves open whether it reports its usage."""
     if not stainless.path_of(options).endswith(_ASKABLE):
         return False
     given = body.get("stream_options")

@@ -25,7 +25,7 @@ def to_picousd(usd: object) -> int | None:
     try:
         return int((amount * _SCALE).quantize(_UNIT, rounding=ROUND_HALF_EVEN))
     except InvalidOperation:  # more digits than the decimal context holds
-        from fractions import Fraction  # noqa: PLC0415 -- only for a sum that nobody has
+        from fractions import Fraction  # noqa: PLC0415 -- only for an absurdly large sum
 
         return round(Fraction(amount) * PICOUSD_PER_USD)
 

@@ -34,13 +34,13 @@ def price(
     regional: bool = False,
     at: datetime | None = None,
 ) -> Decimal | None:
-    """What a call costs in US dollars, exactly. None where nobody knows; unknown is never 0.
+    """What a call costs in US dollars, exactly. None for an unknown price, which is never 0.
 
     The settings of `instrument(prices=..., models=...)` hold here too.
 
     Args:
         model: as the provider names it: "gpt-5.4-2026-03-05", "eu.anthropic.claude-haiku-4-5-20251001-v1:0".
-        provider: as in `gen_ai.provider.name` ("aws.bedrock") or as genai-prices has it ("aws"); None: whoever the
+        provider: as in `gen_ai.provider.name` ("aws.bedrock") or as genai-prices has it ("aws"); None: the one that the
             model's name points to.
         input_tokens: all input, with what was read from and written to caches.
         output_tokens: all output, with reasoning.

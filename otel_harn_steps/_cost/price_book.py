@@ -57,10 +57,10 @@ _warned: set[tuple[str | None, str]] = set()
 
 
 def cost_picousd(provider: str | None, model: str | None, usage: Usage, terms: Terms, at: float) -> int | None:
-    """What `usage` cost at the time `at` (seconds since the epoch), in pico-dollars. None where nobody knows.
+    """What `usage` cost at the time `at` (seconds since the epoch), in pico-dollars. None for an unknown price.
 
     Args:
-        provider: who bills, as in `gen_ai.provider.name`; None: whoever the model's name points to.
+        provider: who bills, as in `gen_ai.provider.name`; None: the one that the model's name points to.
         model: the model that answered, or that was asked for.
         usage: what was used.
         terms: what else decides the price (service tier, batch, ...).

@@ -72,7 +72,7 @@ class TieredRate:
 
 Prices = Mapping[str, Decimal | TieredRate]
 
-# Whoever used these at no known price has a cost that is unknown. What else has no price of its own is a part of these.
+# A call that used these at no known price has an unknown cost. Everything else without a price is a part of these.
 _NEED_A_PRICE: Final = ("input_mtok", "output_mtok", "web_searches_kcount")
 _AUDIO: Final = ("input_audio_mtok", "output_audio_mtok")
 
@@ -115,7 +115,7 @@ def compile_card(
     valid_from: float = -inf,
     valid_until: float = inf,
 ) -> RateCard:
-    """The card for `prices`, in US dollars by price key. Kinds that a call can not have are left out.
+    """The card for `prices`, in US dollars by price key. Kinds that a call cannot have are left out.
 
     Args:
         prices: as the price book gives them.

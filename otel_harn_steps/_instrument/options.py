@@ -65,7 +65,7 @@ def takes_options(
 
 
 def checked(options: Options) -> Options:
-    """The options as values that nobody can change, `clients` and `frameworks` in full.
+    """The options as values that cannot change, `clients` and `frameworks` in full.
 
     Raises:
         TypeError, ValueError: a value is wrong; the message names the argument, the value and what is allowed.

@@ -1,6 +1,6 @@
 """Callbacks for modules that are imported later.
 
-wrapt cannot remove an import hook, so it gets one for each module, which calls whoever is still waiting.
+wrapt cannot remove an import hook, so it gets one for each module, which calls everyone who is still waiting.
 """
 
 from __future__ import annotations

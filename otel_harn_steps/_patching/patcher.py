@@ -28,7 +28,7 @@ class _OursBound(wrapt.BoundFunctionWrapper[Any, Any]):
 
 
 class _Ours(wrapt.FunctionWrapper[Any, Any]):
-    """Our wrapper. Its type tells it apart from those of others."""
+    """Our wrapper. Its type distinguishes it from those of others."""
 
     __bound_function_wrapper__ = _OursBound
 

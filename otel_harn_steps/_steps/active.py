@@ -1,6 +1,6 @@
 """The active step: what it has spent so far, and whether it may go on. These totals are the truth.
 
-The active step lives in the OpenTelemetry Context, beside its span, so whatever carries the Context (asyncio, copied
+The active step lives in the OpenTelemetry Context, next to its span, so whatever carries the Context (asyncio, copied
 contexts, the threading instrumentation) carries the step. Its span shows the same numbers and decides nothing.
 """
 
@@ -122,7 +122,7 @@ class ActiveStep:
 
     @property
     def observed_calls(self) -> int:
-        """Own calls that no patched client made: their usage is what another instrumentation's span told."""
+        """Own calls that no patched client made: their usage is what another instrumentation's span reported."""
         return self.own.observed_calls
 
     @property
@@ -195,7 +195,7 @@ class ActiveStep:
         return first
 
     def observe(self, call: ModelCall) -> None:
-        """Bill a call that another instrumentation's span told of. Quiet, as `add` is."""
+        """Bill a call that another instrumentation's span reported. Quiet, as `add` is."""
         with self._lock:
             for tally in (self.own, self._tally_of(call)):
                 tally.observed_calls += 1

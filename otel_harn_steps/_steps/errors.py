@@ -57,7 +57,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         self.error_boundary = "fail" if error_boundary is None else error_boundary
         self.response = response
         self.detail = detail
-        # The active step whose budget it is: an enclosing boundary tells its own breach from another's by it.
+        # The active step whose budget it is: an enclosing boundary knows its own breach by it.
         self.owner = owner
         self._is_accepted = False
         super().__init__(detail or self._sentence())
@@ -183,7 +183,7 @@ def mark_escalated(error: object, step: str | None = None, function: str | None 
 
 
 def unpriced_detail(step: str, model: str | None, limit_picousd: int) -> str:
-    """The message where a dollar budget can not be held because the price of a model is unknown."""
+    """The message where a dollar budget cannot be held because the price of a model is unknown."""
     return (
         f"step `{step}` has a max_usd budget of ${to_usd(limit_picousd):.6f}, but the price of model `{model}` is "
         'unknown; give one with instrument(prices={...}) or allow unpriced calls with instrument(unpriced="warn")'

@@ -44,7 +44,7 @@ def registered_step(function: str) -> StepDefinition | None:
 
 
 def declare_limits(definition: StepDefinition) -> None:
-    """Remember which limits a step has that may run later. Whoever watches is told of each once."""
+    """Remember which limits a step has that may run later. The watcher gets each of them once."""
     for limit in LIMITS:
         declared = definition.name, limit
         if getattr(definition, limit) is not None and declared not in _limits:

@@ -88,7 +88,7 @@ def peek_completed_steps() -> list[CompletedStep]:
 
 
 def dropped_completed_steps() -> int:
-    """How many records the in-process log has dropped because nobody drained it."""
+    """How many records the in-process log has dropped because it was not drained."""
     return log.dropped
 
 

@@ -76,7 +76,7 @@ UNPRICED_CALLS: Final = _attribute(
     "Own calls whose price is unknown; their tokens count, their dollars do not.",
 )
 UNMETERED_CALLS: Final = _attribute(
-    "harn.step.unmetered_calls", "int", "live", "Own calls whose usage the provider did not tell, or not in full."
+    "harn.step.unmetered_calls", "int", "live", "Own calls whose usage the provider did not report, or not in full."
 )
 OBSERVED_CALLS: Final = _attribute(
     "harn.step.observed_calls",

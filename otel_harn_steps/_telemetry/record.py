@@ -16,7 +16,7 @@ class CompletedStep:
 
     `input_tokens`, `output_tokens`, `cost_usd` and `llm_calls` are what the step's own calls spent: they may be summed
     over records. The `total_*` fields hold the nested steps too and must never be summed. Costs are US dollars and
-    leave out the `unpriced_calls`; tokens leave out what the provider did not tell (`unmetered_calls`). Times are
+    leave out the `unpriced_calls`; tokens leave out what the provider did not report (`unmetered_calls`). Times are
     nanoseconds since the epoch, ids are lowercase hex, `path` is the names from the outermost step to this one.
     """
 

@@ -32,7 +32,7 @@ class JsonLinesSink:
         """Write `record`.
 
         Raises:
-            OSError: the file can not be written.
+            OSError: the file cannot be written.
         """
         if self._descriptor is None:
             self._descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)

@@ -99,7 +99,7 @@ def _accepting(programs: Sequence[Path], path: Path, settings: Mapping[str, str]
                 env={"PATH": os.environ["PATH"], **settings}, capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
-            refusals.append(f"{program} can not be run: {error}")
+            refusals.append(f"{program} cannot be run: {error}")
             continue
         if ran.returncode == 0:
             _say("ok", f"{program} accepts {path.name}")
@@ -134,7 +134,7 @@ def _try(program: Path, path: Path, settings: Mapping[str, str], folder: Path, e
         # Its own ports are free ones, whatever the environment says.
         kept = {name: value for name, value in settings.items() if not re.search("_(ENDPOINT|PORT|DIR)$", name)}
         collector = stack.enter_context(Collector(program, path, folder / "tried", **(kept | around)))
-        # Asked to end, a Collector tries for half a minute to deliver what nobody takes.
+        # Asked to end, a Collector tries for half a minute to deliver to a listener that is gone.
         stack.callback(collector.kill)
         yield "ok", "it starts, and is healthy"
         prompt = os.urandom(8).hex()

@@ -8,7 +8,7 @@ from textwrap import shorten
 from typing import Final
 
 _PACKAGE: Final = Path(__file__).parent.parent
-# In a wheel they are inside the package, in a checkout beside it.
+# In a wheel they are inside the package, in a checkout next to it.
 _PLACES: Final = (_PACKAGE / "collector_config", _PACKAGE.parent / "collector-config")
 
 _WIDTH: Final = 100

@@ -40,7 +40,7 @@ def look_for(step: PlannedStep) -> Sight:
     try:
         tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
     except (OSError, SyntaxError) as error:
-        return Sight("missing", f"{spec.origin} can not be read: {error}")
+        return Sight("missing", f"{spec.origin} cannot be read: {error}")
     return _look_in(tree, step, spec.origin)
 
 

@@ -1,4 +1,4 @@
-"""Programs beside this one: started on loopback, waited for, and stopped again, whatever happens meanwhile."""
+"""Other programs: started on loopback, waited for, and stopped again, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def wait_for(what: str, condition: Callable[[], _T], within_s: float = 60) -> _T
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A loopback port without a listener."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 def fetch(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> str | None:
-    """The text at a loopback address, with `body` as the answer to a POST; None while nobody answers it well."""
+    """The text at a loopback address, with `body` as the answer to a POST; None while there is no good answer."""
     request = urllib.request.Request(url, body, dict(headers or {}))  # noqa: S310 -- our own addresses
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:

@@ -141,7 +141,7 @@ def _report(folder: RunFolder, plan: Plan, *, with_table: bool) -> None:
         if number not in seen:
             complain(step.never_appeared())
     for line in folder.elsewhere():
-        complain(f"no steps in a Python that can not import otel_harn_steps: {line}")
+        complain(f"no steps in a Python that cannot import otel_harn_steps: {line}")
     spend = read_spend(folder.path)
     if with_table and spend:
         from otel_harn_steps.cli._table import print_spend  # noqa: PLC0415 -- Rich is loaded when the app is done

@@ -10,7 +10,7 @@ from opentelemetry import trace
 
 
 def set_up_sdk() -> None:
-    """Set up tracing, metrics and logs with the exporters that the environment names, if nobody has done so."""
+    """Set up tracing, metrics and logs with the exporters that the environment names, unless that has been done."""
     wrapt.register_post_import_hook(_flush_in_forked_workers, "multiprocessing.util")
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return

@@ -74,7 +74,7 @@ class SpendSink:
         """Add `record` to its step's slot.
 
         Raises:
-            OSError: the file can not be written.
+            OSError: the file cannot be written.
         """
         with self._lock:
             if self._descriptor is None:

@@ -12,7 +12,7 @@ _HEADINGS = ("step", "runs", "not ok", "calls", "input", "output", "USD", "secon
 
 
 def print_spend(spend: Mapping[str, Spend]) -> None:
-    """Print what each step has spent by itself, the dearest first, on stderr."""
+    """Print what each step has spent by itself, the most expensive first, on stderr."""
     ordered = sorted(spend.items(), key=lambda each: (-each[1].cost_picousd, -each[1].llm_calls, each[0]))
     total = Spend()
     for _, each in ordered:

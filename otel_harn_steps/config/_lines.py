@@ -123,6 +123,6 @@ class _Scanner:
 
 def _match(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
     found = pattern.match(text, at)
-    if found is None:  # tomllib has accepted what this can not read
+    if found is None:  # tomllib has accepted what this cannot read
         raise ValueError(f"no key at offset {at}")
     return found

@@ -78,7 +78,7 @@ def _nothing(path: Path, line: int | None, text: str) -> Loaded:
 
 
 def _syntax(message: str, text: str) -> tuple[int | None, str]:
-    """The line, and what is wrong there, with the line itself: "Invalid value" alone helps nobody."""
+    """The line, and what is wrong there, with the line itself: "Invalid value" alone is no help."""
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message, re.DOTALL)
     if found is None:
         return None, f"is not TOML: {message}"
@@ -170,7 +170,7 @@ class _Reading:
         return self._lines.get(path)
 
     def _take_out(self, document: dict[str, Any], *path: str | int) -> None:
-        """Make the document right where it was wrong, by leaving out what can not stay."""
+        """Make the document right where it was wrong, by leaving out what cannot stay."""
         match path:
             case ("steps", int(number)):
                 self._left_out.add(number)

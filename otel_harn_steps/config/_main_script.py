@@ -1,5 +1,5 @@
 """Steps in the program itself: what `python app.py` and `python -m app` run is called `__main__` and is imported by
-nobody, so that no import hook ever sees its functions.
+no one, so that no import hook ever sees its functions.
 
 Before Python runs a script, it asks `sys.path_hooks` whether the file is something to import from, as a zip file is.
 Where a script has targets we say yes, and hand over its code with the steps' decorators in place, each on the line of
@@ -166,7 +166,7 @@ class _Decorating(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        """Decorate a function, if it is a target. What is inside of it can not be reached."""
+        """Decorate a function, if it is a target. What is inside of it cannot be reached."""
         return self._decorated(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AsyncFunctionDef:

@@ -1,6 +1,6 @@
 """The Grafana dashboard. `python -m otel_harn_steps.dashboard.grafana` prints it, for Grafana's "Import dashboard".
 
-What is printed is the file beside this module. With `--write` that file is made anew from the panel table; this needs
+What is printed is the file next to this module. With `--write` that file is made anew from the panel table; this needs
 the extra `dashboards`.
 """
 

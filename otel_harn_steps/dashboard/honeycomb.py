@@ -39,7 +39,7 @@ class RefusedError(Exception):
 
 
 def board() -> dict[str, Any]:
-    """The board, with its queries in place of their ids, as the file beside this module has it."""
+    """The board, with its queries in place of their ids, as the file next to this module has it."""
     panels, x, y, row_height = [], 0, 0, 0
     for panel in PANELS:
         width, height = panel.width * _HONEYCOMB_COLUMNS // _GRAFANA_COLUMNS, panel.height
@@ -123,8 +123,8 @@ def poster(endpoint: str, key: str) -> Post:
             with opener.open(request, timeout=_TIMEOUT_S) as response:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
-            told = error.read(2000).decode(errors="replace").replace(key, "...")
-            raise RefusedError(f"POST {path}: {error.code} {error.reason}: {told}") from None
+            reply = error.read(2000).decode(errors="replace").replace(key, "...")
+            raise RefusedError(f"POST {path}: {error.code} {error.reason}: {reply}") from None
         except (OSError, ValueError) as error:
             raise RefusedError(f"POST {path}: {error}") from None
         if not isinstance(answer, dict) or "id" not in answer:
@@ -149,12 +149,12 @@ def _printer() -> Post:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says. Returns the exit code."""
-    told = _parser().parse_args(arguments)
-    if told.write:
+    options = _parser().parse_args(arguments)
+    if options.write:
         FILE.write_text(json.dumps(board(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return 0
-    if not told.create:
-        create(_printer(), told.dataset)
+    if not options.create:
+        create(_printer(), options.dataset)
         sys.stdout.write(f"Nothing was sent. With --create and a key in {KEY} it is.\n")
         return 0
     key = os.environ.get(KEY, "").strip()
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"--create needs a configuration key in the environment variable {KEY}\n")
         return 2
     try:
-        address = create(poster(REGIONS.get(told.endpoint, told.endpoint), key), told.dataset)
+        address = create(poster(REGIONS.get(options.endpoint, options.endpoint), key), options.dataset)
     except (RefusedError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,7 +1,7 @@
 """CrewAI: each task that is executed is a step, by its own name, else by the role of its agent.
 
 What another agent does of it (a co-worker that work is delegated to) is a nested step by that agent's role, and so is
-an agent without a crew. Events of CrewAI's bus can not carry a step: their handlers run in threads.
+an agent without a crew. Events of CrewAI's bus cannot carry a step: their handlers run in threads.
 """
 
 from __future__ import annotations

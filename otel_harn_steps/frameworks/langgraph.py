@@ -1,6 +1,6 @@
 """LangGraph: each run of a node is a step, with its retries. Tasks of the functional API are nodes as well.
 
-LangChain's callbacks can not carry a step: LangGraph runs them beside the node, and keeps the errors that they raise.
+LangChain's callbacks cannot carry a step: LangGraph runs them next to the node, and keeps the errors that they raise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """OpenAI Agents SDK: an agent is a step from its first turn in a run until it hands off, or the run ends.
 
-Its hooks can not carry a step: `RunHooks` run in tasks of their own, and trace processors not at all where tracing is
+Its hooks cannot carry a step: `RunHooks` run in tasks of their own, and trace processors not at all where tracing is
 switched off. A turn is the lowest function that has the agent and all its calls: the model's, and those of its tools.
 """
 

@@ -47,7 +47,7 @@ class RecordedCase:
         body: the answer as it went over the wire.
         request: the arguments that the client's method is called with.
         usage: what the answer says was used, by the names of `Bill`: input includes cached tokens, output includes
-            reasoning, what is left out is 0. A side that the answer does not tell is None. None: it tells nothing.
+            reasoning, what is left out is 0. A side that is not reported is None. None: nothing is reported.
         model: the model that the answer names.
         name: names the case in failures.
     """
@@ -86,19 +86,19 @@ def load_case(path: str | Path) -> RecordedCase:
     not the defaults of `RecordedCase`: `status`, `headers` (with `content-type`), `stream`, `usage`, `model`.
     """
     file = Path(path)
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    headers = {name.lower(): value for name, value in (told.get("headers") or {}).items()}
-    stream = told.get("stream", "text/event-stream" in headers.get("content-type", ""))
+    case: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    headers = {name.lower(): value for name, value in (case.get("headers") or {}).items()}
+    stream = case.get("stream", "text/event-stream" in headers.get("content-type", ""))
     return RecordedCase(
-        body=body_in(told["response"]),
-        request=told.get("request") or {},
-        status=told.get("status", 200),
+        body=body_in(case["response"]),
+        request=case.get("request") or {},
+        status=case.get("status", 200),
         headers=headers,
         content_type=headers.get("content-type") or ("text/event-stream" if stream else "application/json"),
         stream=stream,
-        usage=told.get("usage"),
-        model=told.get("model"),
-        name=told.get("id") or file.stem,
+        usage=case.get("usage"),
+        model=case.get("model"),
+        name=case.get("id") or file.stem,
     )
 
 

@@ -1,4 +1,4 @@
-"""`check_provider`: whether a provider file does what every one has to do, told by one recorded exchange."""
+"""`check_provider`: whether an adapter does what every one has to do, by one recorded exchange."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _read_whole(app: App) -> Iterator[str]:
         yield "the client sent no request to the base URL that it was given"
     elif bare.requests != ours.requests:
         yield f"the client sent {bare.requests} requests without us, {ours.requests} with us"
-    # A stream whose client gives up on an error within it may have told its usage before.
+    # A stream whose client gives up on an error within it may have reported its usage before.
     broke_off = app.case.status < 400 and bool(bare.seen[0].values("raised"))
     if not (broke_off and ours.bill == UNMETERED_CALL):
         yield from _billed(app.case.bill, ours.bill)
@@ -115,14 +115,14 @@ def _left_early(app: App) -> Iterator[str]:
 
 
 def _unfinished(app: App, use: Callable[..., object], *script: Answer) -> Iterator[str]:
-    """One call all the same, and never more than it told."""
+    """One call all the same, and never more than it reported."""
     bare, ours = app.bare(use, *script), app.ours(use, *script)  # type: ignore[arg-type]
     yield from _same(bare, ours)
     whole, bill = app.case.bill, ours.bill
     if bill.llm_calls != 1:
         yield f"{bill.llm_calls} calls were billed, not 1"
     if bill.input_tokens > whole.input_tokens or bill.output_tokens > whole.output_tokens:
-        yield f"more was billed than the whole answer tells: {bill}"
+        yield f"more was billed than the whole response reports: {bill}"
     if not bill.unmetered_calls and bill != whole and not bill.tokens:
         yield "nothing was billed, and the call does not count as unmetered"
 

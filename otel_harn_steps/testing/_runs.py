@@ -167,16 +167,16 @@ def _enters(made: Any, by: str) -> bool:
 
 
 class _Faults(logging.Handler):
-    """Keeps what the guard tells."""
+    """Keeps what the guard logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.told: list[str] = []
+        self.logged: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if "otel_harn_steps failed while" in text or "missing in the installed version" in text:
-            self.told.append(text)
+            self.logged.append(text)
 
 
 @contextmanager
@@ -184,11 +184,11 @@ def _instrumented(providers: Sequence[ClientAdapter]) -> Iterator[list[str]]:
     faults = _Faults()
     logger = logging.getLogger("otel_harn_steps")
     logger.addHandler(faults)
-    _guard._logged.clear()  # each is logged once in a process: the next case shall tell it again
+    _guard._logged.clear()  # each is logged once in a process: the next case has to log it again
     drain_completed_steps()
     instrument(providers=providers)
     try:
-        yield faults.told
+        yield faults.logged
     finally:
         uninstrument()
         logger.removeHandler(faults)

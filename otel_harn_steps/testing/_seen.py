@@ -85,7 +85,7 @@ class Seen:
         return type(value), _ADDRESS.sub("", str(value)).replace(self._base_url, "<server>")
 
     def _plain(self, value: object) -> Any:
-        """An object that does not tell what it holds."""
+        """An object whose fields cannot be listed."""
         if id(value) in self._open:
             return type(value), "<itself>"
         self._open.add(id(value))

@@ -1,6 +1,7 @@
-"""A loopback HTTP/1.1 server that answers what a test tells it to, whatever the client asks.
+"""A loopback HTTP/1.1 server with the answers that a test gives it, whatever the client asks.
 
-It is the clients' forward proxy: they believe that they talk to the provider's own host, by which it is told apart.
+It is the clients' forward proxy: they believe that they talk to the provider's own host, whose name says which provider
+is meant.
 """
 
 from __future__ import annotations

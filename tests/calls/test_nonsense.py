@@ -1,4 +1,4 @@
-"""Answers that a client can not make sense of: somebody was at work for them, so they are calls."""
+"""Answers that a client cannot make sense of: somebody was at work for them, so they are calls."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ def test_a_python_without_us_runs_on_and_is_told_of(greeter):
     done = greeter.run("python", "-c", program)
 
     assert (done.returncode, done.stdout) == (0, "5\n")
-    assert "no steps in a Python that can not import otel_harn_steps" in done.stderr
+    assert "no steps in a Python that cannot import otel_harn_steps" in done.stderr
 
 
 # -- how it ends -------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_the_step_is_billed_what_was_recorded(
 ) -> None:
     case = outcome.trip.case
     replayed(record_property, case, mode, Bill.of_record(outcome.record), case.provider)
-    # A stream whose client gives up on an error within it may have told its usage before.
+    # A stream whose client gives up on an error within it may have reported its usage before.
     broke_off = case.stream and outcome.bare.seen.values("raised")
     allowed = (UNMETERED_CALL, bill_of(case)) if broke_off else (bill_of(case),)
     assert Bill.of_record(outcome.record) in allowed

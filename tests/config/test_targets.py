@@ -189,7 +189,7 @@ async def test_a_function_with_a_name_from_its_arguments_stays_of_its_kind(decla
     assert [name for name, _ in finished()] == ["x", "say a b", "say a b"]
 
 
-# -- what can not be ---------------------------------------------------------------------------------------------------
+# -- what cannot be ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ _REGIONAL_HOST: Final = re.compile(r"[a-z]{2}\.api\.openai\.com")
 
 @lru_cache(maxsize=256)
 def provider_at(host: str, default: str) -> str:
-    """The provider behind `host`; `default` for a host that nobody knows (a proxy, a local server)."""
+    """The provider behind `host`; `default` for an unknown host (a proxy, a local server)."""
     dotted = f".{host}"
     return next((provider for suffix, provider in _HOSTS.items() if dotted.endswith(suffix)), default)
 
