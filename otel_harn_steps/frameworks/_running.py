@@ -77,7 +77,9 @@ def judged(active: ActiveStep, raised: BaseException | None) -> BaseException | 
     """What the boundary has to judge: the budget error behind what a framework raised, else that itself."""
     if not isinstance(raised, Exception) or isinstance(raised, (StepBudgetExceeded, StepEscalated)):
         return raised
-    budget_error = next((each for each in _behind(raised) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None)
+    budget_error = next(
+        (each for each in _behind(raised) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None
+    )
     return budget_error or active.breach or raised
 
 
