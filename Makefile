@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
+.PHONY: demo test test-traffic coverage test-pythons docs lock test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -14,6 +14,22 @@ demo: $(VENV)/.installed-demo
 
 test: lint types
 	$(BIN)/python -m pytest -n auto -m "not slow and not backends"
+
+# Every recorded case in every way to make its call, sync and async: `make test` runs a telling part of them.
+test-traffic: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto --full-product -m "not slow and not backends" tests/calls tests/clients tests/testing
+
+# Line and branch coverage of everything that `make test` runs, with a floor.
+coverage: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -n auto -m "not slow and not backends" --cov --cov-report=term:skip-covered
+
+# The core on every Python from 3.11 that is on the machine, and with the oldest versions of its own dependencies.
+test-pythons: $(VENV)/.installed-test
+	$(BIN)/nox
+
+# The site, in site/. Fails at a link that leads nowhere.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet
 
 # The older majors of the clients, other instrumentations, frameworks over two public fake providers, the real Collector,
 # Jaeger, Prometheus and Phoenix: each gets what it needs into ~/.cache/otel-harn-steps. The first build of the real
@@ -52,18 +68,25 @@ lint: $(VENV)/.installed-test
 
 types: $(VENV)/.installed-test
 	MYPYPATH=examples $(BIN)/mypy --strict otel_harn_steps examples tests/typing/api.py
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An extra of pyproject.toml is installed once, and again when that file changes.
-$(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+# Newer versions of everything that `make test` and `make docs` install.
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+		--extra cli --extra otlp --group test --group docs pyproject.toml -o constraints.txt
+
+# A group of pyproject.toml is installed once, and again when that file or the versions change.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[cli,otlp]' --group $* --constraint constraints.txt
 	@touch $@
 
 # Half a venv is removed again: with it the next run would not try to make a whole one.
-$(BIN)/pip:
+$(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"

@@ -188,7 +188,7 @@ def is_late(client: str) -> bool:
     seams = [seam for each in ADAPTERS if each.name.partition(".")[0] == provider for seam in each.seams]
     if not seams:
         raise LookupError(f"say in PROVIDER_OF which provider is that of {client!r}")
-    return any(seam.kind.startswith("late") for seam in seams)
+    return any(bool(seam.deferred) for seam in seams)
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_harn_steps._instrument.reset import reset_steps
 from otel_harn_steps._steps.active import ActiveStep, current_step
-from otel_harn_steps._steps.decorator import enter_step, step
+from otel_harn_steps._steps.decorator import Step, enter_step, step
 from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
@@ -35,6 +35,7 @@ __all__ = [
     "CompletedStep",
     "JsonLinesSink",
     "LogEventSink",
+    "Step",
     "StepBudgetExceeded",
     "StepDefinition",
     "StepErrorBoundary",
@@ -74,6 +75,7 @@ for _public in (
     ActiveStep,
     Budget,
     CompletedStep,
+    Step,
     StepBudgetExceeded,
     StepDefinition,
     StepErrorBoundary,

@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Protocol
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-import otel_harn_steps
-from otel_harn_steps.testing import raise_own_faults
+from otel_harn_steps.testing import ReplayServer, raise_own_faults
+from otel_harn_steps.testing._modes import SYNC, AsyncMode
+from tests.instrumented import Instrumented, Spans
+from tests.instrumented import instrumented as _instrumented
 from tests.replay.clients import Clients
-from tests.replay.modes import SYNC, AsyncMode
 from tests.replay.native import Native
 from tests.replay.outcomes import Twice
-from tests.replay.server import ReplayServer
+from tests.replay.subset import OPTION, telling
 
 
-@dataclass(frozen=True, slots=True)
-class Spans:
-    """An SDK of the test's own, and what it exported."""
-
-    provider: TracerProvider = field(default_factory=lambda: TracerProvider(shutdown_on_exit=False))
-    exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
-
-    def __post_init__(self) -> None:
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-
-    def finished(self, name_starts: str = "") -> tuple[ReadableSpan, ...]:
-        """The spans that have ended, of this name."""
-        return tuple(span for span in self.exporter.get_finished_spans() if span.name.startswith(name_starts))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(OPTION, action="store_true", help="every case in every way, where a telling part is the default")
 
 
-class Instrumented(Protocol):
-    """Opens a stretch of code in which `otel_harn_steps` is at work, with the given settings."""
-
-    def __call__(self, **settings: Any) -> AbstractContextManager[ModuleType]: ...
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption(OPTION):
+        items[:], left_out = telling(items)
+        config.hook.pytest_deselected(items=left_out)
 
 
 raise_own_faults(True)  # in this process; those that tests start have it in their environment
@@ -113,13 +97,3 @@ def steps(spans: Spans) -> Iterator[ModuleType]:
     """`otel_harn_steps`, at work for the whole test; its spans go to `spans`."""
     with _instrumented(tracer_provider=spans.provider) as package:
         yield package
-
-
-@contextmanager
-def _instrumented(**settings: Any) -> Iterator[ModuleType]:
-    otel_harn_steps.instrument(**settings)
-    try:
-        yield otel_harn_steps
-    finally:
-        otel_harn_steps.uninstrument()
-        otel_harn_steps.reset_steps()

@@ -146,3 +146,13 @@ def test_importing_leaves_out_what_is_not_needed_yet(loaded_by_import, module):
 @pytest.mark.parametrize("module", ["genai_prices", "pydantic", "openai", "anthropic"])
 def test_instrumenting_imports_neither_clients_nor_prices(module):
     assert module not in loaded_by("import otel_harn_steps", "otel_harn_steps.instrument()")
+
+
+def test_test_modules_import_helpers_and_never_each_other_or_a_conftest():
+    found = {}
+    for file in (ROOT / "tests").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        imported = re.findall(r"^\s*(?:from|import) (tests(?:\.\w+)*\.(?:test_\w+|conftest))\b", text, re.MULTILINE)
+        if imported:
+            found[str(file.relative_to(ROOT))] = imported
+    assert found == {}

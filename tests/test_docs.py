@@ -15,16 +15,19 @@ import pytest
 
 import otel_harn_steps
 
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # What the README may tell a reader to type, beside targets of the Makefile.
 INSTALLATIONS = {"pip install otel-harn-steps", "pip install 'otel-harn-steps[sdk]'"}
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -70,14 +73,20 @@ def recorded() -> Iterator[str]:
     del sys.modules[spec.name]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs_and_prints_what_its_comments_say(page, recorded, tmp_path):
-    program = tmp_path / page.with_suffix(".py").name
+    program = tmp_path / f"page_{page.stem}.py"  # not the name of a library that the page imports
     program.write_text(program_of(page), encoding="utf-8")
     keys = {"OPENAI_API_KEY": "not needed", "ANTHROPIC_API_KEY": "not needed"}
     printed = output_of(str(program), OPENAI_BASE_URL=f"{recorded}/v1", ANTHROPIC_BASE_URL=recorded, **keys)
     said = re.findall(r"^ *print\(.*\)  # (.+)$", program_of(page), re.MULTILINE)
     assert printed.splitlines() == said
+
+
+def test_the_tests_of_the_page_on_pytest_pass(tmp_path):
+    program = tmp_path / "test_page.py"
+    program.write_text(program_of(ROOT / "docs" / "how-to" / "pytest.md"), encoding="utf-8")
+    assert "1 passed" in output_of("-m", "pytest", "-q", "-p", "no:cacheprovider", str(program))
 
 
 def test_the_readme_shows_what_the_demo_prints():

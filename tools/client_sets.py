@@ -38,7 +38,7 @@ CLIENTS = tuple(f"tests/calls/test_{name}.py" for name in TRAFFIC)
 NATIVE = tuple(
     f"tests/clients/test_{name}.py" for name in ("native", "stainless", "google_genai", "mistralai", "cohere", "ollama")
 )
-OTHERS = tuple(f"tests/clients/test_{name}.py" for name in ("openai_more", "huggingface_hub", "bedrock"))
+OTHERS = tuple(f"tests/clients/test_{name}.py" for name in ("openai", "huggingface_hub", "bedrock"))
 ONLY_WHAT_IS_RECORDED = "billed_what_was_recorded"
 
 
@@ -143,7 +143,7 @@ def run(name: str, *, is_newest: bool) -> dict[str, Any]:
     subprocess.run(
         [
             *(python, "-m", "pytest", "-q", "-r", "fE", "-n", str(os.cpu_count() or 1), "-p", "no:cacheprovider"),
-            *("-p", "tests.replay.results", "--results", found, "-k", only, *chosen.tests),
+            *("-p", "tests.replay.results", "--results", found, "--full-product", "-k", only, *chosen.tests),
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

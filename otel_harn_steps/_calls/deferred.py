@@ -15,7 +15,13 @@ from typing import Any
 from opentelemetry.context import attach, detach
 
 from otel_harn_steps._calls.meter import Meter
-from otel_harn_steps._calls.streams import _watch, _watch_async, iterator_name, named_like, watch_attribute
+from otel_harn_steps._calls.streams import (
+    iterator_name,
+    named_like,
+    watch_attribute,
+    watched_events,
+    watched_events_async,
+)
 from otel_harn_steps._guard import guard
 
 _END = object()
@@ -27,9 +33,9 @@ Opener = Callable[[], Meter | None]
 def watch_deferred(result: Any, opens: Opener) -> Any:
     """What stands for `result`, whose request is sent when it is first advanced: that is when the call is made."""
     if isinstance(result, GeneratorType):
-        return named_like(result, _late(result, opens))
+        return named_like(result, _deferred(result, opens))
     if isinstance(result, AsyncGeneratorType):
-        return named_like(result, _late_async(result, opens))
+        return named_like(result, _deferred_async(result, opens))
     if isinstance(result, _GeneratorContextManager):
         result.gen = _entered(copy.copy(result), opens)
     elif isinstance(result, _AsyncGeneratorContextManager):
@@ -52,7 +58,7 @@ def _sending(meter: Meter) -> Iterator[None]:
         detach(token)
 
 
-def _late(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any, None]:
+def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any, None]:
     meter = opens()
     try:
         if meter is None:
@@ -66,12 +72,12 @@ def _late(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any,
             yield from events
             return
         meter.stream_opened()
-        yield from _watch(events, meter)
+        yield from watched_events(events, meter)
     finally:
         inner.close()
 
 
-async def _late_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, Any]:
+async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, Any]:
     meter = opens()
     try:
         if meter is None:
@@ -87,7 +93,7 @@ async def _late_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGe
                 yield event
             return
         meter.stream_opened()
-        watching = _watch_async(events, meter)
+        watching = watched_events_async(events, meter)
         try:
             async for event in watching:
                 yield event

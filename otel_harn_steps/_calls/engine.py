@@ -5,20 +5,27 @@ no active step?  pass through ► meter opened, step admits ► the call, untouc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import attach, detach
 
-from otel_harn_steps._calls.client import ByMethod, ClientAdapter, Seam
+from otel_harn_steps._calls.client import Call, ClientAdapter, Seam
 from otel_harn_steps._calls.deferred import watch_deferred
-from otel_harn_steps._calls.meter import Meter, body_of, current_meter, decoded, open_meter, prepare_late
-from otel_harn_steps._calls.streams import has_method, is_whole, watch_body, watched
-from otel_harn_steps._cost.usage import attribute
+from otel_harn_steps._calls.fields import field
+from otel_harn_steps._calls.meter import Meter, current_meter, open_meter, prepare_deferred
+from otel_harn_steps._calls.raw_bodies import body_of, decoded, watch_body
+from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._guard import guard
-from otel_harn_steps._steps.active import ActiveStep, current_step
+from otel_harn_steps._steps.active import current_step
+
+# Made once: they are entered at every call.
+_WATCHING_RESULT = guard("watching a result")
+_READING_REQUEST = guard("reading a request")
+_PATCHING_CLIENT_AGAIN = guard("patching a client again")
+_REMEMBERING_RESPONSE = guard("remembering a response")
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -32,31 +39,18 @@ def watch_bypass(on_bypass: Callable[[type], None] | None) -> None:
     _on_bypass = on_bypass
 
 
-def wrapper_for(provider: ClientAdapter, seam: Seam) -> Wrapper:
-    """What wraps a seam of `provider`."""
-    if isinstance(provider, ByMethod):
-        provider = provider.doing(seam.operation)
-    return {
-        "call": _call,
-        "async call": _call_async,
-        "late call": _call_late,
-        "late stream": _stream_late,
-        "late async stream": _stream_late_async,
-        "send": _send,
-        "response": _response,
-        "body": _body,
-        "async body": _body_async,
-        "fill": _fill,
-    }[seam.kind](provider)
+def wrapper_for(adapter: ClientAdapter, seam: Seam) -> Wrapper:
+    """What wraps a seam of a client."""
+    if seam.role == "call":
+        return _WRAPPERS_OF_CALLS[seam.is_async, seam.deferred](adapter, seam.operation)
+    if seam.role == "body":
+        return (_body_async if seam.is_async else _body)(adapter)
+    return {"send": _send, "response": _response, "fill": _fill}[seam.role](adapter)
 
 
-def _here() -> ActiveStep | None:
-    return current_step()
-
-
-def _call(provider: ClientAdapter) -> Wrapper:
+def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        meter = _admitted(provider, instance, args, kwargs)
+        meter = _admitted(adapter, instance, args, kwargs, operation)
         if meter is None:
             return wrapped(*args, **kwargs)
         token = attach(meter.context)
@@ -64,7 +58,7 @@ def _call(provider: ClientAdapter) -> Wrapper:
             try:
                 result = wrapped(*args, **kwargs)
             except Exception as error:
-                if not meter.should_retry_without_usage(error, args):
+                if not meter.should_retry_without_usage(error):
                     raise
                 result = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -77,9 +71,9 @@ def _call(provider: ClientAdapter) -> Wrapper:
     return call
 
 
-def _call_async(provider: ClientAdapter) -> Wrapper:
+def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        meter = _admitted(provider, instance, args, kwargs)
+        meter = _admitted(adapter, instance, args, kwargs, operation)
         if meter is None:
             return await wrapped(*args, **kwargs)
         token = attach(meter.context)
@@ -87,7 +81,7 @@ def _call_async(provider: ClientAdapter) -> Wrapper:
             try:
                 result = await wrapped(*args, **kwargs)
             except Exception as error:
-                if not meter.should_retry_without_usage(error, args):
+                if not meter.should_retry_without_usage(error):
                     raise
                 result = await wrapped(*args, **kwargs)
         except BaseException as error:
@@ -100,45 +94,61 @@ def _call_async(provider: ClientAdapter) -> Wrapper:
     return call
 
 
-def _call_late(provider: ClientAdapter) -> Wrapper:
+def _call_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not prepare_late(provider, _here(), instance, args, kwargs):
+        made = Call(instance, args, kwargs, operation)
+        if not prepare_deferred(adapter, current_step(), made):
             return wrapped(*args, **kwargs)
-        return watch_deferred(wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
+        return watch_deferred(wrapped(*args, **kwargs), partial(_admitted, adapter, instance, args, kwargs, operation))
 
     return call
 
 
-def _stream_late(provider: ClientAdapter) -> Wrapper:
-    at_once, late = _call(provider), _call_late(provider)
+def _stream_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
+    at_once, deferred = _call(adapter, operation), _call_deferred(adapter, operation)
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return (late if kwargs.get("stream") else at_once)(wrapped, instance, args, kwargs)
+        return (deferred if kwargs.get("stream") else at_once)(wrapped, instance, args, kwargs)
 
     return call
 
 
-def _stream_late_async(provider: ClientAdapter) -> Wrapper:
-    at_once = _call_async(provider)
+def _stream_deferred_async(adapter: ClientAdapter, operation: str) -> Wrapper:
+    at_once = _call_async(adapter, operation)
 
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not kwargs.get("stream"):
             return await at_once(wrapped, instance, args, kwargs)
-        if not prepare_late(provider, _here(), instance, args, kwargs):
+        made = Call(instance, args, kwargs, operation)
+        if not prepare_deferred(adapter, current_step(), made):
             return await wrapped(*args, **kwargs)
-        return watch_deferred(await wrapped(*args, **kwargs), partial(_admitted, provider, instance, args, kwargs))
+        result = await wrapped(*args, **kwargs)
+        return watch_deferred(result, partial(_admitted, adapter, instance, args, kwargs, operation))
 
     return call
 
 
-def _admitted(provider: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Meter | None:
+# By whether the function is a coroutine function, and whether it defers its request. What is deferred sync or async
+# is seen by what the function returns, so a deferred coroutine function has no entry.
+_WRAPPERS_OF_CALLS: Final[Mapping[tuple[bool, object], Callable[[ClientAdapter, str], Wrapper]]] = {
+    (False, False): _call,
+    (True, False): _call_async,
+    (False, True): _call_deferred,
+    (False, "stream"): _stream_deferred,
+    (True, "stream"): _stream_deferred_async,
+}
+
+
+def _admitted(
+    adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], operation: str
+) -> Meter | None:
     """The meter of a call that is about to be sent. None: no step is active here, or it is not a call to a model.
 
     Raises:
         StepBudgetExceeded: the step is exhausted. Nothing was sent.
     """
-    active = _here()
-    return None if active is None else open_meter(provider, active, instance, args, kwargs)
+    active = current_step()
+    return None if active is None else open_meter(adapter, active, Call(instance, args, kwargs, operation))
 
 
 def _settled(meter: Meter, result: Any) -> Any:
@@ -150,8 +160,8 @@ def _settled(meter: Meter, result: Any) -> Any:
     if meter.is_delegated:
         meter.abandoned()
         return result
-    answer = result
-    with guard("watching a result"):
+    response = result
+    with _WATCHING_RESULT:
         stream = meter.watched(result)
         kind: type = type(result)
         is_opaque = not is_whole(kind)
@@ -165,8 +175,8 @@ def _settled(meter: Meter, result: Any) -> Any:
             if body is None:
                 watch_body(http_response, meter)
                 return result
-            answer = decoded(body)
-    meter.answered(answer, result)
+            response = decoded(body)
+    meter.answered(response, result)
     return result
 
 
@@ -174,46 +184,46 @@ def _raw(result: Any) -> Any:
     """The HTTP response of a result that the client has not parsed."""
     if has_method(type(result), "iter_bytes") and hasattr(result, "is_closed") and hasattr(result, "content"):
         return result
-    return attribute(result, "http_response")
+    return field(result, "http_response")
 
 
 # Somebody may hold the client's own method from before it was patched, so that calls pass "call" by. "send" and
 # "response" lie below it, and are looked up for each call: they see to what "call" would have seen to.
 
 
-def _send(provider: ClientAdapter) -> Wrapper:
+def _send(adapter: ClientAdapter) -> Wrapper:
     """Refuse what an exhausted step sends."""
 
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        active = _here()
-        if active is not None and not _is_metered(provider) and _is_model_call(provider, instance, args, kwargs):
+        active = current_step()
+        if active is not None and not _is_metered(adapter) and _is_model_call(adapter, instance, args, kwargs):
             active.admit()
         return wrapped(*args, **kwargs)
 
     return send
 
 
-def _is_model_call(provider: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    with guard("reading a request"):
+def _is_model_call(adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    with _READING_REQUEST:
         # A request is built from its options alone, which come second where it is made.
-        return provider.request(instance, (None, *args), kwargs) is not None
+        return adapter.request(Call(instance, (None, *args), kwargs)) is not None
     return False
 
 
-def _response(provider: ClientAdapter) -> Wrapper:
+def _response(adapter: ClientAdapter) -> Wrapper:
     """Remember the HTTP response of the call: parsing may raise after the tokens were spent."""
 
     def respond(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         meter = current_meter()
-        if meter is not None and meter.is_of(provider):
+        if meter is not None and meter.is_of(adapter):
             meter.http_response = kwargs.get("response")
             return wrapped(*args, **kwargs)
-        active = _here()
-        meter = None if active is None else open_meter(provider, active, instance, args, kwargs, is_sent=True)
+        active = current_step()
+        meter = None if active is None else open_meter(adapter, active, Call(instance, args, kwargs), is_sent=True)
         if meter is None:
             return wrapped(*args, **kwargs)
         if _on_bypass is not None:
-            with guard("patching a client again"):
+            with _PATCHING_CLIENT_AGAIN:
                 _on_bypass(type(instance))
         meter.http_response = kwargs.get("response")
         if iscoroutinefunction(wrapped):
@@ -239,34 +249,34 @@ async def _respond_async(
     return _settled(meter, result)
 
 
-def _body(provider: ClientAdapter) -> Wrapper:
+def _body(adapter: ClientAdapter) -> Wrapper:
     """Remember the HTTP response of the call, where the client hands it out before it parses it."""
 
     def remember(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _remembered(provider, wrapped(*args, **kwargs))
+        return _remembered(adapter, wrapped(*args, **kwargs))
 
     return remember
 
 
-def _body_async(provider: ClientAdapter) -> Wrapper:
+def _body_async(adapter: ClientAdapter) -> Wrapper:
     async def remember(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _remembered(provider, await wrapped(*args, **kwargs))
+        return _remembered(adapter, await wrapped(*args, **kwargs))
 
     return remember
 
 
-def _remembered(provider: ClientAdapter, http_response: Any) -> Any:
-    with guard("remembering a response"):
+def _remembered(adapter: ClientAdapter, http_response: Any) -> Any:
+    with _REMEMBERING_RESPONSE:
         meter = current_meter()
         # An error's body tells no usage, and the client raises for it.
-        if meter is not None and meter.is_of(provider) and getattr(http_response, "status_code", 200) < 400:
+        if meter is not None and meter.is_of(adapter) and getattr(http_response, "status_code", 200) < 400:
             meter.http_response = http_response
     return http_response
 
 
-def _is_metered(provider: ClientAdapter) -> bool:
+def _is_metered(adapter: ClientAdapter) -> bool:
     meter = current_meter()
-    return meter is not None and meter.is_of(provider)
+    return meter is not None and meter.is_of(adapter)
 
 
 def _fill(_: ClientAdapter) -> Wrapper:
@@ -274,7 +284,7 @@ def _fill(_: ClientAdapter) -> Wrapper:
 
     def fill(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if "model" not in kwargs and not args:
-            active = _here()
+            active = current_step()
             if active is not None and active.definition.model is not None:
                 kwargs = {**kwargs, "model": active.definition.model}
         return wrapped(*args, **kwargs)

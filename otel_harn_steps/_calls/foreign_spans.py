@@ -16,8 +16,9 @@ from weakref import WeakSet
 from opentelemetry.trace import get_current_span
 
 from otel_harn_steps._calls.span_dialects import ReportedCall
-from otel_harn_steps._cost.usage import ModelCall, Usage
+from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._steps.active import ActiveStep, current_step
+from otel_harn_steps._steps.totals import ModelCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ _MOST_CALLS: Final = 1024
 
 
 class BilledCall:
-    """A call that has been billed, or will be, and the scopes of the instrumentations whose spans reported of it."""
+    """A call that has been billed, or will be, and the scopes of the instrumentations whose spans reported it."""
 
     __slots__ = ("end_time_ns", "is_void", "models", "response_id", "scopes", "usage")
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
+from dataclasses import replace
 from threading import Lock
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import Context, create_key, get_current, set_value
 
-from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request
+from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Part, Request
+from otel_harn_steps._calls.jobs import jobs
+from otel_harn_steps._calls.raw_bodies import body_of, decoded
 from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.price_book import cost_picousd
-from otel_harn_steps._cost.usage import ModelCall, Usage
+from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.totals import ModelCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +26,20 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.active import ActiveStep
     from otel_harn_steps._steps.errors import StepBudgetExceeded
 
+# Made once: they are entered at every call.
+_ASKING_WHETHER_CALL_WAS_SENT = guard("asking whether a call was sent")
+_READING_ERROR = guard("reading an error")
+_READING_STREAM_EVENT = guard("reading a stream event")
+_READING_USAGE = guard("reading usage")
+_ADDING_UP_CALL = guard("adding up a call")
+_PRICING_CALL = guard("pricing a call")
+_READING_REQUEST = guard("reading a request")
+_OPENING_METER = guard("opening a meter")
+
 _METER_KEY = create_key("otel_harn_steps.meter")
 _LEFT = Context()
+_LEFT_CALL = Call(None, (), {})
 _NOTHING = ParsedResponse()
-NOT_A_CALL = ParsedResponse()
-"""What a provider reads from an answer that spent nothing: a look at a job that is still running, a cache."""
 
 
 def current_meter(context: Context | None = None) -> Meter | None:
@@ -47,9 +58,10 @@ class Meter:
 
     __slots__ = (
         "_active",
+        "_adapter",
+        "_call",
         "_is_done",
         "_lock",
-        "_provider",
         "_request",
         "_span",
         "_start_time_ns",
@@ -59,8 +71,11 @@ class Meter:
         "is_delegated",
     )
 
-    def __init__(self, provider: ClientAdapter, request: Request, active: ActiveStep, context: Context) -> None:
-        self._provider = provider
+    def __init__(
+        self, adapter: ClientAdapter, call: Call, request: Request, active: ActiveStep, context: Context
+    ) -> None:
+        self._adapter = adapter
+        self._call = call
         self._request = request
         self._active = active
         self._start_time_ns = time_ns()
@@ -80,39 +95,51 @@ class Meter:
         self.is_delegated = True
         self._span.leave()
 
-    def is_of(self, provider: ClientAdapter) -> bool:
+    def is_of(self, adapter: ClientAdapter) -> bool:
         """Whether it is a call of this client library."""
-        return self._provider.name == provider.name
+        return self._adapter.name == adapter.name
 
     @property
     def asks_usage(self) -> bool:
-        """Whether the stream was asked for its usage where the app did not ask."""
+        """Whether the engine asked for the stream's usage, and the app did not."""
         return self._request.asks_usage
 
     # -- a whole answer ------------------------------------------------------------------------------------------
 
     def watched(self, result: Any) -> Any:
-        """`result`, or what stands for it, where the provider watches it in a way of its own. None: it does not."""
-        return self._provider.watched(self._request, result, self)
+        """`result`, or its replacement, where it is not yet a whole response. None: the engine is to look at it.
 
-    def answered(self, answer: Any, response: Any) -> None:
-        """Bill the call that got `answer`.
+        That is so where the adapter watches a stream in a way of its own, and where a job goes on in the background.
+        """
+        job_id = None if self._request.job == "fetch" else self._adapter.started_job(self._request, result)
+        if job_id is None:
+            return self._adapter.watch(self._request, result, self)
+        job = self._adapter.name, job_id
+        if self._request.job == "resume" and jobs.is_known(job):
+            self.abandoned()
+        else:
+            self.observe(result)  # it names the model
+            jobs.started(job, self)
+        return result
+
+    def answered(self, response: Any, result: Any) -> None:
+        """Bill the call that got `response`.
 
         Args:
-            answer: what tells the usage: an object of the client, or decoded JSON.
-            response: what the app gets, kept on a budget error.
+            response: what reports the usage: an object of the client, or decoded JSON.
+            result: what the app gets, kept on a budget error.
 
         Raises:
             StepBudgetExceeded: the call crossed a limit.
         """
-        reading = self._read(answer)
-        breach = self._close(reading, response=response if reading.response is None else reading.response)
+        parsed = self._parse(response)
+        breach = self._close(parsed, response=result if parsed.response is None else parsed.response)
         if breach is not None:
             raise breach
 
     def answered_quietly(self, body: bytes) -> None:
         """Bill the call from the bytes that the app has read. The step's next call or its exit raises."""
-        self._close(self._read(decoded(body)))
+        self._close(self._parse(decoded(body)))
 
     def failed(self, error: BaseException) -> None:
         """The call raised. What was spent all the same is billed quietly: the app's exception goes first."""
@@ -122,25 +149,25 @@ class Meter:
             return
         body = body_of(self.http_response)
         if body is not None:  # answered and paid for; then the client could not parse it
-            self._close(self._read(decoded(body)), error=error)
+            self._close(self._parse(decoded(body)), error=error)
             return
         sent = True
-        with guard("asking whether a call was sent"):
-            sent = self._provider.was_sent(error)
+        with _ASKING_WHETHER_CALL_WAS_SENT:
+            sent = self._adapter.was_sent(error)
         if sent:
             self._close(_NOTHING, error=error)
         elif self._finish():
             self._span.end(self._request, None, None, error)
 
-    def should_retry_without_usage(self, error: BaseException, args: Sequence[Any]) -> bool:
-        """Whether the call failed only because usage was asked for: then it is made again, as the app wrote it.
-
-        Withdraws the asking.
-        """
+    def should_retry_without_usage(self, error: BaseException) -> bool:
+        """Whether the call failed only because usage was asked for: then it is made again, as the app wrote it."""
         if not self._request.asks_usage:
             return False
-        with guard("reading an error"):
-            return self._provider.undo_usage_request(self._request, error, args)
+        with _READING_ERROR:
+            undone = self._adapter.undo_usage_request(self._call, self._request, error)
+            if undone is not None:
+                self._request = undone
+                return True
         return False
 
     def abandoned(self) -> None:
@@ -151,13 +178,13 @@ class Meter:
 
     # -- a stream --------------------------------------------------------------------------------------------------
 
-    def observe(self, event: Any) -> bool:
-        """Take in one event. Whether the app must not see it."""
-        with guard("reading a stream event"):
+    def observe(self, event: Any) -> Any:
+        """Take in one event. What the app gets in its place: None where it must not see it."""
+        with _READING_STREAM_EVENT:
             if not self._is_done:
-                self._state = self._provider.fold(self._state, event)
-            return self._request.asks_usage and self._provider.hides(event)
-        return False
+                self._state = self._adapter.fold(self._state, event)
+            return self._adapter.restore(event) if self._request.asks_usage else event
+        return event
 
     def stream_opened(self) -> None:
         """Bill the stream when the step ends, should nobody read it to its end before."""
@@ -183,50 +210,63 @@ class Meter:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _read(self, answer: Any) -> ParsedResponse:
-        with guard("reading usage"):
-            return self._provider.read(self._request, answer)
-        return _NOTHING
+    def _parse(self, response: Any) -> ParsedResponse:
+        parsed = _NOTHING
+        with _READING_USAGE:
+            parsed = self._adapter.parse(self._request, response)
+            if (parsed.job_id is not None or self._request.job) and not self._is_of_a_call(parsed):
+                parsed = NOT_A_CALL
+        return parsed
+
+    def _is_of_a_call(self, parsed: ParsedResponse) -> bool:
+        """Whether a response about a job reports, for the first time, what the job used."""
+        if parsed.job_id is None or not parsed.parts:
+            return self._request.job != "fetch"
+        job = self._adapter.name, parsed.job_id
+        if self._request.job == "fetch":
+            return (parsed.is_job_of_any_process or jobs.is_known(job)) and jobs.is_first_fetch(job)
+        jobs.is_first_fetch(job)  # its stream has reported it: a later look at it reports nothing new
+        return True
 
     def _read_stream(self) -> ParsedResponse:
-        return _NOTHING if self._state is None else self._read(self._state)
+        return _NOTHING if self._state is None else self._parse(self._state)
 
     def _finish(self) -> bool:
         """Whether this is the first to finish the meter: readers, the step's exit and the collector may race."""
         with self._lock:
             first, self._is_done = not self._is_done, True
         # Both lead back here; what holds itself is freed by nobody but the garbage collector.
-        self.context, self.http_response = _LEFT, None
+        self.context, self.http_response, self._call = _LEFT, None, _LEFT_CALL
         return first
 
     def _close(
-        self, reading: ParsedResponse, *, error: BaseException | None = None, response: Any = None
+        self, parsed: ParsedResponse, *, error: BaseException | None = None, response: Any = None
     ) -> StepBudgetExceeded | None:
-        if reading is NOT_A_CALL:
+        if parsed is NOT_A_CALL:
             self.abandoned()
             return None
         if not self._finish():
             return None
         self._active.forget_on_leave(self.settle)
-        call = ModelCall(self._request.provider, reading.model or self._request.model, None)
-        with guard("adding up a call"):
-            call = self._priced(reading)
-        self._span.end(self._request, reading, call, error)
+        call = ModelCall(self._request.provider, parsed.model or self._request.model, None)
+        with _ADDING_UP_CALL:
+            call = self._priced(parsed)
+        self._span.end(self._request, parsed, call, error)
         return self._active.add(call, response)
 
-    def _priced(self, reading: ParsedResponse) -> ModelCall:
+    def _priced(self, parsed: ParsedResponse) -> ModelCall:
         request = self._request
-        model = reading.model or request.model
-        if not reading.parts:
+        model = parsed.model or request.model
+        if not parsed.parts:
             return ModelCall(request.provider, model, None)
-        usage: Usage = reading.parts[0].usage
-        for part in reading.parts[1:]:
+        usage: Usage = parsed.parts[0].usage
+        for part in parsed.parts[1:]:
             usage = usage + part.usage
         cost = None
-        with guard("pricing a call"):  # what it used is known all the same
-            cost = None if reading.reported_usd is None else to_picousd(reading.reported_usd)
+        with _PRICING_CALL:  # what it used is known all the same
+            cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
             if cost is None:
-                cost = self._cost_of(reading.parts, model)
+                cost = self._cost_of(parsed.parts, model)
         return ModelCall(request.provider, model, usage, cost)
 
     def _cost_of(self, parts: Sequence[Part], model: str | None) -> int | None:
@@ -242,16 +282,8 @@ class Meter:
         return total
 
 
-def open_meter(
-    provider: ClientAdapter,
-    active: ActiveStep,
-    instance: Any,
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    *,
-    is_sent: bool = False,
-) -> Meter | None:
-    """The meter of the call at a provider's seam, with the call prepared for it, unless it is sent already.
+def open_meter(adapter: ClientAdapter, active: ActiveStep, call: Call, *, is_sent: bool = False) -> Meter | None:
+    """The meter of a call at a seam, with the call prepared for it, unless it is sent already.
 
     None: not a request to a model.
 
@@ -259,55 +291,29 @@ def open_meter(
         StepBudgetExceeded: the step is exhausted. Nothing was sent.
     """
     request: Request | None = None
-    with guard("reading a request"):
-        prepare = provider.request if is_sent else partial(_prepared, provider, active)
-        request = prepare(instance, args, kwargs)
+    with _READING_REQUEST:
+        request = adapter.request(call) if is_sent else _prepared(adapter, active, call)
     if request is None:
         return None
     if not is_sent:
         active.admit()
-    with guard("opening a meter"):
-        return Meter(provider, request, active, get_current())
+    with _OPENING_METER:
+        return Meter(adapter, call, request, active, get_current())
     return None
 
 
-def prepare_late(
-    provider: ClientAdapter, active: ActiveStep | None, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
-) -> bool:
+def prepare_deferred(adapter: ClientAdapter, active: ActiveStep | None, call: Call) -> bool:
     """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
-    with guard("reading a request"):
-        if active is None:
-            return provider.request(instance, args, kwargs) is not None
-        return _prepared(provider, active, instance, args, kwargs) is not None
+    with _READING_REQUEST:
+        return (adapter.request(call) if active is None else _prepared(adapter, active, call)) is not None
     return False
 
 
-def _prepared(
-    provider: ClientAdapter, active: ActiveStep, instance: Any, args: Sequence[Any], kwargs: dict[str, Any]
-) -> Request | None:
-    request = provider.request(instance, args, kwargs)
-    if request is not None:
-        request.model = request.model or active.definition.model
-        provider.prepare(request, args, kwargs, ask_usage=settings().stream_usage)
-    return request
-
-
-def decoded(body: bytes) -> Any:
-    """The JSON in `body`, None where there is none."""
-    try:
-        return json.loads(body)
-    except ValueError:
+def _prepared(adapter: ClientAdapter, active: ActiveStep, call: Call) -> Request | None:
+    request = adapter.request(call)
+    if request is None:
         return None
-
-
-def body_of(http_response: Any) -> bytes | None:
-    """The body of a response that the client has read; never reads it."""
-    body = getattr(http_response, "body", None)
-    if isinstance(body, str):  # google-genai's own, always read
-        return body.encode()
-    if http_response is None or not getattr(http_response, "is_closed", False):
-        return None
-    try:
-        return cast("bytes", http_response.content)
-    except Exception:  # noqa: BLE001 -- the client's own "not read yet", under a name of its own in each HTTP library
-        return None
+    default = active.definition.model
+    if request.model is None and default is not None:
+        request = replace(request, model=default)
+    return adapter.prepare(call, request, ask_usage=settings().stream_usage)

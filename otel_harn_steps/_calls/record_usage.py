@@ -6,9 +6,10 @@ from decimal import Decimal
 from time import time
 
 from otel_harn_steps._cost.money import to_picousd
-from otel_harn_steps._cost.usage import LIST_PRICE, ModelCall, Usage, token_count
+from otel_harn_steps._cost.usage import LIST_PRICE, Usage, token_count
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.active import current_step
+from otel_harn_steps._steps.totals import ModelCall
 
 
 def record_llm_usage(
@@ -28,7 +29,8 @@ def record_llm_usage(
     Always added, also when the step is exhausted: the money is spent. A negative count becomes 0.
 
     Args:
-        model: the model that answered; None for the step's default model.
+        model: the model that answered; None for the step's default model; "" for none: the call is priced by the
+            default model if there is one, and billed under no model.
         input_tokens: input tokens, cached ones included; None for unknown.
         output_tokens: output tokens, reasoning included; None for unknown.
         cost_usd: what it cost in US dollars; None: price it for me. NaN, infinite and negative are an unknown cost.
@@ -44,7 +46,7 @@ def record_llm_usage(
     active = current_step()
     if active is None:
         return
-    model = model or active.definition.model
+    priced_as = model or active.definition.model
     usage = Usage(
         token_count(input_tokens),
         token_count(output_tokens),
@@ -59,5 +61,6 @@ def record_llm_usage(
         if cost_usd is None and known:
             from otel_harn_steps._cost.price_book import cost_picousd  # noqa: PLC0415 -- only for who prices
 
-            cost = cost_picousd(provider, model, usage, LIST_PRICE, time())
-    active.bill(ModelCall(provider or "unknown", model, usage if known else None, cost))
+            cost = cost_picousd(provider, priced_as, usage, LIST_PRICE, time())
+    billed_as = priced_as if model is None else model or None
+    active.bill(ModelCall(provider or "unknown", billed_as, usage if known else None, cost))

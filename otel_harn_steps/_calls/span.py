@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from otel_harn_steps._calls.client import ParsedResponse, Request
-    from otel_harn_steps._cost.usage import ModelCall
     from otel_harn_steps._steps.active import ActiveStep
+    from otel_harn_steps._steps.totals import ModelCall
+
+# Made once: they are entered at every call.
+_STARTING_CALL_SPAN = guard("starting a call's span", ours=False)
+_ENDING_CALL_SPAN = guard("ending a call's span", ours=False)
 
 
 class CallSpan:
@@ -57,7 +61,7 @@ class CallSpan:
         if request.may_delegate or self._held_in is not None:  # a span that is started can not be taken back
             self._late = start
             return
-        with guard("starting a call's span", ours=False):
+        with _STARTING_CALL_SPAN:
             self._span = start()
             self.context = set_span_in_context(self._span, context)
 
@@ -66,18 +70,18 @@ class CallSpan:
         self._late = None
 
     def end(
-        self, request: Request, reading: ParsedResponse | None, call: ModelCall | None, error: BaseException | None
+        self, request: Request, parsed: ParsedResponse | None, call: ModelCall | None, error: BaseException | None
     ) -> None:
         """End the span with what is known of the call. `call` None: this one was not billed."""
         if self._billed is not None:
             if call is None:
                 call_void(self._billed, time_ns())
             else:
-                call_closed(self._billed, call, None if reading is None else reading.response_id, time_ns())
+                call_closed(self._billed, call, None if parsed is None else parsed.response_id, time_ns())
         if self._late is None:
-            self._close(request, reading, call, error, None)
+            self._close(request, parsed, call, error, None)
             return
-        make = partial(self._make, self._late, request, reading, call, error, time_ns())
+        make = partial(self._make, self._late, request, parsed, call, error, time_ns())
         self._late = None
         if self._held_in is None or self._billed is None or call is None:
             make()
@@ -85,14 +89,14 @@ class CallSpan:
             hold(self._held_in, self._billed, make)
 
     def _make(self, start: Callable[[], Span], *seen: Any) -> None:
-        with guard("starting a call's span", ours=False):
+        with _STARTING_CALL_SPAN:
             self._span = start()
         self._close(*seen)
 
     def _close(
         self,
         request: Request,
-        reading: ParsedResponse | None,
+        parsed: ParsedResponse | None,
         call: ModelCall | None,
         error: BaseException | None,
         end_time_ns: int | None,
@@ -100,9 +104,9 @@ class CallSpan:
         span = self._span
         if not span.is_recording():
             return
-        with guard("ending a call's span", ours=False):
-            if reading is not None and call is not None:
-                span.set_attributes(_answer_attributes(request, reading, call))
+        with _ENDING_CALL_SPAN:
+            if parsed is not None and call is not None:
+                span.set_attributes(_answer_attributes(request, parsed, call))
             if error is not None and not isinstance(error, GeneratorExit):
                 kind = type(error)
                 span.set_attribute(names.ERROR_TYPE, f"{kind.__module__}.{kind.__qualname__}")
@@ -131,12 +135,12 @@ def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:
     return is_around_calls(getattr(span, "name", ""), getattr(span, "attributes", None) or {})
 
 
-def _answer_attributes(request: Request, reading: ParsedResponse, call: ModelCall) -> dict[str, AttributeValue]:
+def _answer_attributes(request: Request, parsed: ParsedResponse, call: ModelCall) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {}
-    if reading.model:
-        attributes[names.RESPONSE_MODEL] = reading.model
-    if reading.response_id:
-        attributes[names.RESPONSE_ID] = reading.response_id
+    if parsed.model:
+        attributes[names.RESPONSE_MODEL] = parsed.model
+    if parsed.response_id:
+        attributes[names.RESPONSE_ID] = parsed.response_id
     usage = call.usage
     if usage is None:
         return attributes

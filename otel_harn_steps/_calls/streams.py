@@ -1,13 +1,12 @@
 """Watching a stream without changing it.
 
 Where a client's stream keeps its iterator in an attribute, that iterator is replaced and the app holds the client's own
-object. A generator is watched by a generator, anything else by a proxy that looks and behaves like it. Bytes that the
-app reads itself are watched as they pass. Nothing is read that the app does not read.
+object. A generator is watched by a generator, anything else by a proxy that looks and behaves like it. Nothing is read
+that the app does not read.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from functools import lru_cache
 from types import AsyncGeneratorType, GeneratorType
@@ -16,8 +15,7 @@ from weakref import ref
 
 import wrapt
 
-from otel_harn_steps._calls.meter import Meter, decoded
-from otel_harn_steps._guard import guard
+from otel_harn_steps._calls.meter import Meter
 
 _ITERATOR = "_iterator"
 _MOST_KNOWN = 512
@@ -25,9 +23,6 @@ _known_methods: dict[tuple[Any, str], bool] = {}
 # Where the streams of generated clients keep their generator: Speakeasy's and Fern's.
 _GENERATOR_NAMES = ("generator", "_data")
 _GENERATORS = (GeneratorType, AsyncGeneratorType)
-_EVENTS_WITH_MODEL = 4
-# Every event of a chat stream that was asked for its usage says so, and only such a stream's.
-_NO_USAGE = re.compile(rb',\s*"usage":\s*null(?=\s*[,}])')
 
 
 def watched(result: Any, meter: Meter) -> Any:
@@ -40,9 +35,9 @@ def watched(result: Any, meter: Meter) -> Any:
         watch_attribute(result, name, meter)
         shown = result
     elif isinstance(result, GeneratorType):
-        shown = named_like(result, _watch_generator(result, meter))
+        shown = named_like(result, _generate(result, meter))
     elif isinstance(result, AsyncGeneratorType):
-        shown = named_like(result, _watch_async_generator(result, meter))
+        shown = named_like(result, _generate_async(result, meter))
     elif has_method(type(result), "__next__"):
         shown = _WatchedStream(result, meter)
     elif has_method(type(result), "__anext__"):
@@ -85,18 +80,19 @@ def watch_attribute(stream: Any, name: str, meter: Meter) -> None:
     """Watch what `stream` reads from, which it keeps in its attribute `name`."""
     inner = getattr(stream, name)
     is_async = hasattr(inner, "__anext__")
-    setattr(stream, name, _watch_async(inner, meter) if is_async else _watch(inner, meter))
+    setattr(stream, name, watched_events_async(inner, meter) if is_async else watched_events(inner, meter))
     if hasattr(type(stream), "close"):
         # `close` settles at once, so that the totals are right for the rest of the step.
         stream.close = (_closing_async if is_async else _closing)(ref(stream), meter)
 
 
-def _watch(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, None]:
+def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, None]:
     """The events of `inner`, billed when they have been read, or when the app leaves them."""
     try:
         for event in inner:
-            if not meter.observe(event):
-                yield event
+            shown = meter.observe(event)
+            if shown is not None:
+                yield shown
     except GeneratorExit:  # the app dropped the stream
         meter.settle()
         raise
@@ -106,12 +102,13 @@ def _watch(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, None]:
     meter.stream_ended()
 
 
-async def _watch_async(inner: AsyncIterator[Any], meter: Meter) -> AsyncGenerator[Any, None]:
-    """As `_watch`."""
+async def watched_events_async(inner: AsyncIterator[Any], meter: Meter) -> AsyncGenerator[Any, None]:
+    """As `watched_events`."""
     try:
         async for event in inner:
-            if not meter.observe(event):
-                yield event
+            shown = meter.observe(event)
+            if shown is not None:
+                yield shown
     except GeneratorExit:
         meter.settle()
         raise
@@ -124,15 +121,15 @@ async def _watch_async(inner: AsyncIterator[Any], meter: Meter) -> AsyncGenerato
 # -- generators --------------------------------------------------------------------------------------------------------
 
 
-def _watch_generator(inner: Generator[Any, Any, Any], meter: Meter) -> Generator[Any, Any, None]:
+def _generate(inner: Generator[Any, Any, Any], meter: Meter) -> Generator[Any, Any, None]:
     try:
-        yield from _watch(inner, meter)
+        yield from watched_events(inner, meter)
     finally:
         inner.close()  # as the app's `close` would have done
 
 
-async def _watch_async_generator(inner: AsyncGenerator[Any, Any], meter: Meter) -> AsyncGenerator[Any, Any]:
-    watching = _watch_async(inner, meter)
+async def _generate_async(inner: AsyncGenerator[Any, Any], meter: Meter) -> AsyncGenerator[Any, Any]:
+    watching = watched_events_async(inner, meter)
     try:
         async for event in watching:
             yield event
@@ -164,7 +161,7 @@ class _Watched(wrapt.ObjectProxy[Any]):
 class _WatchedStream(_Watched):
     def __init__(self, stream: Any, meter: Meter) -> None:
         super().__init__(stream, meter)
-        self._self_events = _watch(stream, meter)
+        self._self_events = watched_events(stream, meter)
 
     def __iter__(self) -> Any:
         return self
@@ -189,7 +186,7 @@ class _WatchedStream(_Watched):
 class _WatchedAsyncStream(_Watched):
     def __init__(self, stream: Any, meter: Meter) -> None:
         super().__init__(stream, meter)
-        self._self_events = _watch_async(stream, meter)
+        self._self_events = watched_events_async(stream, meter)
 
     def __aiter__(self) -> Any:
         return self
@@ -238,112 +235,3 @@ def _closing_async(stream: ref[Any], meter: Meter) -> Callable[[], Any]:
         return await type(held).close(held)
 
     return close
-
-
-def watch_body(http_response: Any, meter: Meter) -> None:
-    """Bill the call when the app has read the body of `http_response` itself, in whatever way it does."""
-    body = _Body(http_response.headers.get("content-type", ""), meter)
-    # All of an HTTP response's ways to read pass one of these two; as attributes of this one object they shadow the
-    # methods, and are gone when the body is.
-    http_response.iter_bytes = _tap(ref(http_response), body)
-    http_response.aiter_bytes = _tap_async(ref(http_response), body)
-    meter.stream_opened()
-
-
-def _untapped(http_response: ref[Any]) -> Any:
-    held = http_response()
-    for name in ("iter_bytes", "aiter_bytes"):
-        vars(held).pop(name, None)
-    return held
-
-
-def _tap(http_response: ref[Any], body: _Body) -> Callable[..., Iterator[bytes]]:
-    def iter_bytes(*args: Any, **kwargs: Any) -> Iterator[bytes]:
-        with body:
-            for chunk in _untapped(http_response).iter_bytes(*args, **kwargs):
-                shown = body.feed(chunk)
-                if shown:
-                    yield shown
-            rest = body.rest()
-            if rest:
-                yield rest
-
-    return iter_bytes
-
-
-def _tap_async(http_response: ref[Any], body: _Body) -> Callable[..., AsyncIterator[bytes]]:
-    async def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
-        with body:
-            async for chunk in _untapped(http_response).aiter_bytes(*args, **kwargs):
-                shown = body.feed(chunk)
-                if shown:
-                    yield shown
-            rest = body.rest()
-            if rest:
-                yield rest
-
-    return aiter_bytes
-
-
-class _Body:
-    """A body as it passes: server-sent events are observed one by one, anything else when it is complete."""
-
-    def __init__(self, content_type: str, meter: Meter) -> None:
-        self._meter = meter
-        self._is_events = content_type.startswith("text/event-stream")
-        self._rest = bytearray()
-        self._seen = 0
-        self._drops_blank = False
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take in some bytes. What of them the app sees: all, but for traces of our asking for usage."""
-        shown = chunk
-        with guard("reading a response body"):
-            self._rest += chunk
-            if self._is_events:
-                *lines, self._rest = self._rest.splitlines(keepends=True) or [bytearray()]
-                if self._rest.endswith(b"\n"):
-                    lines.append(self._rest)
-                    self._rest = bytearray()
-                passed = [line for each in lines if (line := self._observe(bytes(each)))]
-                if self._meter.asks_usage:  # whole lines only: whether one may be seen is known at its end
-                    shown = b"".join(passed)
-        return shown
-
-    def _observe(self, line: bytes) -> bytes:
-        """Observe the event in a line, if there is one. The line as the app sees it."""
-        if self._drops_blank and not line.strip():
-            self._drops_blank = False
-            return b""
-        # The first events name the model; after them, only those that may tell usage are worth decoding.
-        if line.startswith(b"data:") and (self._seen < _EVENTS_WITH_MODEL or b"usage" in line):
-            self._seen += 1
-            event = decoded(line[5:])
-            if isinstance(event, dict):
-                if self._meter.observe(event):
-                    self._drops_blank = True
-                    return b""
-                if self._meter.asks_usage:
-                    return _NO_USAGE.sub(b"", line)
-        return line
-
-    def rest(self) -> bytes:
-        """What has been held back because its line never ended."""
-        if not (self._is_events and self._meter.asks_usage):
-            return b""
-        rest, self._rest = bytes(self._rest), bytearray()
-        return self._observe(rest)
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        """Bill what came. Quiet, because an error raised in here would cost the app the answer that it paid for."""
-        with guard("billing a response body"):
-            if error is not None and not isinstance(error, GeneratorExit):
-                self._meter.stream_broke(error)
-            elif self._is_events or error is not None:
-                self._observe(bytes(self._rest))
-                self._meter.settle()
-            else:
-                self._meter.answered_quietly(bytes(self._rest))

@@ -9,8 +9,9 @@ from typing import Any
 
 import wrapt
 
-from otel_harn_steps._calls.meter import Meter, decoded
-from otel_harn_steps._calls.streams import _watch, _watch_async
+from otel_harn_steps._calls.meter import Meter
+from otel_harn_steps._calls.raw_bodies import decoded
+from otel_harn_steps._calls.streams import watched_events, watched_events_async
 from otel_harn_steps._guard import guard
 
 _CHUNK_BYTES = 65536
@@ -20,7 +21,9 @@ def watch_events(stream: Any, meter: Meter) -> None:
     """Bill the call when the app has read `stream`, or left it."""
     # Below the parser, where botocore and aiobotocore are alike; the app holds the client's own object.
     inner = stream._event_generator
-    stream._event_generator = _watch_async(inner, meter) if hasattr(inner, "__anext__") else _watch(inner, meter)
+    stream._event_generator = (
+        watched_events_async(inner, meter) if hasattr(inner, "__anext__") else watched_events(inner, meter)
+    )
     stream._raw_stream = _Closing(stream._raw_stream, meter)
     meter.stream_opened()
 

@@ -9,12 +9,12 @@ from typing import Any
 import wrapt
 
 from otel_harn_steps._calls.meter import Meter
-from otel_harn_steps._calls.streams import _watch, _watch_async
+from otel_harn_steps._calls.streams import watched_events, watched_events_async
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a stream has told so far."""
+class StreamedSoFar:
+    """What a stream has reported so far."""
 
     model: Any
     id: Any
@@ -23,12 +23,12 @@ class Told:
 
 
 def watched_stream(stream: Any, meter: Meter) -> Any:
-    """What stands for `stream`: the call is billed when the app has read it, or left it."""
+    """The replacement for `stream`: the call is billed when the app has read it, or left it."""
     meter.stream_opened()
     return _WatchedStream(stream, meter)
 
 
-class _Telling:
+class _Observed:
     """Observes what the provider has sent, as the app reads on."""
 
     def __init__(self, stream: Any, meter: Meter) -> None:
@@ -42,7 +42,9 @@ class _Telling:
             usage = getattr(chunk, "usage", None)
             if usage is not None or self._seen == 0:
                 tier = getattr(chunk, "service_tier", None)
-                self._meter.observe(Told(getattr(chunk, "model", None), getattr(chunk, "id", None), usage, tier))
+                self._meter.observe(
+                    StreamedSoFar(getattr(chunk, "model", None), getattr(chunk, "id", None), usage, tier)
+                )
             self._seen += 1
 
     def __iter__(self) -> Iterator[Any]:
@@ -66,7 +68,7 @@ class _WatchedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anythin
     def __init__(self, stream: Any, meter: Meter) -> None:
         super().__init__(stream)
         self._self_meter = meter
-        self._self_telling = _Telling(stream, meter)
+        self._self_observed = _Observed(stream, meter)
         self._self_events: Any = None
 
     def __iter__(self) -> Any:
@@ -77,12 +79,12 @@ class _WatchedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anythin
 
     def __next__(self) -> Any:
         if self._self_events is None:
-            self._self_events = _watch(iter(self._self_telling), self._self_meter)
+            self._self_events = watched_events(iter(self._self_observed), self._self_meter)
         return next(self._self_events)
 
     async def __anext__(self) -> Any:
         if self._self_events is None:
-            self._self_events = _watch_async(aiter(self._self_telling), self._self_meter)
+            self._self_events = watched_events_async(aiter(self._self_observed), self._self_meter)
         return await anext(self._self_events)
 
     def close(self) -> Any:

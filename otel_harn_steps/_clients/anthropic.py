@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request
-from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
+from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, model_in
+from otel_harn_steps._calls.fields import Fields, field, fields_of, items_of, text_of
 from otel_harn_steps._calls.peers import client_traces_itself
+from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.jobs import Jobs
-from otel_harn_steps._cost.usage import (
-    Fields,
-    Terms,
-    Usage,
-    count_at,
-    count_in,
-    field,
-    fields_of,
-    items_of,
-    token_count,
-)
+from otel_harn_steps._cost.usage import Terms
+from otel_harn_steps._cost.values import value
 
 _OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion", "/v1/messages/batches": "batch"}
 _RESULTS: Final = re.compile(r"/v1/messages/batches/([^/]+)/results$")
@@ -48,119 +38,111 @@ _USAGE_FIELDS: Final = (
     "inference_geo",
     "iterations",
 )
+_usage: Final = usage_table(
+    input_tokens="input_tokens",
+    output_tokens="output_tokens",
+    cache_read_tokens="cache_read_input_tokens",
+    cache_write_tokens="cache_creation_input_tokens",
+    cache_write_1h_tokens="cache_creation.ephemeral_1h_input_tokens",
+    reasoning_tokens="output_tokens_details.thinking_tokens",
+    web_searches="server_tool_use.web_search_requests",
+    outside_input=("cache_read_tokens", "cache_write_tokens"),
+)
 
 
-@dataclass(slots=True)
+@value
 class _Results(Request):
-    """A request for what a batch has become."""
+    """A request for the results of a batch."""
 
     batch_id: str = ""
 
 
 class _Anthropic(ClientAdapter):
     name: Final = "anthropic"
-    _batches: Final = Jobs()
     seams: Final = stainless.seams("anthropic", dict.fromkeys(_PLACES, _MESSAGES))
 
-    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
-        options = stainless.options_of(args, kwargs)
+    def request(self, call: Call) -> Request | None:
+        options = stainless.options_of(call)
         path = stainless.path_of(options)
         results = _RESULTS.search(path) if options.method == "get" else None
         if results is not None:  # reading them is no call, and gets no span
-            return _Results("batch", "anthropic", None, makes_own_span=True, batch_id=results[1])
+            return _Results("batch", "anthropic", None, makes_own_span=True, job="fetch", batch_id=results[1])
         operation = _OPERATIONS.get(path)
         if operation is None or options.method != "post":
             return None
-        kind = type(instance).__name__
+        kind = type(call.instance).__name__
         provider = "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else "anthropic"
-        model = stainless.model_of(stainless.body_of(options))
-        return Request(operation, provider, model, makes_own_span=client_traces_itself(instance, options))
+        traces_itself = client_traces_itself(call.instance, options)
+        return Request(operation, provider, model_in(stainless.body_of(options)), makes_own_span=traces_itself)
 
-    def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
-        options = stainless.options_of(args, kwargs)
-        if request.model is not None and request.operation != "batch" and not stainless.body_of(options).get("model"):
-            stainless.change_body(options, model=request.model)
+    def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
+        if request.operation != "batch":
+            stainless.fill_in_model(call, request)
+        return request
 
-    def watched(self, request: Request, result: Any, meter: Meter) -> Any:
-        """A batch that has been started. Its results tell what it used."""
-        batch_id = field(result, "id")
-        if request.operation != "batch" or isinstance(request, _Results) or not isinstance(batch_id, str):
-            return None
-        self._batches.started(batch_id, meter)
-        return result
+    def started_job(self, request: Request, result: Any) -> str | None:
+        batch_id = field(result, "id") if request.operation == "batch" else None
+        return batch_id if isinstance(batch_id, str) else None
 
-    def read(self, request: Request, answer: Any) -> ParsedResponse:
+    def parse(self, request: Request, response: Any) -> ParsedResponse:
         if isinstance(request, _Results):
-            return self._read_results(request, answer)
-        told = fields_of(answer)
-        model, response_id, usage = told.get("model"), told.get("id"), told.get("usage")
+            return _batch(request, response)
+        fields = fields_of(response)
+        model, response_id, usage = fields.get("model"), fields.get("id"), fields.get("usage")
         return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             () if usage is None else tuple(_parts(usage)),
         )
 
-    def _read_results(self, request: _Results, messages: Any) -> ParsedResponse:
-        if not isinstance(messages, list) or not self._batches.is_first_fetch(request.batch_id):
-            return NOT_A_CALL
-        parts: list[Part] = []
-        for message in messages:
-            model = field(message, "model")
-            named = model if isinstance(model, str) else None
-            parts += (replace(part, model=part.model or named) for part in _parts(field(message, "usage")))
-        return ParsedResponse(parts[0].model if parts else None, request.batch_id, parts)
-
     def fold(self, state: Any, event: Any) -> Any:
-        result = field(event, "result")
-        if result is not None:  # of one request of a batch
-            message = field(result, "message")
-            return [*(state or ()), message] if field(message, "usage") is not None else state
-        kind = field(event, "type")
+        fields = fields_of(event)
+        kind = fields.get("type")
         if kind == "message_start":
-            message = field(event, "message")
+            message = fields.get("message")
             # The output count of a start is a placeholder: an early end leaves it unknown.
             usage = {**_known(field(message, "usage")), "output_tokens": None}
             return {"model": field(message, "model"), "id": field(message, "id"), "usage": usage}
         if kind == "message_delta" and state is not None:
             # Counts of a delta are cumulative, and they replace; what it leaves out stands.
-            return {**state, "usage": {**state["usage"], **_known(field(event, "usage"))}}
+            return {**state, "usage": {**state["usage"], **_known(fields.get("usage"))}}
+        if kind is None and fields.get("result") is not None:  # of one request of a batch
+            message = field(event, "result.message")
+            return [*(state or ()), message] if field(message, "usage") is not None else state
         return state
 
 
+def _batch(request: _Results, messages: Any) -> ParsedResponse:
+    parts: list[Part] = []
+    for message in items_of(messages):
+        model = text_of(field(message, "model"))
+        parts += (replace(part, model=part.model or model) for part in _parts(field(message, "usage")))
+    model = parts[0].model if parts else None
+    return ParsedResponse(model, request.batch_id, parts, job_id=request.batch_id, is_job_of_any_process=True)
+
+
 def _known(usage: Any) -> dict[str, Any]:
-    return {name: value for name in _USAGE_FIELDS if (value := field(usage, name)) is not None}
+    fields = fields_of(usage)
+    return {name: value for name in _USAGE_FIELDS if (value := fields.get(name)) is not None}
 
 
-def _parts(source: Any) -> list[Part]:
-    usage = fields_of(source)
-    terms = _terms(usage)
-    own = _usage(usage)
-    if own.input_tokens is None and own.output_tokens is None:
+def _parts(reported: Any) -> list[Part]:
+    own = _usage(reported)
+    if own is None:
         return []
+    fields = fields_of(reported)
+    terms = anthropic_terms(fields)
     parts = [Part(own, terms)]
-    for iteration in items_of(usage.get("iterations")):
-        told = fields_of(iteration)
-        if told.get("type") in _LEFT_OUT:
-            model = told.get("model")
-            parts.append(Part(_usage(told), terms, model if isinstance(model, str) else None))
+    for iteration in items_of(fields.get("iterations")):
+        if field(iteration, "type") in _LEFT_OUT:
+            usage = _usage(iteration)
+            if usage is not None:
+                parts.append(Part(usage, terms, text_of(field(iteration, "model"))))
     return parts
 
 
-def _usage(usage: Fields) -> Usage:
-    read, written = count_in(usage, "cache_read_input_tokens"), count_in(usage, "cache_creation_input_tokens")
-    uncached = token_count(usage.get("input_tokens"))
-    return Usage(
-        None if uncached is None else uncached + read + written,
-        token_count(usage.get("output_tokens")),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        cache_write_1h_tokens=count_at(usage.get("cache_creation"), "ephemeral_1h_input_tokens"),
-        reasoning_tokens=count_at(usage.get("output_tokens_details"), "thinking_tokens"),
-        web_searches=count_at(usage.get("server_tool_use"), "web_search_requests"),
-    )
-
-
-def _terms(usage: Fields) -> Terms:
+def anthropic_terms(usage: Fields) -> Terms:
+    """What else decides the price: region, batch, tier, speed."""
     terms: list[tuple[str, str]] = []
     if usage.get("inference_geo") == "us":
         terms.append(("inference_geo", "us"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
-from otel_harn_steps._cost.usage import LIST_PRICE, Usage, field, token_count
+from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
+from otel_harn_steps._calls.fields import count, field, text_of
+from otel_harn_steps._calls.usage_table import usage_table
+from otel_harn_steps._cost.usage import LIST_PRICE, Usage
 
 _OPERATIONS: Final = {
     "chat": "chat",
@@ -23,27 +26,28 @@ _V2: Final = ("chat", "chat_stream", "embed", "rerank")
 _OTHER_UNITS: Final = ("search_units", "classifications", "images", "image_tokens", "pages")
 
 
+_billed: Final = usage_table(input_tokens="input_tokens", output_tokens="output_tokens")
+
+
 def _seams(module: str, owner: str, methods: Sequence[str]) -> Iterator[Seam]:
     # The clients' public methods are bound when a client is made, so one from before patching would be missed there.
     for method in methods:
         operation = _OPERATIONS[method]
-        if method.endswith("_stream"):  # in both modes a context manager, made at once, that sends when it is entered
-            yield Seam(module, f"{owner}.{method}", "late call", operation=operation)
-            yield Seam(module, f"Async{owner}.{method}", "late call", operation=operation)
-        else:
-            yield Seam(module, f"{owner}.{method}", "call", operation=operation)
-            yield Seam(module, f"Async{owner}.{method}", "async call", operation=operation)
+        # In both modes a context manager, made at once, that sends when it is entered.
+        deferred = method.endswith("_stream")
+        yield Seam(module, f"{owner}.{method}", deferred=deferred, operation=operation)
+        yield Seam(module, f"Async{owner}.{method}", is_async=not deferred, deferred=deferred, operation=operation)
 
 
-class _Cohere(ByMethod):
+class _Cohere(ClientAdapter):
     name: Final = "cohere"
     seams: Final = (
         *_seams("cohere.v2.raw_client", "RawV2Client", _V2),
         *_seams("cohere.raw_base_client", "RawBaseCohere", tuple(_OPERATIONS)),
         # Sends batches from threads that know nothing of the step.
-        Seam("cohere.client", "Client.embed", "call", operation="embeddings"),
+        Seam("cohere.client", "Client.embed", operation="embeddings"),
         Seam("cohere.core.http_client", "HttpClient.request", "body"),
-        Seam("cohere.core.http_client", "AsyncHttpClient.request", "async body"),
+        Seam("cohere.core.http_client", "AsyncHttpClient.request", "body", is_async=True),
         *(
             Seam("cohere.v2.client", f"{kind}.{method}", "fill")
             for kind in ("V2Client", "AsyncV2Client")
@@ -51,22 +55,18 @@ class _Cohere(ByMethod):
         ),
     )
 
-    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
-        return Request(self.operation, "cohere", model_in(kwargs))
+    def request(self, call: Call) -> Request | None:
+        return Request(call.operation, "cohere", model_in(call.kwargs))
 
-    def read(self, request: Request, answer: Any) -> ParsedResponse:
-        data = field(answer, "data")  # of an HTTP response object; the answer itself has no such field
-        told = answer if data is None else data
-        response_id, usage = field(told, "id"), field(told, "usage")
-        return ParsedResponse(
-            None,
-            response_id if isinstance(response_id, str) else None,
-            tuple(_parts(request.operation, field(told, "meta") if usage is None else usage)),
-            response=data,
-        )
+    def parse(self, request: Request, response: Any) -> ParsedResponse:
+        data = field(response, "data")  # of an HTTP response object; the response itself has no such field
+        content = response if data is None else data
+        usage = field(content, "usage")
+        parts = _parts(request.operation, field(content, "meta") if usage is None else usage)
+        return ParsedResponse(None, text_of(field(content, "id")), parts, response=data)
 
     def fold(self, state: Any, event: Any) -> Any:
-        # The last event holds the answer (version 1), or what it has cost (version 2).
+        # The last event holds the response (version 1), or what it has cost (version 2).
         for name in ("response", "delta"):
             end = field(event, name)
             if field(end, "meta") is not None or field(end, "usage") is not None:
@@ -74,18 +74,19 @@ class _Cohere(ByMethod):
         return state
 
 
-def _parts(operation: str, meta: Any) -> list[Part]:
+def _parts(operation: str, meta: Any) -> tuple[Part, ...]:
     billed = field(meta, "billed_units")
     if billed is None:
-        return []
-    others = tuple((unit, "billed") for unit in _OTHER_UNITS if token_count(field(billed, unit)))
-    read, written = token_count(field(billed, "input_tokens")), token_count(field(billed, "output_tokens"))
-    if operation == "embeddings" or (others and written is None):
-        written = 0
-    if others and read is None:
-        read = 0
+        return ()
     # Cached tokens are not among the billed ones.
-    return [] if read is None and written is None else [Part(Usage(read, written), others or LIST_PRICE)]
+    usage = _billed(billed) or Usage(None, None)
+    others = tuple((unit, "billed") for unit in _OTHER_UNITS if count(billed, unit))
+    if operation == "embeddings" or (others and usage.output_tokens is None):
+        usage = replace(usage, output_tokens=0)
+    if others and usage.input_tokens is None:
+        usage = replace(usage, input_tokens=0)
+    is_reported = usage.input_tokens is not None or usage.output_tokens is not None
+    return (Part(usage, others or LIST_PRICE),) if is_reported else ()
 
 
 COHERE: Final = _Cohere()

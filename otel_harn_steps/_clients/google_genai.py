@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
-from otel_harn_steps._calls.meter import decoded
-from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, field, items_of, token_count
+from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
+from otel_harn_steps._calls.fields import field, fields_of, items_of, text_of
+from otel_harn_steps._calls.raw_bodies import decoded
+from otel_harn_steps._calls.usage_table import usage_table
+from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, token_count
 
 # Each request passes one of these, also those that automatic function calling and continuation make by themselves.
 _METHODS: Final = {
@@ -30,40 +33,57 @@ _MODELS: Final = "google.genai.models"
 _HTTP: Final = "google.genai._api_client"
 
 
+def _paths(*names: str) -> tuple[str, ...]:
+    """The places of a count: snake case of the client's objects, camel case of the JSON that they are made of."""
+    return tuple(each for name in names for each in (name, _camel(name)))
+
+
+@cache
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(each.title() for each in rest)
+
+
+# Each count that is zero is left out: `_tokens` says which of them are known all the same.
+_usage: Final = usage_table(
+    input_tokens=_paths("prompt_token_count"),
+    output_tokens=_paths("candidates_token_count"),
+    cache_read_tokens=_paths("cached_content_token_count"),
+    reasoning_tokens=_paths("thoughts_token_count"),
+    tool_input_tokens=_paths("tool_use_prompt_token_count"),
+)
+
+
 def _seams() -> Iterator[Seam]:
     for method, operation in _METHODS.items():
-        late = method.endswith("_stream")  # a generator; its async form awaits the response first
-        yield Seam(_MODELS, f"Models.{method}", "late call" if late else "call", operation=operation)
-        yield Seam(_MODELS, f"AsyncModels.{method}", "async call", operation=operation)
+        # A generator; its async form awaits the response first.
+        yield Seam(_MODELS, f"Models.{method}", deferred=method.endswith("_stream"), operation=operation)
+        yield Seam(_MODELS, f"AsyncModels.{method}", is_async=True, operation=operation)
     for method in _NAMING_A_MODEL:
         yield Seam(_MODELS, f"Models.{method}", "fill")
         yield Seam(_MODELS, f"AsyncModels.{method}", "fill")
     yield Seam(_HTTP, "BaseApiClient.request", "body")
-    yield Seam(_HTTP, "BaseApiClient.async_request", "async body")
+    yield Seam(_HTTP, "BaseApiClient.async_request", "body", is_async=True)
 
 
-class _GoogleGenAI(ByMethod):
+class _GoogleGenAI(ClientAdapter):
     name: Final = "google-genai"
     seams: Final = tuple(_seams())
 
-    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
-        return Request(
-            self.operation,
-            _cloud(instance._api_client),
-            model_in(kwargs),
-            terms=tier_terms(field(kwargs.get("config"), "service_tier")),
-        )
+    def request(self, call: Call) -> Request | None:
+        terms = tier_terms(field(call.kwargs, "config.service_tier"))
+        return Request(call.operation, _cloud(call.instance._api_client), model_in(call.kwargs), terms=terms)
 
-    def read(self, request: Request, answer: Any) -> ParsedResponse:
-        body = field(field(answer, "sdk_http_response"), "body")
+    def parse(self, request: Request, response: Any) -> ParsedResponse:
+        body = field(response, "sdk_http_response.body")
         if isinstance(body, str):  # the app asked for the HTTP response, and gets nothing else
-            answer = decoded(body.encode())
-        model = text_of(_at(answer, "model_version"))
-        usage = _at(answer, "usage_metadata")
+            response = decoded(body.encode())
+        model = text_of(_at(response, "model_version"))
+        usage = _at(response, "usage_metadata")
         if usage is None and request.operation == "embeddings":
-            return ParsedResponse(None, None, _embedded(_at(answer, "embeddings")))
-        parts = _parts(request, model or request.model, usage, answer)
-        return ParsedResponse(model, text_of(_at(answer, "response_id")), parts)
+            return ParsedResponse(None, None, _embedded(_at(response, "embeddings")))
+        parts = _parts(request, model or request.model, usage, response)
+        return ParsedResponse(model, text_of(_at(response, "response_id")), parts)
 
     def fold(self, state: Any, event: Any) -> Any:
         stream = _Stream() if state is None else state
@@ -72,7 +92,7 @@ class _GoogleGenAI(ByMethod):
 
 
 class _Stream:
-    """What a stream has told so far, in the places of a whole answer."""
+    """What a stream has reported so far, in the places of a whole response."""
 
     def __init__(self) -> None:
         self.model_version = self.response_id = self.usage_metadata = None
@@ -80,11 +100,11 @@ class _Stream:
         self.is_finished = False
 
     def take(self, event: Any) -> None:
-        """Take in an event. Each tells the usage of all so far, and it may fall: the last one counts, whole."""
+        """Take in an event. Each reports the usage of all so far, and it may fall: the last one counts, whole."""
         for name in ("model_version", "response_id", "usage_metadata"):
-            told = _at(event, name)
-            if told is not None:
-                setattr(self, name, told)
+            reported = _at(event, name)
+            if reported is not None:
+                setattr(self, name, reported)
         for candidate in items_of(_at(event, "candidates")):
             self.is_finished |= _at(candidate, "finish_reason") is not None
             if any(_at(candidate, f"{name}_metadata") is not None for name in ("grounding", "url_context")):
@@ -95,34 +115,41 @@ def _cloud(api_client: Any) -> str:
     return "gcp.vertex_ai" if getattr(api_client, "vertexai", False) else "gcp.gemini"
 
 
-def _parts(request: Request, model: str | None, usage: Any, answer: Any) -> tuple[Part, ...]:
-    counts = [token_count(_at(usage, f"{name}_token_count")) for name in ("prompt", "candidates", "thoughts", "total")]
-    if counts == [None] * 4:
+def _parts(request: Request, model: str | None, metadata: Any, response: Any) -> tuple[Part, ...]:
+    usage = _usage(metadata)
+    others = (token_count(_at(metadata, f"{name}_token_count")) for name in ("thoughts", "total"))
+    if usage is None and all(other is None for other in others):
         return ()
-    read, written, thoughts, _ = counts
+    usage = usage or Usage(None, None, reasoning_tokens=token_count(_at(metadata, "thoughts_token_count")) or 0)
+    thoughts, tools = usage.reasoning_tokens, usage.tool_input_tokens
     if request.operation == "embeddings":
         output = 0
-    elif written is None and thoughts is None and isinstance(answer, _Stream) and not answer.is_finished:
+    elif (
+        usage.output_tokens is None
+        and _at(metadata, "thoughts_token_count") is None
+        and isinstance(response, _Stream)
+        and not response.is_finished
+    ):
         output = None
     else:  # a count that is zero is left out
-        output = (written or 0) + (thoughts or 0)
-    tools = token_count(_at(usage, "tool_use_prompt_token_count")) or 0
-    ins = [*items_of(_at(usage, "prompt_tokens_details")), *items_of(_at(usage, "tool_use_prompt_tokens_details"))]
-    outs, cached = items_of(_at(usage, "candidates_tokens_details")), items_of(_at(usage, "cache_tokens_details"))
-    tokens = Usage(
-        (read or 0) + tools,
-        output,
-        cache_read_tokens=token_count(_at(usage, "cached_content_token_count")) or 0,
-        reasoning_tokens=thoughts or 0,
+        output = (usage.output_tokens or 0) + thoughts
+    ins = [
+        *items_of(_at(metadata, "prompt_tokens_details")),
+        *items_of(_at(metadata, "tool_use_prompt_tokens_details")),
+    ]
+    outs, cached = items_of(_at(metadata, "candidates_tokens_details")), items_of(_at(metadata, "cache_tokens_details"))
+    tokens = replace(
+        usage,
+        input_tokens=(usage.input_tokens or 0) + tools,
+        output_tokens=output,
         input_audio_tokens=_of_modality(ins, *_AUDIO),
         output_audio_tokens=_of_modality(outs, *_AUDIO),
         cache_read_audio_tokens=_of_modality(cached, *_AUDIO),
         input_image_tokens=_of_modality(ins, *_IMAGE),
         output_image_tokens=_of_modality(outs, *_IMAGE),
-        tool_input_tokens=tools,
-        web_searches=_searches(model, items_of(_at(answer, "candidates"))),
+        web_searches=_searches(model, items_of(_at(response, "candidates"))),
     )
-    return (Part(tokens, _terms(usage)),)
+    return (Part(tokens, _terms(metadata)),)
 
 
 def _embedded(embeddings: Any) -> tuple[Part, ...]:
@@ -174,20 +201,9 @@ def _of_modality(details: Iterable[Any], *modalities: object) -> int:
 
 def _at(source: Any, name: str) -> Any:
     """`source.name` of the client's objects, `source["camelCaseName"]` of the JSON that they are made of."""
-    found = field(source, name)
-    return source.get(_camel(name)) if found is None and isinstance(source, dict) else found
-
-
-@cache
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(each.title() for each in rest)
-
-
-def text_of(value: Any) -> str | None:
-    """Text, also of an enumeration; None for anything else, as for the client's own "not set"."""
-    value = getattr(value, "value", value)
-    return value if isinstance(value, str) and value else None
+    fields = fields_of(source)
+    found = fields.get(name)
+    return fields.get(_camel(name)) if found is None and type(source) is dict else found
 
 
 GOOGLE_GENAI: Final = _GoogleGenAI()

@@ -1,17 +1,18 @@
-"""The `huggingface_hub` inference client: Hugging Face, the providers behind its router, and servers of one's own."""
+"""The `huggingface_hub` inference client: Hugging Face, the providers behind its router, and your own servers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ByMethod, ParsedResponse, Part, Request, Seam, model_in
+from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
+from otel_harn_steps._calls.fields import field, items_of, text_of
+from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared.openai_usage import parts_of
-from otel_harn_steps._cost.usage import Usage, field, token_count
+from otel_harn_steps._cost.usage import Usage
 
 _CLIENTS: Final = (
-    ("huggingface_hub.inference._client", "InferenceClient", "call"),
-    ("huggingface_hub.inference._generated._async_client", "AsyncInferenceClient", "async call"),
+    ("huggingface_hub.inference._client", "InferenceClient", False),
+    ("huggingface_hub.inference._generated._async_client", "AsyncInferenceClient", True),
 )
 _OPERATIONS: Final = {
     "chat_completion": "chat",
@@ -24,40 +25,38 @@ _SEEN: Final = frozenset({"conversational", "text-generation", "feature-extracti
 _NOBODY_ELSE: Final = frozenset({"auto", "hf-inference"})
 
 
-class _HuggingFace(ByMethod):
+_generated: Final = usage_table(input_tokens="input_length", output_tokens="generated_tokens")
+
+
+class _HuggingFace(ClientAdapter):
     name: Final = "huggingface_hub"
     seams: Final = tuple(
-        Seam(module, f"{owner}.{method}", kind, operation=operation)  # type: ignore[arg-type]
-        for module, owner, kind in _CLIENTS
+        Seam(module, f"{owner}.{method}", is_async=is_async, operation=operation)
+        for module, owner, is_async in _CLIENTS
         for method, operation in _OPERATIONS.items()
     )
 
-    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
-        served_by = getattr(instance, "provider", None)
+    def request(self, call: Call) -> Request | None:
+        served_by = getattr(call.instance, "provider", None)
         provider = "huggingface" if not served_by or served_by in _NOBODY_ELSE else f"huggingface_{served_by}"
-        if self.operation:
-            return Request(self.operation, provider, model_in(kwargs) or _model_of(instance))
-        parameters = args[0] if args else kwargs.get("request_parameters")
+        if call.operation:
+            return Request(call.operation, provider, model_in(call.kwargs) or _model_of(call.instance))
+        parameters = call.args[0] if call.args else call.kwargs.get("request_parameters")
         task = field(parameters, "task")
         if task in _SEEN or not isinstance(task, str):
             return None
-        model = field(parameters, "model")
-        return Request(task.replace("-", "_"), provider, model if isinstance(model, str) else None)
+        return Request(task.replace("-", "_"), provider, text_of(field(parameters, "model")))
 
-    def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
-        """Nothing: a client without a model asks the Hub which is recommended for the task."""
+    def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
+        return request  # a client without a model asks the Hub which is recommended for the task
 
-    def read(self, request: Request, answer: Any) -> ParsedResponse:
-        model, response_id = field(answer, "model"), field(answer, "id")
-        return ParsedResponse(
-            model if isinstance(model, str) else None,
-            response_id if isinstance(response_id, str) else None,
-            parts_of(request, answer) or _generated(field(answer, "details")),
-        )
+    def parse(self, request: Request, response: Any) -> ParsedResponse:
+        parts = parts_of(request, response) or _parts(field(response, "details"))
+        return ParsedResponse(text_of(field(response, "model")), text_of(field(response, "id")), parts)
 
     def fold(self, state: Any, event: Any) -> Any:
-        tells = field(event, "usage") is not None or field(event, "details") is not None
-        return event if tells or state is None else state
+        reports = field(event, "usage") is not None or field(event, "details") is not None
+        return event if reports or state is None else state
 
 
 def _model_of(client: Any) -> str | None:
@@ -65,13 +64,13 @@ def _model_of(client: Any) -> str | None:
     return None if model is None or model.startswith(("http://", "https://")) else model
 
 
-def _generated(details: Any) -> tuple[Part, ...]:
-    """What a text generation server tells of itself, if it was asked for details."""
-    read, written = token_count(field(details, "input_length")), token_count(field(details, "generated_tokens"))
-    prefill = field(details, "prefill")
-    if read is None and isinstance(prefill, list) and prefill:
-        read = len(prefill)
-    return () if read is None and written is None else (Part(Usage(read, written)),)
+def _parts(details: Any) -> tuple[Part, ...]:
+    """What a text generation server reports, if it was asked for details."""
+    usage = _generated(details)
+    prefill = items_of(field(details, "prefill"))
+    if prefill and (usage is None or usage.input_tokens is None):
+        usage = Usage(len(prefill), None if usage is None else usage.output_tokens)
+    return () if usage is None else (Part(usage),)
 
 
 HUGGINGFACE_HUB: Final = _HuggingFace()

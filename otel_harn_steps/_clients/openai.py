@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Request, Seam
-from otel_harn_steps._calls.meter import NOT_A_CALL, Meter
+from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Request, Seam, model_in
+from otel_harn_steps._calls.fields import field, fields_of
 from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.hosts import is_regional, provider_at
-from otel_harn_steps._clients._shared.jobs import Jobs
 from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, usage_of
-from otel_harn_steps._cost.usage import LIST_PRICE, Terms, field, fields_of
+from otel_harn_steps._cost.usage import LIST_PRICE, Terms
 
 # By the end of the path: clients differ in what is before it. Nothing else that they post runs a model.
 _OPERATIONS: Final = {
@@ -41,15 +40,15 @@ _OPERATIONS: Final = {
 # The others have a default of their own.
 _NEED_A_MODEL: Final = frozenset({"chat", "decision", "text_completion", "embeddings"})
 _ASKABLE: Final = "/completions"
-# These tell the usage of a stream without being asked (recorded traffic of each); what they would send if they were
+# These report the usage of a stream without being asked (recorded traffic of each); what they would send if they were
 # asked is not ours to change.
-_TELL_UNASKED: Final = frozenset({"groq", "huggingface", "mistral_ai", "together"})
+_REPORT_UNASKED: Final = frozenset({"groq", "huggingface", "mistral_ai", "together"})
 _JOB: Final = re.compile(r"/(responses|batches|threads/[^/]+/runs)/[^/]+$")
 _STARTED: Final = ("batch", "thread.run")
 _JOBS: Final = {"responses": "chat", "batches": "batch"}
 # An assistant, which has a model of its own.
-_GOES_ON: Final = "/submit_tool_outputs"
-_RUN: Final = re.compile(rf"/threads/(?:[^/]+/)?runs$|/runs/[^/]+{_GOES_ON}$")
+_RESUMES: Final = "/submit_tool_outputs"
+_RUN: Final = re.compile(rf"/threads/(?:[^/]+/)?runs$|/runs/[^/]+{_RESUMES}$")
 _TERMS: Final[Mapping[str, Terms]] = {"batch": (("processing", "batch"),), "decision": (("api", "decisions"),)}
 _REGIONAL: Final[Terms] = (("processing_region", "regional"),)
 
@@ -66,16 +65,6 @@ def _operation_at(path: str) -> str | None:
     return "invoke_agent" if _RUN.search(path) else None
 
 
-@dataclass(slots=True)
-class _Fetch(Request):
-    """A request for what a job has become."""
-
-
-@dataclass(slots=True)
-class _GoesOn(Request):
-    """A run goes on, with what its tools have found. Its usage is that of the whole run."""
-
-
 class OpenAIProtocol(ClientAdapter):
     """A client that Stainless generates, for a provider that speaks OpenAI's protocol.
 
@@ -90,119 +79,95 @@ class OpenAIProtocol(ClientAdapter):
     def __init__(self, name: str, fills: Mapping[str, Sequence[str]]) -> None:
         self.name = name
         self.seams = stainless.seams(name, fills)
-        self._jobs = Jobs()
 
-    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
-        options = stainless.options_of(args, kwargs)
-        if options.method == "get":
-            return self._fetch(instance, options)
+    def request(self, call: Call) -> Request | None:
+        options = stainless.options_of(call)
         path = stainless.path_of(options)
+        # A private endpoint or a proxy in front of Azure is Azure still, by its client.
+        default = "azure.ai.openai" if "Azure" in type(call.instance).__name__ else self.name
+        host = call.instance.base_url.host
+        provider, region = provider_at(host, default), _REGIONAL if is_regional(host) else LIST_PRICE
+        if options.method == "get":  # a look at a job, which is no call and gets no span
+            looked_at = _JOB.search(path)
+            operation = None if looked_at is None else _JOBS.get(looked_at[1], "invoke_agent")
+            if operation is None:
+                return None
+            terms = _TERMS.get(operation, LIST_PRICE) + region
+            return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch")
         operation = _operation_at(path)
         if operation is None or options.method != "post":
             return None
-        # A private endpoint or a proxy in front of Azure is Azure still, by its client.
-        default = "azure.ai.openai" if "Azure" in type(instance).__name__ else self.name
-        host = instance.base_url.host
-        kind = _GoesOn if path.endswith(_GOES_ON) else Request
-        return kind(
+        return Request(
             operation,
-            provider_at(host, default),
-            stainless.model_of(stainless.body_of(options)),
-            makes_own_span=has_span_later(stainless.path_of(options)),
-            terms=_TERMS.get(operation, LIST_PRICE) + (_REGIONAL if is_regional(host) else LIST_PRICE),
+            provider,
+            model_in(stainless.body_of(options)),
+            makes_own_span=has_span_later(path),
+            terms=_TERMS.get(operation, LIST_PRICE) + region,
+            job="resume" if path.endswith(_RESUMES) else "",
         )
 
-    def _fetch(self, instance: Any, options: Any) -> Request | None:
-        """A look at a job: a response in the background, a batch, a run of an assistant."""
-        found = _JOB.search(stainless.path_of(options))
-        if found is None:
-            return None
-        operation = _JOBS.get(found[1], "invoke_agent")
-        host = instance.base_url.host
-        terms = _TERMS.get(operation, LIST_PRICE) + (_REGIONAL if is_regional(host) else LIST_PRICE)
-        # Looking is no call, and gets no span.
-        return _Fetch(operation, provider_at(host, self.name), None, makes_own_span=True, terms=terms)
-
-    def watched(self, request: Request, result: Any, meter: Meter) -> Any:
-        """A job that has been started. It tells its usage when it is fetched."""
-        told = fields_of(result)
-        is_job = told.get("object") in _STARTED or told.get("background") is True
-        if not is_job or isinstance(request, _Fetch):
-            return None
-        job_id = told.get("id")
-        if not isinstance(job_id, str) or usage_of(result) is not None:
-            return None
-        if isinstance(request, _GoesOn) and self._jobs.is_known(job_id):
-            meter.abandoned()
-            return result
-        meter.observe(result)  # it names the model
-        self._jobs.started(job_id, meter)
-        return result
-
-    def prepare(self, request: Request, args: Sequence[Any], kwargs: dict[str, Any], *, ask_usage: bool) -> None:
-        options = stainless.options_of(args, kwargs)
+    def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
+        options = stainless.options_of(call)
         body = stainless.body_of(options)
-        if request.model is not None and request.operation in _NEED_A_MODEL and not body.get("model"):
-            stainless.change_body(options, model=request.model)
-        if (
-            ask_usage
-            and kwargs.get("stream")
-            and request.provider not in _TELL_UNASKED
-            and _may_be_asked(options, body)
-        ):
-            request.asks_usage = True
-            stainless.change_body(options, stream_options={**(body.get("stream_options") or {}), "include_usage": True})
+        if request.operation in _NEED_A_MODEL:
+            stainless.fill_in_model(call, request)
+        if not ask_usage or not call.kwargs.get("stream") or request.provider in _REPORT_UNASKED:
+            return request
+        if not _may_be_asked(options, body):
+            return request
+        stainless.change_body(options, stream_options={**(body.get("stream_options") or {}), "include_usage": True})
+        return replace(request, asks_usage=True)
 
-    def undo_usage_request(self, request: Request, error: BaseException, args: Sequence[Any]) -> bool:
+    def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         if getattr(error, "status_code", None) not in (400, 422) or "stream_options" not in str(error):
-            return False
-        options = stainless.options_of(args, {})
+            return None
+        options = stainless.options_of(call)
         asked = dict(stainless.body_of(options).get("stream_options") or {})
         asked.pop("include_usage", None)
         stainless.change_body(options, stream_options=asked)
         if not asked:
             options.json_data = {key: value for key, value in options.json_data.items() if key != "stream_options"}
-        request.asks_usage = False
-        return True
+        return replace(request, asks_usage=False)
 
-    def read(self, request: Request, answer: Any) -> ParsedResponse:
-        told = fields_of(answer)
-        model, response_id = told.get("model"), told.get("id")
-        if isinstance(request, _Fetch):
-            if not self._is_new_result(answer, response_id):
-                return NOT_A_CALL
-        elif told.get("background") is True and isinstance(response_id, str) and usage_of(answer) is not None:
-            self._jobs.is_first_fetch(response_id)  # its stream has told it: looking at it later tells nothing new
+    def started_job(self, request: Request, result: Any) -> str | None:
+        fields = fields_of(result)
+        if fields.get("object") not in _STARTED and fields.get("background") is not True:
+            return None
+        job_id = fields.get("id")
+        return job_id if isinstance(job_id, str) and usage_of(result) is None else None
+
+    def parse(self, request: Request, response: Any) -> ParsedResponse:
+        fields = fields_of(response)
+        model, response_id = fields.get("model"), fields.get("id")
+        is_background = fields.get("background") is True
+        response_id = response_id if isinstance(response_id, str) else None
         return ParsedResponse(
             model if isinstance(model, str) else None,
-            response_id if isinstance(response_id, str) else None,
-            parts_of(request, answer),
-            reported_usd(request.provider, answer),
+            response_id,
+            parts_of(request, response),
+            reported_usd(request.provider, response),
+            job_id=response_id if is_background or request.job == "fetch" else None,
+            # A batch may be long past: of those, only what was started here.
+            is_job_of_any_process=is_background,
         )
 
-    def _is_new_result(self, answer: Any, job_id: Any) -> bool:
-        """Whether it tells what a job used, for the first time. A batch may be long past: only those started here."""
-        if usage_of(answer) is None or not isinstance(job_id, str):
-            return False
-        is_background = field(answer, "background") is True
-        return (is_background or self._jobs.is_known(job_id)) and self._jobs.is_first_fetch(job_id)
-
     def fold(self, state: Any, event: Any) -> Any:
-        # The Responses API sends the whole answer so far in some events, the chat API usage in one of its chunks.
-        answer = field(event, "response")
-        if answer is None:
-            run = field(event, "data")  # an assistant's; those of its steps are parts of it
-            answer = event if field(run, "object") != "thread.run" else run
-        if usage_of(answer) is not None or not field(state, "model"):
-            return answer
+        # The Responses API sends the whole response so far in some events, the chat API usage in one of its chunks.
+        fields = fields_of(event)
+        response = fields.get("response")
+        if response is None:
+            run = fields.get("data")  # an assistant's; those of its steps are parts of it
+            response = event if run is None or field(run, "object") != "thread.run" else run
+        if usage_of(response) is not None or not field(state, "model"):
+            return response
         return state
 
-    def hides(self, event: Any) -> bool:
+    def restore(self, event: Any) -> Any:
         if field(event, "usage") is None:
             _unset(event)  # "usage": null is there only because usage was asked for
-            return False
-        # The answer to the asking is a last chunk without choices. Usage anywhere else would have come unasked.
-        return not field(event, "choices")
+            return event
+        # The reply to the request for usage is a last chunk without choices. Usage elsewhere would have come unasked.
+        return event if field(event, "choices") else None
 
 
 def _may_be_asked(options: Any, body: Mapping[str, Any]) -> bool:

@@ -24,8 +24,10 @@ def to_picousd(usd: object) -> int | None:
         return None
     try:
         return int((amount * _SCALE).quantize(_UNIT, rounding=ROUND_HALF_EVEN))
-    except InvalidOperation:  # more digits than the decimal context holds: no price or budget is that large
-        return None
+    except InvalidOperation:  # more digits than the decimal context holds
+        from fractions import Fraction  # noqa: PLC0415 -- only for a sum that nobody has
+
+        return round(Fraction(amount) * PICOUSD_PER_USD)
 
 
 def to_usd(picousd: int) -> float:

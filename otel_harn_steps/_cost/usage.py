@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Final
 
 from otel_harn_steps._cost.values import value
 
@@ -72,19 +71,6 @@ def _add_known(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else one + other
 
 
-@value
-class ModelCall:
-    """One finished call, ready to be billed.
-
-    `usage` is None where the provider told nothing (an unmetered call), `cost_picousd` where nobody knows the price.
-    """
-
-    provider: str
-    model: str | None
-    usage: Usage | None
-    cost_picousd: int | None = None
-
-
 _DIGITS: Final = re.compile(r"\s*[+-]?\d{1,18}\s*")
 # No call has as many, and more of them would not fit into the integers of a span's attributes.
 _MOST_TOKENS: Final = 10**15
@@ -105,74 +91,3 @@ def token_count(value: object) -> int | None:
     if number is None or number > _MOST_TOKENS:
         return None
     return max(number, 0)
-
-
-def items_of(value: Any) -> list[Any]:
-    """The items of a list, none of anything else."""
-    return value if isinstance(value, list) else []
-
-
-_NO_MODEL: Final = object()
-_NOTHING: Final[dict[str, Any]] = {}
-
-
-def attribute(source: object, name: str) -> object:
-    """`source.name`, None where there is no such thing."""
-    # A pydantic model is asked for what it holds, because it takes ten times as long to say that it has no such name.
-    extra: Any = getattr(source, "__pydantic_extra__", _NO_MODEL)
-    if extra is _NO_MODEL:
-        return getattr(source, name, None)
-    held = source.__dict__
-    return held[name] if name in held else extra.get(name) if extra else None
-
-
-def field(source: object, name: str) -> object:
-    """`source[name]` of a mapping, `source.name` of an object, None where there is no such thing."""
-    # Most sources are a client's objects: a dict is seen by its type, other mappings where there is no such name.
-    if type(source) is dict:
-        return source.get(name)
-    found = attribute(source, name)
-    return source.get(name) if found is None and isinstance(source, Mapping) else found
-
-
-class Fields(Protocol):
-    """The fields of an answer, or of a part of it."""
-
-    def get(self, name: str, /) -> Any:
-        """The field `name`, None where there is no such thing."""
-
-
-class _Attributes:
-    """The attributes of an object that does not tell which it has."""
-
-    __slots__ = ("_source",)
-
-    def __init__(self, source: object) -> None:
-        self._source = source
-
-    def get(self, name: str, /) -> Any:
-        return field(self._source, name)
-
-
-def fields_of(source: object) -> Fields:
-    """What `field` finds in `source`, for who asks for many."""
-    if source is None:
-        return _NOTHING
-    if type(source) is dict:
-        return source
-    extra: Any = getattr(source, "__pydantic_extra__", _NO_MODEL)
-    if extra is _NO_MODEL:
-        return _Attributes(source)
-    held: dict[str, Any] = source.__dict__
-    return {**extra, **held} if extra else held
-
-
-def count_at(source: object, name: str) -> int:
-    """The count at `name`, with 0 for a part that the provider did not name."""
-    return token_count(field(source, name)) or 0
-
-
-def count_in(fields: Fields, name: str) -> int:
-    """As `count_at`."""
-    count = fields.get(name)
-    return 0 if count is None else token_count(count) or 0

@@ -9,9 +9,10 @@ from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._calls.peers import LATE_SCOPES
 from otel_harn_steps._calls.span_dialects import parse_span_attributes
 from otel_harn_steps._cost.price_book import cost_picousd
-from otel_harn_steps._cost.usage import LIST_PRICE, ModelCall
+from otel_harn_steps._cost.usage import LIST_PRICE
 from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.options import checked_sinks
+from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
 from otel_harn_steps._telemetry.names import SCOPE
 from otel_harn_steps._telemetry.record import CompletedStep
@@ -33,7 +34,7 @@ class StepSpanProcessor(SpanProcessor):
     in-process log has every record anyway. A sink is any callable that takes a `CompletedStep`; its faults are logged
     once and never reach the app.
 
-    It also bills the calls of clients that are not patched, where another instrumentation's span reports what they used.
+    It also bills the calls of clients that are not patched, where another instrumentation's span reports their usage.
     A budget that such a call crosses is noted, and raises at the step's next call or at its exit.
     """
 

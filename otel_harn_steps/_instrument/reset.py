@@ -11,5 +11,4 @@ def reset_steps() -> None:
     """Forget registered steps, records and warnings given. For tests; steps that are running go on."""
     forget_registered_steps()
     forget_warnings()
-    log.drain()
-    log.dropped = 0
+    log.clear()

@@ -13,30 +13,23 @@ from typing import TYPE_CHECKING, cast
 
 from opentelemetry.context import Context, create_key, get_value, set_value
 from opentelemetry.trace import INVALID_SPAN, Span
-from opentelemetry.util.types import AttributeValue
 
 from otel_harn_steps._cost.money import to_picousd, to_usd
+from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, unpriced_detail
-from otel_harn_steps._telemetry import names
+from otel_harn_steps._steps.span import ShownTotals
+from otel_harn_steps._steps.totals import ModelCall, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from otel_harn_steps._cost.usage import ModelCall
 
 _logger = logging.getLogger("otel_harn_steps")
 _ACTIVE_KEY = create_key("otel_harn_steps.active_step")
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 _warned_uncovered: set[str] = set()
-# What a span shows of a step that has spent nothing.
-_ZEROS: Mapping[str, AttributeValue] = {
-    each.name: zero
-    for each in names.ATTRIBUTES
-    for kind, zero in (("int", 0), ("double", 0.0), ("boolean", False))
-    if each.when == "live" and each.kind == kind
-}
 
 
 def current_step(context: Context | None = None) -> ActiveStep | None:
@@ -47,46 +40,6 @@ def current_step(context: Context | None = None) -> ActiveStep | None:
 def context_of(active: ActiveStep, parent: Context) -> Context:
     """`parent` with `active` as its innermost step."""
     return set_value(_ACTIVE_KEY, active, parent)
-
-
-class Tally:
-    """What some calls spent together. Guarded by the lock of the step that it belongs to."""
-
-    __slots__ = (
-        "cache_read_tokens",
-        "cache_write_tokens",
-        "cost_picousd",
-        "input_tokens",
-        "llm_calls",
-        "observed_calls",
-        "output_tokens",
-        "reasoning_tokens",
-        "unmetered_calls",
-        "unpriced_calls",
-    )
-
-    def __init__(self) -> None:
-        self.input_tokens = self.output_tokens = self.llm_calls = self.cost_picousd = 0
-        self.cache_read_tokens = self.cache_write_tokens = self.reasoning_tokens = 0
-        self.unpriced_calls = self.unmetered_calls = self.observed_calls = 0
-
-    def add(self, call: ModelCall) -> None:
-        """Count one call."""
-        self.llm_calls += 1
-        usage = call.usage
-        if call.cost_picousd is not None:
-            self.cost_picousd += call.cost_picousd
-        elif usage is not None:
-            self.unpriced_calls += 1
-        if usage is None or not usage.is_complete:
-            self.unmetered_calls += 1
-        if usage is None:
-            return
-        self.input_tokens += usage.input_tokens or 0
-        self.output_tokens += usage.output_tokens or 0
-        self.cache_read_tokens += usage.cache_read_tokens
-        self.cache_write_tokens += usage.cache_write_tokens
-        self.reasoning_tokens += usage.reasoning_tokens
 
 
 class ActiveStep:
@@ -100,14 +53,15 @@ class ActiveStep:
         "_lock",
         "_max_picousd",
         "_on_leave",
-        "_shown",
         "breach",
         "by_model",
         "definition",
+        "entered_by",
         "last_model",
         "own",
         "parent",
         "path",
+        "shown",
         "span",
         "subtree",
         "watch",
@@ -123,11 +77,13 @@ class ActiveStep:
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.breach: StepBudgetExceeded | None = None
+        # The context manager that entered this step, which finds the run to leave by it.
+        self.entered_by: object = None
         # Other instrumentations' spans in this step, kept for `_calls.foreign_spans` and read there alone.
         self.watch: object = None
-        self._max_picousd = None if definition.max_usd is None else _limit_picousd(definition.max_usd)
+        self._max_picousd = None if definition.budget.max_usd is None else _limit_picousd(definition.budget.max_usd)
         self._on_leave: list[Callable[[], None]] = []
-        self._shown: dict[str, AttributeValue] = {}
+        self.shown: ShownTotals | None = None
         # One lock for the whole tree: a call changes the totals of every step above it at once. Reentrant, because
         # the garbage collector may settle an abandoned stream in the middle of anything.
         self._lock: RLock = RLock() if parent is None else parent._lock
@@ -269,7 +225,7 @@ class ActiveStep:
 
     def _crossed(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
         spent = self._covered()
-        max_tokens = self.definition.max_tokens
+        max_tokens = self.definition.budget.max_tokens
         # `>` and not `>=`: a step may spend its budget to the last token.
         if max_tokens is not None and spent.input_tokens + spent.output_tokens > max_tokens:
             return self._exceeded("max_tokens", response)
@@ -300,7 +256,7 @@ class ActiveStep:
     def _warn_of_uncovered_spend(self) -> None:
         for step in self._lineage():
             definition = step.definition
-            if step._covers(self) or not definition.is_limited or definition.name in _warned_uncovered:
+            if step._covers(self) or not definition.budget.is_limited or definition.name in _warned_uncovered:
                 continue
             _warned_uncovered.add(definition.name)
             _logger.warning(
@@ -326,50 +282,30 @@ class ActiveStep:
             if callback in self._on_leave:
                 self._on_leave.remove(callback)
 
-    def run_leave_callbacks(self) -> None:
-        """Call what `on_leave` was given. One that adds another has that called too."""
+    def run_leave_callbacks(self) -> BaseException | None:
+        """Call what `on_leave` was given, each once, whatever is raised in it. What one of them adds is called too.
+
+        Returns the first interrupt (`KeyboardInterrupt` and the like) that was raised in one, to be passed on.
+        """
+        interrupt: BaseException | None = None
         while self._on_leave:
-            self._on_leave.pop()()
+            callback = self._on_leave.pop()
+            try:
+                with guard("settling what a step left open"):
+                    callback()
+            except BaseException as error:  # noqa: BLE001 -- passed on when the step has been left
+                interrupt = interrupt or error
+        return interrupt
 
     # -- what the span shows --------------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """Write to the span what has changed. What is still zero is written at the end."""
+        """Write to the span what has changed."""
         if self.span.is_recording():
-            shown = self._shown
-            news = {name: value for name, value in self._numbers().items() if value != shown.get(name, 0)}
-            shown.update(news)
-            self.span.set_attributes(news)
-
-    def unshown(self) -> dict[str, AttributeValue]:
-        """What `show` has not written: all that is zero."""
-        shown = self._shown
-        return {name: zero for name, zero in _ZEROS.items() if name not in shown}
-
-    def _numbers(self) -> dict[str, AttributeValue]:
-        own, subtree = self.own, self.subtree
-        numbers: dict[str, AttributeValue] = {
-            names.INPUT_TOKENS: own.input_tokens,
-            names.OUTPUT_TOKENS: own.output_tokens,
-            names.CACHE_READ_TOKENS: own.cache_read_tokens,
-            names.CACHE_WRITE_TOKENS: own.cache_write_tokens,
-            names.REASONING_TOKENS: own.reasoning_tokens,
-            names.COST_USD: to_usd(own.cost_picousd),
-            names.LLM_CALLS: own.llm_calls,
-            names.UNPRICED_CALLS: own.unpriced_calls,
-            names.UNMETERED_CALLS: own.unmetered_calls,
-            names.OBSERVED_CALLS: own.observed_calls,
-            names.TOTAL_INPUT_TOKENS: subtree.input_tokens,
-            names.TOTAL_OUTPUT_TOKENS: subtree.output_tokens,
-            names.TOTAL_COST_USD: to_usd(subtree.cost_picousd),
-            names.TOTAL_LLM_CALLS: subtree.llm_calls,
-        }
-        if self.last_model:
-            numbers[names.MODEL] = self.last_model
-        if self.breach is not None:
-            numbers[names.BUDGET_EXCEEDED] = True
-            numbers[names.BUDGET_LIMIT] = self.breach.limit
-        return numbers
+            breached = None if self.breach is None else self.breach.limit
+            if self.shown is None:
+                self.shown = ShownTotals()
+            self.shown.show(self.span, self.own, self.subtree, self.last_model, breached)
 
 
 def forget_warnings() -> None:

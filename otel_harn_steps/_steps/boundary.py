@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,8 @@ from otel_harn_steps._telemetry.record import Status
 
 # By name, because importing asyncio costs more than all of this package, and trio has a class of its own.
 _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
+
+BudgetError = StepBudgetExceeded | StepEscalated
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +41,67 @@ _COMPLETED: Final = Verdict("completed")
 
 def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
     """Judge what left the body of `active`: `raised`, or the breach that its body swallowed."""
-    error = raised if raised is not None else active.breach
-    if error is None:
-        return _COMPLETED
-    if _is_cancellation(error):
-        return Verdict("cancelled", error, error)
-    if not isinstance(error, StepBudgetExceeded) or _is_of_a_step_above(active, error):
-        return Verdict("failed", error, error)
+    if raised is None:
+        breach = active.breach
+        # A body that swallowed its breach and returned has made something of it where the step may go on.
+        if breach is None or breach.is_accepted or active.definition.boundary is StepErrorBoundary.CONTINUE:
+            return _COMPLETED
+        return _judged(active, breach, breach)
+    if isinstance(raised, SystemExit) and raised.code in (None, 0):
+        return Verdict("completed", None, raised)
+    if _is_cancellation(raised):
+        return Verdict("cancelled", raised, raised)
+    is_group = isinstance(raised, BaseExceptionGroup)
+    # Where the budget is spent, a framework may have wrapped its error.
+    may_hold = is_group or active.breach is not None or isinstance(raised, BudgetError)
+    found = budget_error_behind(raised) if may_hold else None
+    if found is None:
+        return Verdict("failed", raised, raised)
+    return _judged(active, found, raised if is_group else found)
+
+
+def budget_error_behind(error: BaseException) -> BudgetError | None:
+    """The nearest budget error among an error, what it came from, and the members of its groups."""
+    return next((each for each in _behind(error) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None)
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    waiting, seen = [error], set[int]()
+    while waiting:
+        here = waiting.pop(0)
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        yield here
+        members = here.exceptions if isinstance(here, BaseExceptionGroup) else ()
+        waiting += [each for each in (here.__cause__, *members) if each is not None]
+        if here.__cause__ is None and here.__context__ is not None and not here.__suppress_context__:
+            waiting.append(here.__context__)
+
+
+def _judged(active: ActiveStep, error: BudgetError, raised: BaseException) -> Verdict:
+    """The boundary's verdict on `error`, which left the body as `raised`: itself, or a group that holds it."""
+    if isinstance(error, StepEscalated) or _is_of_a_step_above(active, error):
+        return Verdict("failed", raised, raised)
     definition = active.definition
     if definition.boundary is StepErrorBoundary.CONTINUE:
-        return Verdict("skipped", error)
+        others = _others(active, raised)
+        return Verdict("skipped", error) if others is None else Verdict("failed", raised, others)
     if definition.boundary is StepErrorBoundary.ESCALATE:
         facts = mark_escalated(error, definition.name, definition.function)
-        return Verdict("escalated", error, StepEscalated(error, facts))
-    return Verdict("failed", error, error)
+        return Verdict("escalated", raised, StepEscalated(error, facts))
+    return Verdict("failed", raised, raised)
+
+
+def _others(active: ActiveStep, raised: BaseException) -> BaseException | None:
+    """What is in a group besides the budget errors that the boundary of `active` forgives."""
+    if not isinstance(raised, BaseExceptionGroup):
+        return None
+
+    def is_forgiven(error: BaseException) -> bool:
+        return isinstance(error, StepBudgetExceeded) and not _is_of_a_step_above(active, error)
+
+    return raised.split(is_forgiven)[1]
 
 
 def _is_cancellation(error: BaseException) -> bool:

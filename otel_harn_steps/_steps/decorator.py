@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
-from types import MappingProxyType, TracebackType
-from typing import Any, Literal, TypeVar, cast, overload
+from types import TracebackType
+from typing import Any, Generic, Literal, Never, ParamSpec, TypeVar, cast, overload
 
 from otel_harn_steps._steps.active import ActiveStep, current_step
-from otel_harn_steps._steps.definition import (
-    Budget,
-    StepDefinition,
-    agent_of,
-    boundary_of,
-    model_of,
-    scope_of,
-)
-from otel_harn_steps._steps.generators import async_generator_step, generator_step
+from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary, boundary_of, did_you_mean
+from otel_harn_steps._steps.functions import stepped
 from otel_harn_steps._steps.registry import declare_limits, registered_step
 from otel_harn_steps._steps.run import StepRun
 
+_logger = logging.getLogger("otel_harn_steps")
+
 _F = TypeVar("_F", bound=Callable[..., Any])
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Yield = TypeVar("_Yield")
+_Send = TypeVar("_Send")
+_Fallback = TypeVar("_Fallback")
+_Fallback_co = TypeVar("_Fallback_co", covariant=True)
+"""What a step may return in place of its function's value; Never where its boundary is not "continue"."""
 
 _NOT_A_STEP: AbstractContextManager[None] = nullcontext()
+_OPTIONS = (
+    "name",
+    "model",
+    "max_tokens",
+    "max_usd",
+    "budget",
+    "error_boundary",
+    "fallback",
+    "scope",
+    "agent",
+    "metadata",
+)
 
 
 @overload
@@ -35,43 +50,62 @@ def step(function: _F, /) -> _F: ...
 
 @overload
 def step(
-    name: str | None,
+    positional_name: str | None = None,
     /,
     *,
-    model: str | None = None,
-    max_tokens: float | None = None,
-    max_usd: float | Decimal | None = None,
-    budget: Budget | Mapping[str, object] | None = None,
-    error_boundary: Literal["fail", "continue", "escalate"] | None = None,
-    fallback: object = None,
-    scope: Literal["step", "tree"] = "step",
-    agent: str | None = None,
-    **metadata: object,
-) -> Step: ...
-
-
-@overload
-def step(
-    *,
+    error_boundary: Literal["continue"],
+    fallback: _Fallback,
     name: str | None = None,
     model: str | None = None,
     max_tokens: float | None = None,
     max_usd: float | Decimal | None = None,
     budget: Budget | Mapping[str, object] | None = None,
-    error_boundary: Literal["fail", "continue", "escalate"] | None = None,
-    fallback: object = None,
     scope: Literal["step", "tree"] = "step",
     agent: str | None = None,
-    **metadata: object,
-) -> Step: ...
+    metadata: Mapping[str, object] | None = None,
+) -> Step[_Fallback]: ...
 
 
-def step(function_or_name: Any = None, /, *, name: Any = None, **declared: Any) -> Any:  # noqa: D417 -- they are in `declared`
+@overload
+def step(
+    positional_name: str | None = None,
+    /,
+    *,
+    error_boundary: Literal["continue"],
+    name: str | None = None,
+    model: str | None = None,
+    max_tokens: float | None = None,
+    max_usd: float | Decimal | None = None,
+    budget: Budget | Mapping[str, object] | None = None,
+    scope: Literal["step", "tree"] = "step",
+    agent: str | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> Step[None]: ...
+
+
+@overload
+def step(
+    positional_name: str | None = None,
+    /,
+    *,
+    error_boundary: Literal["fail", "escalate"] | None = None,
+    name: str | None = None,
+    model: str | None = None,
+    max_tokens: float | None = None,
+    max_usd: float | Decimal | None = None,
+    budget: Budget | Mapping[str, object] | None = None,
+    scope: Literal["step", "tree"] = "step",
+    agent: str | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> Step[Never]: ...
+
+
+def step(function_or_name: Any = None, /, *, name: Any = None, **options: Any) -> Any:  # noqa: D417 -- they are in `options`
     """Declare a step, as a decorator or to be entered.
 
     `@step`, `@step("plan", max_usd=0.05)`, `with step("plan") as active:`, `async with step("plan") as active:`.
-    Works on functions, methods, coroutine functions, generators and async generators. A generator step is active only
-    while its own body runs.
+    Works on functions, methods, coroutine functions, generators and async generators, and on callables that return a
+    coroutine or an async generator. A generator step is active only while its own body runs.
 
     Args:
         function_or_name: the function, where used as a bare decorator; else the step's name (default: the function's).
@@ -81,25 +115,35 @@ def step(function_or_name: Any = None, /, *, name: Any = None, **declared: Any) 
         max_usd: limit in US dollars; 0 means that nothing may be spent.
         budget: both limits, as a `Budget` or as a mapping with "max_tokens" and "max_usd".
         error_boundary: what a budget error does when it leaves the step: "fail" (default), "continue", "escalate".
-        fallback: what the caller gets from a step that ended by "continue".
+        fallback: what the caller gets from a step that ended by "continue" (default: None). Only for callables that
+            return once: a `with` block and a generator cannot deliver it.
         scope: "step" (default): the budget covers the step's own calls; "tree": nested steps too.
         agent: the agent that the step belongs to, shown as `gen_ai.agent.name`.
-        metadata: further keys, kept on the definition and not enforced.
+        metadata: what else belongs to the step: kept on the definition and not enforced.
 
     Raises:
-        TypeError, ValueError: a value is of the wrong type, or out of range.
+        TypeError, ValueError: an option is unknown, of the wrong type, or out of range.
     """
+    for option in options:
+        if option not in _OPTIONS:
+            raise TypeError(
+                f"step has no option {option!r}{did_you_mean(option, _OPTIONS)} "
+                f"Allowed: {', '.join(_OPTIONS)}; what else belongs to a step goes into metadata={{...}}"
+            )
     if name is None and isinstance(function_or_name, str):
         name = function_or_name
     elif function_or_name is not None:
-        if name is not None or declared:
+        if name is not None or options:
             raise TypeError(f"step takes a function alone or a name with options, not {function_or_name!r} and options")
-        return Step(None).__call__(function_or_name)
-    return Step(name, **declared)
+        return Step[Never](None).__call__(function_or_name)
+    return Step[Any](name, **options)
 
 
-class Step:
-    """A declared step, ready to decorate functions and to be entered. Made by `step(...)`."""
+class Step(Generic[_Fallback_co]):
+    """A declared step, ready to decorate functions and to be entered. Made by `step(...)`.
+
+    One object may be entered many times at once, by threads and tasks: each entry is an active step of its own.
+    """
 
     __slots__ = ("_definition", "_entered", "_is_named")
 
@@ -107,38 +151,33 @@ class Step:
         self,
         name: str | None,
         *,
-        model: str | None = None,
-        max_tokens: float | None = None,
-        max_usd: float | Decimal | None = None,
-        budget: Budget | Mapping[str, object] | None = None,
         error_boundary: str | None = None,
         fallback: object = None,
-        scope: str = "step",
-        agent: str | None = None,
-        **metadata: object,
+        metadata: Mapping[str, object] | None = None,
+        **options: Any,
     ) -> None:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a string, not {name!r}")
-        limits = _limits(budget, max_tokens, max_usd)
+        boundary = boundary_of(error_boundary)
+        if fallback is not None and boundary != StepErrorBoundary.CONTINUE:
+            raise ValueError(
+                f"fallback is delivered by error_boundary 'continue' alone, not by {str(boundary or 'fail')!r}"
+            )
         self._is_named = name is not None
-        self._entered: list[StepRun] = []
+        self._entered: dict[int, StepRun] = {}
         self._definition = StepDefinition(
-            name=name or "",
-            function=name or "",
-            model=model_of(model),
-            max_tokens=limits.max_tokens,
-            max_usd=limits.max_usd,
-            error_boundary=boundary_of(error_boundary),
+            name or "",
+            name or "",
+            error_boundary=boundary,
             fallback=fallback,
-            scope=scope_of(scope),
-            agent=agent_of(agent),
-            metadata=MappingProxyType(metadata),
+            metadata={} if metadata is None else metadata,
+            **options,
         )
 
     @classmethod
-    def of(cls, definition: StepDefinition) -> Step:
+    def of(cls, definition: StepDefinition) -> Step[Any]:
         """The step that `definition` declares."""
-        made = cls(definition.name)
+        made = Step[Any](definition.name)
         made._definition = definition
         return made
 
@@ -149,13 +188,41 @@ class Step:
 
     # -- as a decorator --------------------------------------------------------------------------------------------
 
-    def __call__(self, function: _F) -> _F:
-        """Make `function` this step."""
+    @overload
+    def __call__(self: Step[Never], function: _F, /) -> _F: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[_P, Coroutine[_Yield, _Send, _T]], /
+    ) -> Callable[_P, Coroutine[_Yield, _Send, _T | _Fallback_co]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[_P, Generator[_Yield, _Send, _T]], /
+    ) -> Callable[_P, Generator[_Yield, _Send, _T | _Fallback_co]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[_P, AsyncGenerator[_Yield, _Send]], /
+    ) -> Callable[_P, AsyncGenerator[_Yield, _Send]]: ...
+
+    @overload
+    def __call__(self, function: Callable[_P, _T], /) -> Callable[_P, _T | _Fallback_co]: ...
+
+    def __call__(self, function: Any, /) -> Any:
+        """Make `function` this step.
+
+        Raises:
+            TypeError: `function` is no function, or cannot deliver the step's fallback.
+        """
         if isinstance(function, (classmethod, staticmethod)):
-            return cast("_F", type(function)(self(function.__func__)))
+            return type(function)(self(function.__func__))
         if not callable(function) or inspect.isclass(function):
             raise TypeError(f"a step is a function or a method, not {function!r}")
-        return cast("_F", _wrap(self._definition_for(function), function))
+        definition = self._definition_for(function)
+        made = stepped(definition, function)
+        declare_limits(definition)
+        return made
 
     def _definition_for(self, function: Callable[..., Any]) -> StepDefinition:
         target = function.func if isinstance(function, functools.partial) else function
@@ -166,18 +233,29 @@ class Step:
     # -- as a context manager ----------------------------------------------------------------------------------------
 
     def __enter__(self) -> ActiveStep:
-        """Enter the step. Entering again, nested or in parallel, makes a new active step each time."""
+        """Enter the step. Entering again, nested or in parallel, makes a new active step each time.
+
+        Raises:
+            TypeError: the step has no name, or a fallback, which a `with` block cannot deliver.
+        """
+        definition = self._definition
         if not self._is_named:
             raise TypeError('a step that is entered needs a name: with step("plan"): ...')
-        run = StepRun(self._definition)
-        self._entered.append(run)
+        if definition.fallback is not None:
+            raise TypeError(
+                f"step {definition.name!r} has a fallback, which a `with` block cannot deliver: "
+                "decorate a function, or leave the fallback out"
+            )
+        run = StepRun(definition)
+        run.active.entered_by = self
+        self._entered[id(run.active)] = run
         return run.active
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         """Leave the step: the boundary decides what the caller sees."""
-        verdict = self._current_run().leave(error)
+        verdict = self._run_to_leave().leave(error)
         if error is not None and verdict.error is error:
             return False
         verdict.settle(None, None)
@@ -193,72 +271,27 @@ class Step:
         """As `__exit__`."""
         return self.__exit__(kind, error, traceback)
 
-    def _current_run(self) -> StepRun:
+    def _run_to_leave(self) -> StepRun:
         # Tasks and threads may hold the same object entered: the run to leave is the one that is active here.
         here = current_step()
         while here is not None:
-            for run in reversed(self._entered):
-                if run.active is here:
-                    self._entered.remove(run)
-                    return run
+            if here.entered_by is self:
+                here.entered_by = None
+                return self._entered.pop(id(here))
             here = here.parent
-        return self._entered.pop()
+        # Left in another context than it was entered in, as by the task that closes an async generator.
+        return self._entered.popitem()[1]
 
 
 def enter_step(function: str) -> AbstractContextManager[ActiveStep | None]:
-    """Enter the step that is registered for `function`: yields its `ActiveStep`, or None where there is none."""
+    """Enter the step that is registered for `function`: yields its `ActiveStep`, or None where there is none.
+
+    A fallback that was registered cannot be delivered here, and is ignored with a WARNING.
+    """
     definition = registered_step(function)
-    return _NOT_A_STEP if definition is None else Step.of(definition)
-
-
-def _limits(budget: Budget | Mapping[str, Any] | None, max_tokens: Any, max_usd: Any) -> Budget:
-    if budget is None:
-        return Budget(max_tokens, max_usd)
-    if max_tokens is not None or max_usd is not None:
-        raise TypeError("a step takes a budget or its limits (max_tokens, max_usd), not both")
-    if isinstance(budget, Budget):
-        return budget
-    if not isinstance(budget, Mapping):
-        raise TypeError(f"budget must be a Budget or a mapping, not {budget!r}")
-    unknown = set(budget) - {"max_tokens", "max_usd"}
-    if unknown:
-        raise ValueError(f"budget has max_tokens and max_usd, not {', '.join(map(repr, sorted(unknown)))}")
-    return Budget(budget.get("max_tokens"), budget.get("max_usd"))
-
-
-def _wrap(definition: StepDefinition, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as a step, of the same kind as the function: plain, coroutine, generator, async generator."""
-    declare_limits(definition)
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def run_coroutine(*args: Any, **kwargs: Any) -> Any:
-            run = StepRun(definition)
-            try:
-                value = await function(*args, **kwargs)
-            except BaseException as error:
-                verdict = run.leave(error)
-                if verdict.error is error:
-                    raise
-                return verdict.settle(None, definition.fallback)
-            return run.leave(None).settle(value, definition.fallback)
-
-        return run_coroutine
-    if inspect.isasyncgenfunction(function):
-        return async_generator_step(definition, function)
-    if inspect.isgeneratorfunction(function):
-        return generator_step(definition, function)
-
-    @functools.wraps(function)
-    def run_function(*args: Any, **kwargs: Any) -> Any:
-        run = StepRun(definition)
-        try:
-            value = function(*args, **kwargs)
-        except BaseException as error:
-            verdict = run.leave(error)
-            if verdict.error is error:
-                raise
-            return verdict.settle(None, definition.fallback)
-        return run.leave(None).settle(value, definition.fallback)
-
-    return run_function
+    if definition is None:
+        return _NOT_A_STEP
+    if definition.fallback is not None:
+        _logger.warning("step %r: fallback is ignored: a step that is entered cannot deliver one", definition.name)
+        definition = replace(definition, fallback=None)
+    return cast("AbstractContextManager[ActiveStep | None]", Step.of(definition))

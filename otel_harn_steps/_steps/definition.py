@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 _logger = logging.getLogger("otel_harn_steps")
 _T = TypeVar("_T")
 
 Scope = str
 SCOPES: Final = ("step", "tree")
-_TRUNCATED: Final = 0
-_MOST_TOKENS: Final = 2**63 - 1  # what a span's attribute holds
+_NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class StepErrorBoundary(StrEnum):
@@ -38,25 +38,33 @@ class Budget:
     """What a step may spend. Reaching a limit exactly is fine, crossing it is a breach.
 
     Args:
-        max_tokens: input and output tokens together.
-        max_usd: US dollars. 0 is a limit: nothing may be spent.
+        max_tokens: input and output tokens together: a number above 0, truncated to an integer.
+        max_usd: US dollars, 0 or more. 0 is a limit: nothing may be spent.
+
+    Raises:
+        TypeError: a limit is not a number.
+        ValueError: a limit is out of range.
     """
 
     max_tokens: int | None = None
     max_usd: float | Decimal | None = None
 
     def __post_init__(self) -> None:
-        """Hold both limits to the rules of declarations.
+        """Check both limits, which happens once: a budget is never made of another one's numbers."""
+        object.__setattr__(self, "max_tokens", _max_tokens_of(self.max_tokens))
+        object.__setattr__(self, "max_usd", _max_usd_of(self.max_usd))
 
-        Raises:
-            TypeError: a limit is not a number.
-            ValueError: a limit is out of range.
-        """
-        object.__setattr__(self, "max_tokens", max_tokens_of(self.max_tokens))
-        object.__setattr__(self, "max_usd", max_usd_of(self.max_usd))
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.max_tokens is not None or self.max_usd is not None
 
 
-@dataclass(frozen=True, slots=True)
+LIMITS: Final = tuple(each.name for each in fields(Budget))
+"""The names of a budget's limits."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class StepDefinition:
     """A declared step. Immutable: a running step keeps the definition that it started with.
 
@@ -66,69 +74,118 @@ class StepDefinition:
 
     name: str
     function: str
-    model: str | None = None
-    max_tokens: int | None = None
-    max_usd: float | Decimal | None = None
-    error_boundary: str | None = None
-    fallback: object = None
-    scope: Scope = "step"
-    agent: str | None = None
-    metadata: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    model: str | None
+    budget: Budget
+    error_boundary: str | None
+    fallback: object
+    scope: Scope
+    agent: str | None
+    metadata: Mapping[str, object]
 
-    def __post_init__(self) -> None:
-        """Hold the values to the rules of declarations, but for the boundary's text, which may be anything.
+    def __init__(  # noqa: PLR0917 -- the house's order, which the dict form has too
+        self,
+        name: str,
+        function: str,
+        model: str | None = None,
+        max_tokens: float | None = None,
+        max_usd: float | Decimal | None = None,
+        error_boundary: str | None = None,
+        *,
+        budget: Budget | Mapping[str, object] | None = None,
+        fallback: object = None,
+        scope: Scope = "step",
+        agent: str | None = None,
+        metadata: Mapping[str, object] = _NO_METADATA,
+    ) -> None:
+        """Check every value but the boundary's text, which may be anything.
+
+        Args:
+            name: the step's name.
+            function: the function that the step is.
+            model: the model for calls that name none.
+            max_tokens: limit of input and output tokens together.
+            max_usd: limit in US dollars.
+            error_boundary: what a budget error does when it leaves the step.
+            budget: both limits, in place of `max_tokens` and `max_usd`.
+            fallback: what the caller gets from a step that ended by "continue".
+            scope: "step" or "tree".
+            agent: the agent that the step belongs to.
+            metadata: further keys.
 
         Raises:
             TypeError, ValueError: a value is of the wrong type, or out of range.
         """
-        for key in ("name", "function"):
-            if not isinstance(getattr(self, key), str):
-                raise TypeError(f"{key} must be a string, not {getattr(self, key)!r}")
-        if (
-            isinstance(self.max_tokens, bool) or self.max_tokens != _TRUNCATED
-        ):  # 0 is what 0.5 was truncated to, and a limit
-            object.__setattr__(self, "max_tokens", max_tokens_of(self.max_tokens))
-        max_usd_of(self.max_usd)
-        model_of(self.model)
-        scope_of(self.scope)
-        _text("error_boundary", self.error_boundary)
+        if not isinstance(metadata, Mapping):
+            raise TypeError(f"metadata must be a mapping, not {metadata!r}")
+        values = {
+            "name": _required_text("name", name),
+            "function": _required_text("function", function),
+            "model": model_of(model),
+            "budget": budget_of(budget, max_tokens, max_usd),
+            "error_boundary": _text("error_boundary", error_boundary),
+            "fallback": fallback,
+            "scope": scope_of(scope),
+            "agent": _text("agent", agent),
+            "metadata": MappingProxyType(dict(metadata)),
+        }
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The limit in tokens; None for no limit."""
+        return self.budget.max_tokens
+
+    @property
+    def max_usd(self) -> float | Decimal | None:
+        """The limit in US dollars; None for no limit."""
+        return self.budget.max_usd
 
     @property
     def boundary(self) -> StepErrorBoundary:
         """What the error boundary means."""
         return StepErrorBoundary.of(self.error_boundary)
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a budget at all."""
-        return self.max_tokens is not None or self.max_usd is not None
 
-
-def max_tokens_of(value: object) -> int | None:
-    """A limit in tokens: an int above 0, or a finite float above 0 truncated toward zero.
+def budget_of(budget: object, max_tokens: object = None, max_usd: object = None) -> Budget:
+    """The budget that a declaration gives, whole or as its limits.
 
     Raises:
-        TypeError: `value` is not a number.
-        ValueError: `value` is not finite, or not above 0.
+        TypeError, ValueError: both are given, a limit is wrong, or a key is unknown.
     """
+    if budget is None:
+        return Budget(max_tokens, max_usd)  # type: ignore[arg-type]  # it checks them
+    if max_tokens is not None or max_usd is not None:
+        raise TypeError("a step takes a budget or its limits (max_tokens, max_usd), not both")
+    if isinstance(budget, Budget):
+        return budget
+    if not isinstance(budget, Mapping):
+        raise TypeError(f"budget must be a Budget or a mapping, not {budget!r}")
+    for key in budget:
+        if key not in LIMITS:
+            raise ValueError(f"budget has {' and '.join(LIMITS)}, not {key!r}{did_you_mean(key, LIMITS)}")
+    return Budget(budget.get("max_tokens"), budget.get("max_usd"))
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`; did you mean 'max_usd'?`, where one of the known names is near; else nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for a mistake
+
+    near = get_close_matches(str(name), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _max_tokens_of(value: object) -> int | None:
     if value is None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"max_tokens must be a number above 0, not {value!r}")
-    if not math.isfinite(_as_float(value)) or value <= 0:
+    if not (isinstance(value, int) or math.isfinite(value)) or value <= 0:
         raise ValueError(f"max_tokens must be a finite number above 0, not {value!r}")
-    if value > _MOST_TOKENS:
-        raise ValueError(f"max_tokens must be at most {_MOST_TOKENS}, which is more than a step can spend")
     return int(value)
 
 
-def max_usd_of(value: object) -> float | Decimal | None:
-    """A limit in US dollars: a finite number, 0 or more.
-
-    Raises:
-        TypeError: `value` is not a number.
-        ValueError: `value` is not finite, or negative.
-    """
+def _max_usd_of(value: object) -> float | Decimal | None:
     if value is None:
         return None
     if not isinstance(value, (int, float, Decimal)) or isinstance(value, bool):
@@ -187,19 +244,23 @@ def scope_of(value: object) -> Scope:
     return str(value)
 
 
-def agent_of(value: object) -> str | None:
-    """The agent that the step belongs to.
-
-    Raises:
-        TypeError: `value` is not a string.
-    """
-    return _text("agent", value)
-
-
 def _text(key: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{key} must be a string, not {value!r}")
     return None if value is None else str(value)
+
+
+def _required_text(key: str, value: object) -> str:
+    text = _text(key, value)
+    if text is None:
+        raise TypeError(f"{key} must be a string, not None")
+    return text
+
+
+def _limit(name: str, value: object) -> Any:
+    """`value`, if a budget may have it as the limit of that name."""
+    Budget(**{name: value})  # type: ignore[arg-type]  # it checks them
+    return value
 
 
 def definition_from_dict(function: object, metadata: object) -> StepDefinition:
@@ -213,7 +274,7 @@ def definition_from_dict(function: object, metadata: object) -> StepDefinition:
     if not isinstance(metadata, Mapping):
         raise TypeError(f"metadata must be a mapping, not {type(metadata).__name__}")
 
-    def read(key: str, parse: Callable[[object], _T], value: object, default: _T) -> _T:
+    def accepted(key: str, parse: Callable[[object], _T], value: object, default: _T) -> _T:
         try:
             return parse(value)
         except (TypeError, ValueError) as error:
@@ -221,29 +282,39 @@ def definition_from_dict(function: object, metadata: object) -> StepDefinition:
             return default
 
     rest = dict(metadata)
-    name = rest.pop("name", None)
-    if name is not None and not isinstance(name, str):
-        _logger.warning("step %r: name is ignored: name must be a string, not %r", function, name)
+    name = accepted("name", partial(_text, "name"), rest.pop("name", None), None)
+    boundary = accepted(
+        "error_boundary", lambda value: _text("error_boundary", value), rest.pop("error_boundary", None), None
+    )
+    fallback = rest.pop("fallback", None)
+    if fallback is not None and StepErrorBoundary.of(boundary) is not StepErrorBoundary.CONTINUE:
+        _logger.warning("step %r: fallback is ignored: only error_boundary 'continue' delivers one", function)
+        fallback = None
     budget = rest.pop("budget", None)
     if budget is not None and not isinstance(budget, Mapping):
         _logger.warning("step %r: budget is ignored: budget must be a mapping, not %r", function, budget)
     limits = dict(budget) if isinstance(budget, Mapping) else {}
-    definition = StepDefinition(
-        name=name if isinstance(name, str) else function,
-        function=function,
-        model=read("model", model_of, rest.pop("model", None), None),
-        max_tokens=read("budget.max_tokens", max_tokens_of, limits.pop("max_tokens", None), None),
-        max_usd=read("budget.max_usd", max_usd_of, limits.pop("max_usd", None), None),
-        error_boundary=read(
-            "error_boundary", lambda value: _text("error_boundary", value), rest.pop("error_boundary", None), None
-        ),
-        fallback=rest.pop("fallback", None),
-        scope=read("scope", scope_of, rest.pop("scope", "step"), "step"),
-        agent=read("agent", agent_of, rest.pop("agent", None), None),
-        metadata=MappingProxyType(rest),
-    )
-    for key, value in limits.items():
-        _logger.warning(
-            "step %r: budget.%s is ignored: a budget has max_tokens and max_usd, not %r", function, key, value
+    given = {
+        limit: accepted(f"budget.{limit}", partial(_limit, limit), limits.pop(limit, None), None) for limit in LIMITS
+    }
+    for key in limits:
+        # A misspelt limit is no limit: that has to be seen.
+        _logger.error(
+            "step %r: budget.%s is ignored: a budget has %s, not %r%s",
+            function,
+            key,
+            " and ".join(LIMITS),
+            key,
+            did_you_mean(key, LIMITS),
         )
-    return definition
+    return StepDefinition(
+        name=function if name is None else name,
+        function=function,
+        model=accepted("model", model_of, rest.pop("model", None), None),
+        error_boundary=boundary,
+        budget=Budget(**given),
+        fallback=fallback,
+        scope=accepted("scope", scope_of, rest.pop("scope", "step"), "step"),
+        agent=accepted("agent", partial(_text, "agent"), rest.pop("agent", None), None),
+        metadata=rest,
+    )

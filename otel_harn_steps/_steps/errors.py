@@ -59,7 +59,24 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         self.detail = detail
         # The active step whose budget it is: an enclosing boundary tells its own breach from another's by it.
         self.owner = owner
+        self._is_accepted = False
         super().__init__(detail or self._sentence())
+
+    def accept(self) -> None:
+        """Take responsibility: the step whose budget it is does not raise it again at its end.
+
+        The step stays exhausted, and its record says so. Without this, a budget error that the step's body swallowed
+        is raised at the step's end, unless its boundary is "continue".
+        """
+        self._is_accepted = True
+        breach = getattr(self.owner, "breach", None)
+        if breach is not None and breach is not self:
+            breach._is_accepted = True
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether `accept()` was called on it, or on a refusal that came of it."""
+        return self._is_accepted
 
     def _sentence(self) -> str:
         if self.limit == "max_usd":

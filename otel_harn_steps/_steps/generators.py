@@ -26,12 +26,12 @@ def generator_step(definition: StepDefinition, function: Callable[..., Any]) -> 
             try:
                 item = advance()
             except StopIteration as stop:
-                return run.leave(None).settle(stop.value, definition.fallback)
+                return run.leave(None).settle(stop.value, None)
             except BaseException as error:
                 verdict = run.leave(error)
                 if verdict.error is error:
                     raise
-                return verdict.settle(None, definition.fallback)
+                return verdict.settle(None, None)
             run.suspend()
             try:
                 sent = yield item
@@ -47,10 +47,27 @@ def generator_step(definition: StepDefinition, function: Callable[..., Any]) -> 
 def async_generator_step(definition: StepDefinition, function: Callable[..., Any]) -> Callable[..., Any]:
     """The async generator function as a step that begins at the first `anext`."""
 
-    @functools.wraps(function)
+    def begin(*args: Any, **kwargs: Any) -> tuple[AsyncGenerator[Any, Any], StepRun]:
+        return function(*args, **kwargs), StepRun(definition)
+
+    return functools.wraps(function)(_driving(begin))
+
+
+def continued_async_generator(run: StepRun, body: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+    """An async generator whose step has begun and is suspended."""
+
+    def begin() -> tuple[AsyncGenerator[Any, Any], StepRun]:
+        run.resume()
+        return body, run
+
+    return _driving(begin)()
+
+
+def _driving(
+    begin: Callable[..., tuple[AsyncGenerator[Any, Any], StepRun]],
+) -> Callable[..., AsyncGenerator[Any, Any]]:
     async def run_async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        body = function(*args, **kwargs)
-        run = StepRun(definition)
+        body, run = begin(*args, **kwargs)
         advance: Callable[[], Awaitable[Any]] = body.__anext__
         while True:
             try:

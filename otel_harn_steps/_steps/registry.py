@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from otel_harn_steps._steps.definition import StepDefinition, definition_from_dict
+from otel_harn_steps._steps.definition import LIMITS, StepDefinition, definition_from_dict
 
 # Assignments to a dict are atomic, and a definition is replaced whole: no lock is needed.
 _definitions: dict[str, StepDefinition] = {}
@@ -45,7 +45,7 @@ def registered_step(function: str) -> StepDefinition | None:
 
 def declare_limits(definition: StepDefinition) -> None:
     """Remember which limits a step has that may run later. Whoever watches is told of each once."""
-    for limit in ("max_tokens", "max_usd"):
+    for limit in LIMITS:
         declared = definition.name, limit
         if getattr(definition, limit) is not None and declared not in _limits:
             _limits[declared] = None

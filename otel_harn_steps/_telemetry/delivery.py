@@ -5,6 +5,7 @@ Each receives each record once, whether the span was recorded, sampled out, or n
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -42,6 +43,11 @@ class RecordLog:
             taken.append(self._records.popleft())
         return taken
 
+    def clear(self) -> None:
+        """Begin anew: no records, and none dropped."""
+        self._records.clear()
+        self.dropped = 0
+
     def peek(self) -> list[CompletedStep]:
         """A copy of all records."""
         return list(self._records)
@@ -65,6 +71,8 @@ class _Leaving:
 
 
 log = RecordLog()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=log.clear)
 _receivers: tuple[ref[Receiver], ...] = ()
 _leaving: dict[tuple[int, int], _Leaving] = {}
 

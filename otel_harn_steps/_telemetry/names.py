@@ -150,5 +150,13 @@ METRIC_RUN_COST: Final = _metric(
     "harn.step.run.cost", "histogram", "{USD}", "US dollars that one run of a step spent itself"
 )
 
+_STEP: Final = "harn.step."
+OF_STEP: Final = {
+    each.name.removeprefix(_STEP): each.name
+    for each in ATTRIBUTES
+    if each.name.startswith(_STEP) and each.when != "call"
+}
+"""The attributes of a step's span, by what stands behind `harn.step.`."""
+
 # -- events ---------------------------------------------------------------------------------------------------------
 COMPLETED_EVENT: Final = "harn.step.completed"

@@ -37,7 +37,8 @@ class JsonLinesSink:
         if self._descriptor is None:
             self._descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)
         line = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
-        os.write(self._descriptor, line.encode())
+        # A lone surrogate, which UTF-8 has no bytes for, becomes the escape that JSON has for it.
+        os.write(self._descriptor, line.encode(errors="backslashreplace"))
 
     def close(self) -> None:
         """Close the file. A later record opens it again."""

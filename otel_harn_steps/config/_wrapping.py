@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import wrapt
 
-from otel_harn_steps._steps import decorator, generators
+from otel_harn_steps._steps import functions, generators
 from otel_harn_steps._steps.decorator import Step
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.config._plan import PlannedStep
@@ -20,7 +20,7 @@ OTHER = "other"
 """What a name has in place of a value that `allowed_values` does not list."""
 
 _Function = Callable[..., Any]
-_DECORATORS = frozenset({decorator.__name__, generators.__name__})
+_DECORATORS = frozenset({functions.__name__, generators.__name__})
 
 
 _CALLED_BY: Final = {("click", "Command"): "callback", ("celery", "Task"): "run"}

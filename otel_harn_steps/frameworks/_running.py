@@ -6,11 +6,12 @@ found again: in the chain of what was raised, or noted on the step.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.active import ActiveStep
+from otel_harn_steps._steps.boundary import budget_error_behind
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.run import StepRun
@@ -77,22 +78,4 @@ def judged(active: ActiveStep, raised: BaseException | None) -> BaseException | 
     """What the boundary has to judge: the budget error behind what a framework raised, else that itself."""
     if not isinstance(raised, Exception) or isinstance(raised, (StepBudgetExceeded, StepEscalated)):
         return raised
-    budget_error = next(
-        (each for each in _behind(raised) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None
-    )
-    return budget_error or active.breach or raised
-
-
-def _behind(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it came from, the nearest first."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        here = waiting.pop(0)
-        if id(here) in seen:
-            continue
-        seen.add(id(here))
-        yield here
-        inner = here.exceptions if isinstance(here, BaseExceptionGroup) else ()
-        waiting += [each for each in (here.__cause__, *inner) if each is not None]
-        if here.__cause__ is None and here.__context__ is not None and not here.__suppress_context__:
-            waiting.append(here.__context__)
+    return budget_error_behind(raised) or active.breach or raised

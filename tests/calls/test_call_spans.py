@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Instrumented, Spans
+from otel_harn_steps.testing import ReplayServer
+from tests.instrumented import Instrumented, Spans
 from tests.replay.cases import case
 from tests.replay.clients import Clients
 from tests.replay.runs import Trip, travel
-from tests.replay.server import ReplayServer
 from tests.replay.ways import way
 
 CHAT = case("openai.chat-completions.TestTokenCounts.openai")

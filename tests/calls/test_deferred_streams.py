@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing import Exchange, ReplayServer
 from tests.replay.answers import Answer, asked_usage, recorded
 from tests.replay.bills import bill_of
 from tests.replay.cases import Case, JsonObject, case
 from tests.replay.clients import Clients
-from tests.replay.server import Exchange, ReplayServer
 from tests.replay.ways import Call, has
 
 UNASKED = case("openai.chat-completions.stream.sync_chat_completions_stream_version_latest")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing._seen import Seen, first_difference
 from tests.replay.answers import error, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.cases import Case, JsonObject, case
 from tests.replay.endings import AFTER_ONE_EVENT, BEFORE_ANY_EVENT
 from tests.replay.outcomes import Outcome, Twice
 from tests.replay.runs import Trip
-from tests.replay.seen import Seen, first_difference
 from tests.replay.ways import READS_BYTES, Way, ways_of
 
 PLAIN = [

@@ -12,12 +12,12 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context, use_span
 
 from otel_harn_steps import StepBudgetExceeded, StepSpanProcessor
-from tests.conftest import Spans
+from otel_harn_steps.testing import ReplayServer
+from tests.instrumented import Spans
 from tests.replay.answers import recorded
 from tests.replay.bills import Bill, bill_of
 from tests.replay.cases import case
 from tests.replay.clients import Clients
-from tests.replay.server import ReplayServer
 from tests.replay.ways import Call
 
 CHAT = case("openai.chat-completions.sync_chat_completions_version_latest")

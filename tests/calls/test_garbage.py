@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Instrumented
+from otel_harn_steps.testing import ReplayServer
+from tests.instrumented import Instrumented
 from tests.replay.cases import case
 from tests.replay.clients import Clients
 from tests.replay.runs import Trip, travel
-from tests.replay.server import ReplayServer
 from tests.replay.ways import ways_of
 
 CASES = (

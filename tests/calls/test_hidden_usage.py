@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing._seen import first_difference
 from tests.replay.answers import recorded
 from tests.replay.bills import Bill
 from tests.replay.cases import JsonObject, case
 from tests.replay.outcomes import Twice
 from tests.replay.runs import Trip
-from tests.replay.seen import first_difference
 from tests.replay.ways import ways_of
 
 PLAIN = case("anthropic.beta-messages.anthropic_instrumentation_beta_messages_cre")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing import ReplayServer
 from tests.replay.answers import Answer
 from tests.replay.bills import UNMETERED_CALL, Bill
-from tests.replay.server import ReplayServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 

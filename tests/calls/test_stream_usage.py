@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing._seen import first_difference
 from tests.replay.answers import asked_usage
 from tests.replay.bills import UNMETERED_CALL, Bill
 from tests.replay.cases import Case, case
 from tests.replay.outcomes import Outcome, Twice
 from tests.replay.runs import Trip
-from tests.replay.seen import first_difference
 from tests.replay.ways import READS_BYTES, ways_of
 
 USAGE = {

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import pytest
 
-from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Part, Request, Seam
+from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam
 from otel_harn_steps._cost.usage import Usage
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 
@@ -113,21 +113,21 @@ class Response:
         self._data = data
 
 
-class FakeProvider(ClientAdapter):
+class FakeAdapter(ClientAdapter):
     name: Final = "fake_client"
     seams: Final = (
-        *(Seam("fake_client", f"Client.{method}", "call") for method in ("own", "generated")),
-        *(Seam("fake_client", f"Client.{method}", "async call") for method in ("own_async", "generated_async")),
-        *(Seam("fake_client", f"Client.{method}", "late call") for method in ("late", "managed", "managed_async")),
+        *(Seam("fake_client", f"Client.{method}") for method in ("own", "generated")),
+        *(Seam("fake_client", f"Client.{method}", is_async=True) for method in ("own_async", "generated_async")),
+        *(Seam("fake_client", f"Client.{method}", deferred=True) for method in ("late", "managed", "managed_async")),
     )
 
-    def request(self, instance: Any, args: Any, kwargs: Any) -> Request:
+    def request(self, call: Call) -> Request:
         return Request("chat", "fake", "fake-1")
 
-    def prepare(self, request: Request, args: Any, kwargs: Any, *, ask_usage: bool) -> None:
-        """Nothing."""
+    def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
+        return request
 
-    def read(self, request: Request, answer: Any) -> ParsedResponse:
+    def parse(self, request: Request, answer: Any) -> ParsedResponse:
         used = answer.get("usage")
         return ParsedResponse(None, None, () if used is None else (Part(Usage(used, 0)),))
 
@@ -137,7 +137,7 @@ def client(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     module: Any = ModuleType("fake_client")
     module.Client = type("Client", (Client,), {name: value for name, value in vars(Client).items() if callable(value)})
     monkeypatch.setitem(sys.modules, "fake_client", module)
-    steps.instrument(providers=[FakeProvider()])
+    steps.instrument(providers=[FakeAdapter()])
     return module.Client()
 
 

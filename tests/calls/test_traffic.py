@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Spans
+from otel_harn_steps.testing._seen import first_difference
+from tests.instrumented import Spans
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.cases import Case
 from tests.replay.clients import Clients
 from tests.replay.outcomes import Outcome, Twice
 from tests.replay.results import replayed
 from tests.replay.runs import Trip, trips
-from tests.replay.seen import first_difference
 
 _PLAINLY = frozenset({"create", "create.for"})
 """The plainest way to make a call."""

@@ -76,7 +76,8 @@ class App:
 
 @pytest.fixture
 def app(tmp_path: Path) -> App:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    wanted = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
+    kept = {name: os.environ[name] for name in wanted if name in os.environ}
     scripts = str(Path(sys.executable).parent)
     folder = tmp_path / "app"
     folder.mkdir()

@@ -210,6 +210,7 @@ def test_modules_that_are_not_targets_are_imported_by_their_own_loaders(greeter)
     assert done.stdout == "SourceFileLoader True\n"
 
 
+@pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="measuring coverage imports them")
 def test_pydantic_and_rich_and_the_sdk_are_not_imported_into_the_app(greeter):
     program = "import sys, greeter; print([n for n in ('pydantic', 'rich', 'tomllib', 'argparse') if n in sys.modules])"
 

@@ -12,10 +12,11 @@ import pytest
 
 import otel_harn_steps
 from otel_harn_steps.testing import ReplayServer, check_provider
-from tests.conftest import Instrumented, Spans
+from tests.instrumented import Instrumented, Spans
 from tests.replay.answers import recorded as recorded_answer
+from tests.replay.bills import bill_of
 from tests.replay.cases import Case, case
-from tests.testing.test_kit import bill_of, checkable
+from tests.replay.checkable import checkable
 
 anthropic = pytest.importorskip("anthropic")
 

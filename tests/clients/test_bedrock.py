@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Instrumented
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
+from otel_harn_steps.testing._seen import Seen, first_difference
+from tests.instrumented import Instrumented
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.cases import Case, all_cases, case, cases
-from tests.replay.modes import SYNC, AsyncMode, Mode
 from tests.replay.results import replayed
-from tests.replay.seen import Seen, first_difference
-from tests.replay.server import ReplayServer
 
 pytest.importorskip("botocore")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing import ReplayServer
 from tests.replay.answers import recorded
 from tests.replay.bills import Bill
 from tests.replay.cases import CASES, case
 from tests.replay.clients import Clients
 from tests.replay.native import HELLO, App, cohere, json_answer, native_bill
-from tests.replay.server import ReplayServer
 
 pytest.importorskip("cohere")
 

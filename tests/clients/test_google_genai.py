@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from otel_harn_steps import StepBudgetExceeded
-from tests.conftest import Instrumented, Spans
+from otel_harn_steps.testing import ReplayServer
+from tests.instrumented import Instrumented, Spans
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import UNMETERED_CALL, Bill
 from tests.replay.cases import CASES, case
 from tests.replay.clients import Clients
 from tests.replay.native import App, google, json_answer, ollama
-from tests.replay.server import ReplayServer
 
 genai = pytest.importorskip("google.genai")
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")  # of version 1

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Spans
+from otel_harn_steps.testing import ReplayServer
+from tests.instrumented import Spans
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import UNMETERED_CALL, Bill
 from tests.replay.cases import case
 from tests.replay.clients import Clients
 from tests.replay.native import HELLO, App, huggingface, json_answer
-from tests.replay.server import ReplayServer
 
 client_library = pytest.importorskip("huggingface_hub")
 

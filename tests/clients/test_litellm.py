@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from opentelemetry.trace import SpanKind
 
-from tests.conftest import Instrumented, Spans
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
+from otel_harn_steps.testing._seen import Seen
+from tests.instrumented import Instrumented, Spans
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.cases import Case, case, cases
-from tests.replay.modes import SYNC, AsyncMode, Mode
 from tests.replay.results import replayed
-from tests.replay.seen import Seen
-from tests.replay.server import ReplayServer
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches its prices at import
 litellm = pytest.importorskip("litellm")

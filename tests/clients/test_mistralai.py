@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing import ReplayServer
 from tests.replay.answers import Answer
 from tests.replay.bills import UNMETERED_CALL, Bill
 from tests.replay.cases import CASES
 from tests.replay.clients import Clients
 from tests.replay.native import HELLO, App, json_answer, mistral
-from tests.replay.server import ReplayServer
 
 pytest.importorskip("mistralai")
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from otel_harn_steps import StepBudgetExceeded
+from otel_harn_steps.testing._seen import first_difference
 from tests.replay.answers import recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL
 from tests.replay.cases import Case
@@ -24,7 +25,6 @@ from tests.replay.native import (
     reads,
 )
 from tests.replay.results import replayed
-from tests.replay.seen import first_difference
 
 CASES = native_cases()
 STREAMS = native_cases(stream=True)

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from otel_harn_steps._calls.client import ClientAdapter, ParsedResponse, Request
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.usage import Usage
-from tests.conftest import Instrumented
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._seen import first_difference
+from tests.instrumented import Instrumented
 from tests.replay.answers import events_of, recorded
 from tests.replay.cases import Case, JsonObject, all_cases, case
 from tests.replay.clients import Clients
 from tests.replay.outcomes import Twice
 from tests.replay.runs import Trip
-from tests.replay.seen import first_difference
-from tests.replay.server import ReplayServer
 from tests.replay.ways import ways_of
 
 NAMES = {provider.name: provider for provider in ADAPTERS}
@@ -92,11 +92,11 @@ def reading_of(case: Case, billed_by: str, told: list[Any]) -> ParsedResponse:
     provider = provider_of(case)
     request = Request("embeddings" if "mbed" in case.endpoint else "chat", billed_by, case.request_model)
     if not case.stream:
-        return provider.read(request, told[0])
+        return provider.parse(request, told[0])
     state = None
     for event in told:
         state = provider.fold(state, event)
-    return ParsedResponse() if state is None else provider.read(request, state)
+    return ParsedResponse() if state is None else provider.parse(request, state)
 
 
 @st.composite

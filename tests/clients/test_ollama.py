@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._modes import SYNC
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.cases import case
 from tests.replay.clients import Clients
-from tests.replay.modes import SYNC
 from tests.replay.native import HELLO, App, json_answer, native_bill, ollama
-from tests.replay.server import ReplayServer
 
 client_library = pytest.importorskip("ollama")
 

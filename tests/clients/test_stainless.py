@@ -8,12 +8,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.conftest import Instrumented
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._seen import first_difference
+from tests.instrumented import Instrumented
 from tests.replay.bills import UNMETERED_CALL, Bill, bill_of
 from tests.replay.outcomes import Outcome, Twice
 from tests.replay.results import replayed
-from tests.replay.seen import first_difference
-from tests.replay.server import ReplayServer
 from tests.replay.stainless import clients_of, trips_of
 
 LIBRARIES = [import_module(name) for name in ("groq", "together") if find_spec(name) is not None]

@@ -22,7 +22,7 @@ from otel_harn_steps._clients.groq import GROQ
 from otel_harn_steps._clients.openai import OPENAI
 from otel_harn_steps._cost.price_book import cost_picousd, forget_prices
 from otel_harn_steps._cost.usage import Usage
-from tests.conftest import Instrumented
+from tests.instrumented import Instrumented
 from tests.replay.cases import CASES
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -71,7 +71,7 @@ def read(case: dict[str, Any]) -> tuple[Request, ParsedResponse]:
         queries = [f"query {number}" for number in range(searches)]
         answer["candidates"] = [{"groundingMetadata": {"webSearchQueries": queries}}]
     request = Request("chat", PROVIDERS[case["provider"]], case["request_model"])
-    return request, reader(case["provider"]).read(request, answer)
+    return request, reader(case["provider"]).parse(request, answer)
 
 
 def cost_of(request: Request, reading: ParsedResponse, at: datetime) -> Decimal | None:
@@ -413,7 +413,7 @@ def test_openrouters_name_is_priced_where_it_reports_nothing() -> None:
 )
 def test_a_reported_cost_is_read_where_it_is_one(provider: str, usage: dict[str, Any], usd: str) -> None:
     answer = {"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1, **usage}}
-    reported = OPENAI.read(Request("chat", provider, "m"), answer).reported_usd
+    reported = OPENAI.parse(Request("chat", provider, "m"), answer).reported_usd
     assert str(reported) == usd
 
 

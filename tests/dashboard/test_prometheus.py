@@ -17,14 +17,14 @@ import pytest
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs opentelemetry-exporter-otlp")
 pytest.importorskip("opentelemetry.exporter.prometheus", reason="needs opentelemetry-exporter-prometheus")
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
 from otel_harn_steps._telemetry.metrics import _COST_BUCKETS_USD, _DURATION_BUCKETS_S
 from otel_harn_steps.dashboard import grafana
 from otel_harn_steps.dashboard._panels import MODEL, PANELS, STATUS, STEP, TENANT, VARIABLES
+from tests.integration.backends.apps import App
 from tests.integration.backends.backend import GrpcBackend
 from tests.integration.backends.programs import Collector, Prometheus, fetch, free_port, wait_for
-from tests.integration.backends.test_package import App
 
 pytestmark = pytest.mark.backends
 

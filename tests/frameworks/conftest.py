@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
 
 import pytest
 
 import otel_harn_steps
 from otel_harn_steps import CompletedStep
+from otel_harn_steps.testing import ReplayServer
 from tests.frameworks.stand_in import Provider
-from tests.replay.server import ReplayServer
-
-_T = TypeVar("_T")
-_LOOP = asyncio.new_event_loop()
-
-
-def waited(work: Coroutine[Any, Any, _T]) -> _T:
-    """Do the work in the one event loop of all tests: some frameworks keep connections for longer than a test."""
-    return _LOOP.run_until_complete(work)
-
-
-def names_in(*owners: Any) -> list[dict[str, int]]:
-    """What modules and classes have, by identity: a wrapper says that it is equal to what it wraps."""
-    return [{name: id(value) for name, value in vars(owner).items()} for owner in owners]
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +45,3 @@ def declare() -> Callable[..., None]:
         otel_harn_steps.register_step_from_dict(name, metadata)
 
     return declare
-
-
-def told(records: list[CompletedStep]) -> list[tuple[str, str, int, int, int]]:
-    """Of each step: path, status, calls, input and output tokens."""
-    return [
-        (record.path, record.status, record.llm_calls, record.input_tokens, record.output_tokens) for record in records
-    ]

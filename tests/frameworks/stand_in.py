@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from otel_harn_steps.testing import ReplayServer
 from tests.replay.answers import Answer, Received
-from tests.replay.server import ReplayServer
 
 MODEL = "gpt-4o-mini"
 USD_PER_INPUT_TOKEN = 0.15e-6

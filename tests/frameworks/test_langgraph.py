@@ -23,7 +23,7 @@ from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step
-from tests.frameworks.conftest import names_in, told, waited
+from tests.frameworks.observing import names_in, told, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 
 

@@ -27,7 +27,7 @@ from openai import AsyncOpenAI
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step, step
-from tests.frameworks.conftest import names_in, told, waited
+from tests.frameworks.observing import names_in, told, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 from tests.replay.answers import recorded
 from tests.replay.bills import Bill, bill_of

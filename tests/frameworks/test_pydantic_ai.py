@@ -15,7 +15,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step
-from tests.frameworks.conftest import names_in, told, waited
+from tests.frameworks.observing import names_in, told, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 
 

@@ -8,6 +8,8 @@ from types import ModuleType
 import pytest
 
 import otel_harn_steps
+from otel_harn_steps.testing import Exchange, ReplayServer
+from otel_harn_steps.testing._seen import first_difference
 from tests.replay.answers import Answer, Received, error, recorded
 from tests.replay.bills import UNMETERED_CALL, Bill, bill_of
 from tests.replay.cases import Case, case
@@ -15,8 +17,6 @@ from tests.replay.clients import Clients
 from tests.replay.endings import CallersOwnError
 from tests.replay.outcomes import Twice
 from tests.replay.runs import Trip
-from tests.replay.seen import first_difference
-from tests.replay.server import Exchange, ReplayServer
 from tests.replay.ways import Call, ways_of
 
 CHAT = case("openai.chat-completions.sync_chat_completions_version_latest")

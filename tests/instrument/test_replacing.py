@@ -18,7 +18,7 @@ import otel_harn_steps
 from otel_harn_steps import JsonLinesSink, StepSpanProcessor, drain_completed_steps, record_llm_usage, step
 from otel_harn_steps._instrument.options import OPTIONS
 from otel_harn_steps.providers import ClientAdapter, Seam
-from tests.conftest import Spans
+from tests.instrumented import Spans
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,11 @@ from openai._base_client import AsyncAPIClient, SyncAPIClient
 from opentelemetry.instrumentation.utils import unwrap
 
 import otel_harn_steps
+from otel_harn_steps.testing import ReplayServer
 from tests.replay.answers import recorded
 from tests.replay.bills import Bill, bill_of
 from tests.replay.cases import Case, case
 from tests.replay.clients import Clients
-from tests.replay.server import ReplayServer
 from tests.replay.ways import Call
 
 CHAT = case("openai.chat-completions.sync_chat_completions_version_latest")

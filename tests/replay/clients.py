@@ -8,8 +8,8 @@ from typing import Any
 import anthropic
 import openai
 
+from otel_harn_steps.testing._modes import Mode
 from tests.replay.cases import Case
-from tests.replay.modes import Mode
 
 _TIMEOUT_S = 10.0
 _AZURE_API_VERSION = "2024-10-21"

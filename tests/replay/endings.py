@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 
-from tests.replay.modes import Mode
-from tests.replay.seen import Seen
+from otel_harn_steps.testing._modes import Mode
+from otel_harn_steps.testing._seen import Seen
 from tests.replay.ways import Call, Way, has
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._modes import Mode, uncollected
+from otel_harn_steps.testing._seen import Seen
 from otel_harn_steps.testing._uses import LEAVING, Use, ignores, pulls, reads
 from tests.replay.answers import Answer, Script, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.cases import Case, cases
-from tests.replay.modes import Mode, uncollected
-from tests.replay.seen import Seen
-from tests.replay.server import ReplayServer
 
 Instrumented = Callable[..., Any]
 HELLO = [{"role": "user", "content": "hello"}]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from otel_harn_steps.testing import ReplayServer
 from tests.replay.answers import Answer, Script
 from tests.replay.clients import Clients
 from tests.replay.runs import Run, Trip, travel
-from tests.replay.server import ReplayServer
 
 Instrument = Callable[..., AbstractContextManager[ModuleType]]
 """Opens a stretch of code in which our package is at work."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otel_harn_steps.testing import Exchange, ReplayServer
+from otel_harn_steps.testing._modes import uncollected
+from otel_harn_steps.testing._seen import Seen
 from tests.replay.answers import Answer, Script, recorded
 from tests.replay.cases import Case, cases
 from tests.replay.clients import Clients
-from tests.replay.modes import uncollected
-from tests.replay.seen import Seen
-from tests.replay.server import Exchange, ReplayServer
 from tests.replay.ways import Call, Way, ways_of
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
 from tests.replay.cases import Case, cases
 from tests.replay.clients import Clients, resource_of
-from tests.replay.modes import SYNC, AsyncMode, Mode
 from tests.replay.runs import Trip
 from tests.replay.ways import ways_of
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from otel_harn_steps.testing._modes import SYNC, Mode
+from otel_harn_steps.testing._seen import Seen
 from tests.replay.cases import Case
 from tests.replay.clients import Clients, method_of, resource_of
-from tests.replay.modes import SYNC, Mode
-from tests.replay.seen import Seen
 
 FINAL = ("get_final_completion", "get_final_response", "get_final_message")
 """How the stream helpers call what the whole stream amounts to."""

@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 
 import otel_harn_steps as harn
 from otel_harn_steps import current_step, drain_completed_steps, step
-from tests.steps.test_spending import spend
+from tests.steps.spending import spend
 
 
 def name_here():

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import os
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from opentelemetry.trace import StatusCode
 
 import otel_harn_steps as harn
 from otel_harn_steps import CompletedStep, StepBudgetExceeded, StepEscalated, drain_completed_steps, step
-from tests.steps.test_spending import spend
+from tests.steps.spending import spend
 
 
 class Plain:
@@ -102,7 +103,7 @@ def test_fail_passes_the_same_error(form, boundary, steps, spans):
     assert span.attributes["harn.step.budget.limit"] == "max_tokens"
 
 
-@every_form
+@pytest.mark.parametrize("form", [Plain, Coroutine])
 def test_continue_gives_the_fallback(form, steps, spans):
     assert form.run(breach, max_tokens=100, error_boundary="continue", fallback="instead") == "instead"
     assert form.run(breach, max_tokens=100, error_boundary="continue") is None
@@ -177,16 +178,47 @@ async def test_an_async_context_manager_does_the_same(steps):
     assert [record.status for record in drain_completed_steps()] == ["skipped", "escalated"]
 
 
+def goes_on():
+    try:
+        breach()
+    except StepBudgetExceeded:
+        return "went on"
+
+
 def test_a_swallowed_breach_is_judged_at_the_exit(steps):
+    with pytest.raises(StepBudgetExceeded):
+        Plain.run(goes_on, max_tokens=100)
+    with pytest.raises(StepEscalated):
+        Plain.run(goes_on, max_tokens=100, error_boundary="escalate")
+
+
+def test_a_body_that_swallowed_its_breach_gives_its_own_value_under_continue(steps, spans):
+    assert Plain.run(goes_on, max_tokens=100, error_boundary="continue", fallback="instead") == "went on"
+    assert the_record().status == "completed"
+    assert the_span(spans).attributes["harn.step.budget.limit"] == "max_tokens"
+
+
+@pytest.mark.parametrize("boundary", ["fail", "escalate"])
+def test_a_breach_that_the_body_accepted_is_not_raised_again(boundary, steps):
     def body():
         try:
             breach()
-        except StepBudgetExceeded:
+        except StepBudgetExceeded as error:
+            error.accept()
             return "went on"
 
-    assert Plain.run(body, max_tokens=100, error_boundary="continue", fallback="instead") == "instead"
-    with pytest.raises(StepEscalated):
-        Plain.run(body, max_tokens=100, error_boundary="escalate")
+    assert Plain.run(body, max_tokens=100, error_boundary=boundary) == "went on"
+    assert the_record().status == "completed"
+
+
+def test_accepting_a_refusal_accepts_the_breach_behind_it(steps):
+    with step("s", max_tokens=100) as active:
+        with pytest.raises(StepBudgetExceeded):
+            breach()
+        with pytest.raises(StepBudgetExceeded) as refused:
+            active.admit()
+        refused.value.accept()
+    assert the_record().status == "completed"
 
 
 def test_a_boundary_judges_what_a_nested_step_let_out(steps):
@@ -334,3 +366,145 @@ def test_a_record_of_a_newer_version_can_be_read():
     assert CompletedStep.from_dict({**record.to_dict(), "new": 1}) == record
     with pytest.raises(TypeError, match="status"):
         CompletedStep.from_dict({"name": "s"})
+
+
+# -- what a framework makes of a budget error ------------------------------------------------------------------------
+
+
+def wrapped_by_a_framework():
+    try:
+        breach()
+    except StepBudgetExceeded as error:
+        raise RuntimeError("the model call failed") from error
+
+
+def translated_by_the_app():
+    try:
+        breach()
+    except StepBudgetExceeded:
+        raise LookupError("no answer") from None
+
+
+def test_a_wrapped_breach_that_leaves_its_exhausted_step_is_that_breach(steps):
+    assert Plain.run(wrapped_by_a_framework, max_tokens=100, error_boundary="continue", fallback="instead") == "instead"
+    with pytest.raises(StepBudgetExceeded):
+        Plain.run(wrapped_by_a_framework, max_tokens=100)
+    assert [record.status for record in drain_completed_steps()] == ["skipped", "failed"]
+
+
+def test_an_error_that_the_app_raises_from_none_is_its_own(steps):
+    with pytest.raises(LookupError):
+        Plain.run(translated_by_the_app, max_tokens=100, error_boundary="continue")
+
+
+async def in_a_task_group(*bodies):
+    async with asyncio.TaskGroup() as group:
+        for body in bodies:
+            group.create_task(body())
+
+
+async def spends_too_much():
+    breach()
+
+
+async def fails():
+    raise ValueError("of the app")
+
+
+def test_a_breach_in_an_exception_group_is_judged_by_the_boundary(steps):
+    @step("s", max_tokens=100, error_boundary="continue", fallback="instead")
+    async def run():
+        await in_a_task_group(spends_too_much)
+
+    assert asyncio.run(run()) == "instead"
+    assert the_record().status == "skipped"
+
+
+def test_continue_lets_the_other_errors_of_a_group_out(steps):
+    @step("s", max_tokens=100, error_boundary="continue")
+    async def run():
+        await in_a_task_group(fails, spends_too_much)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(run())
+    assert [type(each) for each in caught.value.exceptions] == [ValueError]
+    assert the_record().status == "failed"
+
+
+def test_a_group_leaves_a_step_that_fails_as_it_is(steps):
+    @step("s", max_tokens=100)
+    async def run():
+        await in_a_task_group(spends_too_much)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(run())
+    assert caught.group_contains(StepBudgetExceeded)
+
+
+def test_escalate_escalates_the_breach_in_a_group(steps):
+    @step("s", max_tokens=100, error_boundary="escalate")
+    async def run():
+        await in_a_task_group(spends_too_much)
+
+    with pytest.raises(StepEscalated) as caught:
+        asyncio.run(run())
+    assert caught.value.as_dict()["limit"] == "max_tokens"
+
+
+# -- ends that are none of ours ----------------------------------------------------------------------------------------
+
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def test_an_exception_that_cannot_be_printed_costs_no_record_and_no_span(steps, spans):
+    with pytest.raises(UnprintableError), step("s"):
+        raise UnprintableError
+    assert the_record().error.endswith("UnprintableError")
+    assert the_span(spans).status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "completed"), (None, "completed"), (2, "failed"), ("no", "failed")])
+def test_an_exit_is_a_failure_only_if_its_code_says_so(code, status, steps):
+    with pytest.raises(SystemExit) as caught, step("s"):
+        raise SystemExit(code)
+    assert caught.value.code == code
+    assert the_record().status == status
+
+
+def test_an_interrupt_while_something_is_settled_passes_on_after_the_step_was_left(steps, spans):
+    settled = []
+
+    def interrupted():
+        settled.append("interrupted")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), step("s") as active:
+        active.on_leave(lambda: settled.append("first"))
+        active.on_leave(interrupted)
+    assert settled == ["interrupted", "first"]
+    assert harn.current_step() is None
+    assert the_record().status == "cancelled"
+    assert the_span(spans).end_time is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_has_no_records_of_its_parents_and_leaves_none_for_its_open_step(steps):
+    with step("before"):
+        spend(1)
+    reader, writer = os.pipe()
+    with step("open"):
+        child = os.fork()
+        if child == 0:
+            counts = [len(harn.peek_completed_steps())]
+    if child == 0:
+        counts.append(len(harn.peek_completed_steps()))
+        os.write(writer, json.dumps(counts).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert json.loads(os.read(reader, 100)) == [0, 0]
+    assert [record.name for record in drain_completed_steps()] == ["before", "open"]
+    os.close(reader)
+    os.close(writer)

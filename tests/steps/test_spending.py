@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step, record_llm_usage, step
+from tests.steps.spending import spend
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +21,6 @@ def clean():
     yield
     harn.uninstrument()
     harn.reset_steps()
-
-
-def spend(tokens=130, usd=0.0, model="m"):
-    record_llm_usage(model, tokens - tokens // 4, tokens // 4, usd)
 
 
 def test_a_call_is_billed_to_the_innermost_step_and_shown_above_it():
@@ -71,6 +68,16 @@ def test_an_empty_model_does_not_overwrite_the_last_one():
         spend(model="one")
         spend(model="")
     assert active.last_model == "one"
+
+
+def test_an_empty_model_is_billed_under_none_and_priced_by_the_default():
+    with step("s", model="gpt-4o") as active:
+        record_llm_usage("gpt-4o-mini", 1000, 0, provider="openai")
+        mini = active.cost_usd
+        record_llm_usage("", 1000, 0, provider="openai")
+    assert active.cost_usd - mini == pytest.approx(0.0025)
+    assert active.last_model == "gpt-4o-mini"
+    assert ("openai", None) in active.by_model
 
 
 def test_the_record_of_a_step_without_calls_names_its_default_model():

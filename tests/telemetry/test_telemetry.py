@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind
 
 import otel_harn_steps as harn
 from otel_harn_steps import (
+    CompletedStep,
     JsonLinesSink,
     LogEventSink,
     StepBudgetExceeded,
@@ -30,7 +31,7 @@ from otel_harn_steps._telemetry import names
 from tests.replay.cases import case
 from tests.replay.runs import Trip, travel
 from tests.replay.ways import ways_of
-from tests.steps.test_spending import spend
+from tests.steps.spending import spend
 
 
 def test_a_step_span_carries_its_declaration_from_the_start(steps):
@@ -433,3 +434,15 @@ def test_in_our_own_tests_our_own_faults_raise():
 
     with pytest.raises(ValueError, match="ours"), guard("trying"):
         raise ValueError("ours")
+
+
+def test_a_lone_surrogate_loses_no_line(steps, tmp_path):
+    path = tmp_path / "records.jsonl"
+    sink = JsonLinesSink(path)
+    name = "caf\udc80\u00e9"
+    with step(name):
+        pass
+    (record,) = drain_completed_steps()
+    sink(record)
+    sink.close()
+    assert CompletedStep.from_dict(json.loads(path.read_text(encoding="utf-8"))).name == name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -19,6 +19,7 @@ import pytest
 
 import otel_harn_steps
 from otel_harn_steps.providers import (
+    Call,
     ClientAdapter,
     ParsedResponse,
     Part,
@@ -27,14 +28,15 @@ from otel_harn_steps.providers import (
     Usage,
     field,
     model_in,
-    token_count,
+    usage_table,
 )
 from otel_harn_steps.testing import RecordedCase, check_provider, load_case
-from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
+from otel_harn_steps.testing._modes import SYNC
+from tests.replay.bills import Bill, bill_of
 from tests.replay.cases import CASES, Case, case, cases
-from tests.replay.modes import SYNC
+from tests.replay.checkable import checkable
 from tests.replay.native import call, client_for, native_bill, native_cases
-from tests.replay.ways import Call
+from tests.replay.ways import Call as RecordedCall
 
 # -- the clients that are known here -----------------------------------------------------------------------------------
 
@@ -46,17 +48,6 @@ def one_of_each(candidates: Sequence[Case]) -> list[Case]:
     told = [each for each in candidates if each.status >= 400 or each.expected_usage]
     chosen = {(each.provider, each.stream, each.status >= 400): each for each in reversed(told)}
     return [each for each in candidates if each in chosen.values()]
-
-
-def checkable(recorded: Case, bill: Bill) -> Case:
-    """The case with what it must cost, by the tests' own reading of the recorded usage."""
-    if bill in (NO_CALL, UNMETERED_CALL):
-        return recorded
-    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-    usage: dict[str, int | None] = {name: getattr(bill, name) for name in names}
-    if bill.unmetered_calls:
-        usage = {name: count or None for name, count in usage.items() if count or name == "input_tokens"}
-    return replace(recorded, usage=usage, model=recorded.response_model)
 
 
 OF_STAINLESS = [
@@ -78,7 +69,7 @@ def test_a_generated_client_passes(recorded: Case, mode: str) -> None:
         return entered_async(opened)
 
     def calling(opened: Any) -> Callable[..., Any]:
-        made = Call(recorded, opened, SYNC)
+        made = RecordedCall(recorded, opened, SYNC)
         return lambda **_: made.request(made.method)
 
     @contextmanager
@@ -186,17 +177,19 @@ def asking(base_url: str) -> Callable[..., Any]:
     return Acme(base_url).ask
 
 
-class AcmeProvider(ClientAdapter):
+acme_usage = usage_table(input_tokens="read", output_tokens="written")
+
+
+class AcmeAdapter(ClientAdapter):
     name = "acme"
-    seams = (Seam("acme", "Client.ask", "call"),)
+    seams = (Seam("acme", "Client.ask"),)
 
-    def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
-        return Request("chat", "acme", model_in(kwargs))
+    def request(self, call: Call) -> Request | None:
+        return Request("chat", "acme", model_in(call.kwargs))
 
-    def read(self, request: Request, answer: Any) -> ParsedResponse:
-        used = field(answer, "used")
-        counts = Usage(token_count(field(used, "read")), token_count(field(used, "written")))
-        return ParsedResponse(model=answer.get("model"), parts=(Part(counts),) if used else ())
+    def parse(self, request: Request, response: Any) -> ParsedResponse:
+        usage = acme_usage(field(response, "used"))
+        return ParsedResponse(model=response.get("model"), parts=() if usage is None else (Part(usage),))
 
 
 USAGE = {"input_tokens": 12, "output_tokens": 5}
@@ -225,13 +218,13 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("recorded", [PLAIN, STREAM], ids=["plain", "stream"])
 def test_a_provider_of_somebody_else_passes(recorded: RecordedCase) -> None:
-    made = check_provider(recorded, asking, provider=AcmeProvider())
+    made = check_provider(recorded, asking, provider=AcmeAdapter())
     assert {"read whole", "outside of a step", "rejected", "cut off", "over budget"} <= set(made)
 
 
 def test_it_is_patched_by_instrument_and_taken_out_by_uninstrument() -> None:
     original = Acme.__dict__["ask"]
-    otel_harn_steps.instrument(providers=[AcmeProvider()])
+    otel_harn_steps.instrument(providers=[AcmeAdapter()])
     patched = Acme.__dict__["ask"]
     otel_harn_steps.uninstrument()
     otel_harn_steps.instrument()
@@ -243,7 +236,7 @@ def test_it_is_patched_by_instrument_and_taken_out_by_uninstrument() -> None:
 def test_a_client_that_is_imported_later_is_patched_while_its_provider_is_wanted(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Later(AcmeProvider):
+    class Later(AcmeAdapter):
         name = "acme_later"
         seams = (Seam("acme_later", "ask", "call"),)
 
@@ -264,7 +257,7 @@ def test_a_client_that_is_imported_later_is_patched_while_its_provider_is_wanted
 
 def test_what_is_no_provider_is_refused() -> None:
     with pytest.raises(TypeError, match="providers must be instances of ClientAdapter, not the class <class"):
-        otel_harn_steps.instrument(providers=[AcmeProvider])  # type: ignore[list-item]
+        otel_harn_steps.instrument(providers=[AcmeAdapter])  # type: ignore[list-item]
 
 
 def failures_of(provider: ClientAdapter, recorded: RecordedCase) -> str:
@@ -274,16 +267,16 @@ def failures_of(provider: ClientAdapter, recorded: RecordedCase) -> str:
 
 
 def test_a_wrong_count_is_told() -> None:
-    class Wrong(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> ParsedResponse:
+    class Wrong(AcmeAdapter):
+        def parse(self, request: Request, response: Any) -> ParsedResponse:
             return ParsedResponse(model="acme-2", parts=(Part(Usage(12, 4)),))
 
     assert "read whole: output_tokens is 4 in the record, 5 in the case" in failures_of(Wrong(), PLAIN)
 
 
 def test_a_call_that_is_not_seen_is_told() -> None:
-    class Blind(AcmeProvider):
-        def request(self, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request | None:
+    class Blind(AcmeAdapter):
+        def request(self, call: Call) -> Request | None:
             return None
 
     told = failures_of(Blind(), PLAIN)
@@ -292,16 +285,16 @@ def test_a_call_that_is_not_seen_is_told() -> None:
 
 
 def test_a_wrong_model_is_told() -> None:
-    class Nameless(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> ParsedResponse:
+    class Nameless(AcmeAdapter):
+        def parse(self, request: Request, response: Any) -> ParsedResponse:
             return ParsedResponse(model="acme", parts=(Part(Usage(12, 5)),))
 
     assert "the record names the model 'acme', the answer 'acme-2'" in failures_of(Nameless(), PLAIN)
 
 
 def test_usage_that_nobody_told_is_told() -> None:
-    class Inventive(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> ParsedResponse:
+    class Inventive(AcmeAdapter):
+        def parse(self, request: Request, response: Any) -> ParsedResponse:
             return ParsedResponse(model="acme-2", parts=(Part(Usage(1, 1)),))
 
     told = failures_of(Inventive(), replace(PLAIN, body=b'{"model": "acme-2", "text": "hello"}', usage=None))
@@ -309,36 +302,36 @@ def test_usage_that_nobody_told_is_told() -> None:
 
 
 def test_a_fault_of_the_provider_file_is_told(own_faults_dropped: None) -> None:
-    class Broken(AcmeProvider):
-        def read(self, request: Request, answer: Any) -> ParsedResponse:
+    class Broken(AcmeAdapter):
+        def parse(self, request: Request, response: Any) -> ParsedResponse:
             raise LookupError("gone")
 
     assert "read whole: otel_harn_steps failed while" in failures_of(Broken(), PLAIN)
 
 
 def test_a_change_that_the_app_sees_is_told() -> None:
-    class Meddling(AcmeProvider):
-        def watched(self, request: Request, result: Any, meter: Any) -> Any:
+    class Meddling(AcmeAdapter):
+        def watch(self, request: Request, result: Any, meter: Any) -> Any:
             result["text"] = "bye"
 
     assert "the app does not see what it sees without us" in failures_of(Meddling(), PLAIN)
 
 
 def test_a_place_that_is_not_there_is_told() -> None:
-    class Moved(AcmeProvider):
-        seams = (Seam("acme", "Client.asks", "call"),)
+    class Moved(AcmeAdapter):
+        seams = (Seam("acme", "Client.asks"),)
 
     assert "acme.Client.asks is missing in the installed version of acme" in failures_of(Moved(), PLAIN)
 
 
 def test_a_client_that_goes_elsewhere_is_told() -> None:
     with pytest.raises(AssertionError, match="no request to the base URL"):
-        check_provider(PLAIN, lambda base_url: lambda **request: None, provider=AcmeProvider())
+        check_provider(PLAIN, lambda base_url: lambda **request: None, provider=AcmeAdapter())
 
 
 def test_it_does_not_run_while_instrument_is_in_force(steps: ModuleType) -> None:
     with pytest.raises(RuntimeError, match="call uninstrument"):
-        check_provider(PLAIN, asking, provider=AcmeProvider())
+        check_provider(PLAIN, asking, provider=AcmeAdapter())
 
 
 def test_it_needs_no_test_runner_and_no_client() -> None:

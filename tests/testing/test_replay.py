@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._seen import first_difference
 from tests.replay.cases import all_cases
 from tests.replay.clients import Clients
 from tests.replay.runs import Trip, travel, trips
-from tests.replay.seen import first_difference
-from tests.replay.server import ReplayServer
 
 
 def test_all_recorded_cases_are_here() -> None:

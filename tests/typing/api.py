@@ -1,12 +1,13 @@
-"""Checked by mypy, never run: what the types of the public API promise."""
+"""Checked by mypy and pyright, never run: what the types of the public API promise."""
 
-from collections.abc import AsyncIterator, Iterator
-from typing import assert_type
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from typing import Never, assert_type
 
 from otel_harn_steps import (
     ActiveStep,
     Budget,
     CompletedStep,
+    Step,
     current_step,
     drain_completed_steps,
     enter_step,
@@ -22,18 +23,58 @@ def bare(question: str) -> int:
     return len(question)
 
 
-@step("plan", model="m", max_tokens=4000, max_usd=0.05, error_boundary="escalate", scope="tree", agent="a", owner="me")
+@step(
+    "plan",
+    model="m",
+    max_tokens=4000,
+    max_usd=0.05,
+    error_boundary="escalate",
+    scope="tree",
+    agent="a",
+    metadata={"owner": "me"},
+)
 async def coroutine(question: str) -> int:
     return len(question)
 
 
 @step(name="gen", budget=Budget(max_tokens=5))
-def generator(n: int) -> Iterator[int]:
+def iterator(n: int) -> Iterator[int]:
     yield n
 
 
 @step(budget={"max_usd": 0.5})
-async def async_generator(n: int) -> AsyncIterator[int]:
+async def async_iterator(n: int) -> AsyncIterator[int]:
+    yield n
+
+
+@step("or none", error_boundary="continue")
+def or_none(question: str) -> int:
+    return len(question)
+
+
+@step("or text", error_boundary="continue", fallback="no answer")
+def or_text(question: str) -> int:
+    return len(question)
+
+
+@step("or none, later", error_boundary="continue")
+async def or_none_later(question: str) -> int:
+    return len(question)
+
+
+@step("or text, later", error_boundary="continue", fallback="no answer")
+async def or_text_later(question: str) -> int:
+    return len(question)
+
+
+@step("numbers", error_boundary="continue")
+def numbers(n: int) -> Generator[int, str, bool]:
+    yield n
+    return True
+
+
+@step("numbers, later", error_boundary="continue")
+async def numbers_later(n: int) -> AsyncGenerator[int, str]:
     yield n
 
 
@@ -42,12 +83,26 @@ class Planner:
     def method(self, n: int) -> str:
         return str(n)
 
+    @step("forgiving", error_boundary="continue")
+    def forgiving(self, n: int) -> str:
+        return str(n)
+
+    @classmethod
+    @step("made", error_boundary="continue", fallback=0.5)
+    def made(cls, n: int) -> str:
+        return str(n)
+
+    @staticmethod
+    @step("static")
+    def static(n: int) -> str:
+        return str(n)
+
 
 async def use() -> None:
     assert_type(bare("q"), int)
     assert_type(await coroutine("q"), int)
-    assert_type(generator(1), Iterator[int])
-    assert_type(async_generator(1), AsyncIterator[int])
+    assert_type(iterator(1), Iterator[int])
+    assert_type(async_iterator(1), AsyncIterator[int])
     assert_type(Planner().method(1), str)
     with step("s") as active:
         assert_type(active, ActiveStep)
@@ -64,5 +119,24 @@ async def use() -> None:
     instrument(prices={"m": {"input_mtok": 1}}, unpriced="raise", call_spans=False)
     instrument(clients=["openai"], frameworks="auto")
     instrument(frameworks=["langgraph", "crewai"])
+
+
+async def what_a_fallback_may_give() -> None:
+    assert_type(or_none("q"), int | None)
+    assert_type(or_text("q"), int | str)
+    assert_type(await or_none_later("q"), int | None)
+    assert_type(await or_text_later("q"), int | str)
+    assert_type(numbers(1), Generator[int, str, bool | None])
+    assert_type(numbers_later(1), AsyncGenerator[int, str])
+    assert_type(Planner().forgiving(1), str | None)
+    assert_type(Planner.made(1), str | float)
+    assert_type(Planner.static(1), str)
+    assert_type(step("s"), Step[Never])
+    assert_type(step("s", error_boundary="continue"), Step[None])
+
+
+def mistakes() -> None:
     bare(3)  # type: ignore[arg-type]  # the wrapped function's types are kept
     step("s", max_tokens="5")  # type: ignore[call-overload]  # a limit is a number
+    step("s", max_cost=0.05)  # type: ignore[call-overload]  # there is no such option
+    step("s", fallback="no answer")  # type: ignore[call-overload]  # only "continue" delivers one

@@ -11,10 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from otel_harn_steps._calls.client import Seam
-from otel_harn_steps._calls.transport_errors import was_sent
-
-__all__ = ["body_of", "change_body", "model_of", "options_of", "path_of", "seams", "was_sent"]
+from otel_harn_steps._calls.client import Call, Request, Seam, model_in
 
 
 def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
@@ -26,8 +23,8 @@ def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
     """
     base = f"{package}._base_client"
     return (
-        Seam(base, "SyncAPIClient.request", "call"),
-        Seam(base, "AsyncAPIClient.request", "async call"),
+        Seam(base, "SyncAPIClient.request"),
+        Seam(base, "AsyncAPIClient.request", is_async=True),
         Seam(base, "BaseClient._build_request", "send"),
         Seam(base, "SyncAPIClient._process_response", "response"),
         Seam(base, "AsyncAPIClient._process_response", "response"),
@@ -40,9 +37,9 @@ def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
     )
 
 
-def options_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def options_of(call: Call) -> Any:
     """The options of `request(cast_to, options, ...)`."""
-    return args[1] if len(args) > 1 else kwargs["options"]
+    return call.args[1] if len(call.args) > 1 else call.kwargs["options"]
 
 
 def path_of(options: Any) -> str:
@@ -67,7 +64,8 @@ def change_body(options: Any, **changes: object) -> None:
     options.json_data = {**body_of(options), **changes}
 
 
-def model_of(body: Mapping[str, Any]) -> str | None:
-    """The model that a request names."""
-    model = body.get("model")
-    return model if isinstance(model, str) and model else None
+def fill_in_model(call: Call, request: Request) -> None:
+    """Send the request's model where the app named none."""
+    options = options_of(call)
+    if request.model is not None and model_in(body_of(options)) is None:
+        change_body(options, model=request.model)

@@ -1,22 +1,27 @@
-"""The real programs. A missing one skips its tests; where OTEL_HARN_STEPS_REQUIRE_BACKENDS=1, it fails them."""
+"""The real programs, a Collector that is stopped, and the marker of these tests."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from tests.integration.backends.programs import ROOT, Collector
+from tests.integration.backends.binaries import (
+    REQUIRED,
+    collector_binary,
+    jaeger_binary,
+    phoenix_binary,
+    prometheus_binary,
+    tool,
+)
+from tests.integration.backends.programs import Collector
+
+__all__ = ["collector_binary", "jaeger_binary", "phoenix_binary", "prometheus_binary", "tool"]
 
 HERE = Path(__file__).parent
-REQUIRED = os.environ.get("OTEL_HARN_STEPS_REQUIRE_BACKENDS") == "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,47 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("backends")
-
-
-@pytest.fixture(scope="session")
-def tool() -> ModuleType:
-    """The module `tools/backends.py`."""
-    spec = importlib.util.spec_from_file_location("backends_tool", ROOT / "tools" / "backends.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _binary(tool: ModuleType, name: str) -> Path:
-    found = tool.find(name)
-    if isinstance(found, Path):
-        return found
-    if REQUIRED:
-        pytest.fail(found.reason, pytrace=False)
-    pytest.skip(found.reason)
-
-
-@pytest.fixture(scope="session")
-def collector_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "collector")
-
-
-@pytest.fixture(scope="session")
-def jaeger_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "jaeger")
-
-
-@pytest.fixture(scope="session")
-def prometheus_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "prometheus")
-
-
-@pytest.fixture(scope="session")
-def phoenix_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "phoenix")
 
 
 @pytest.fixture

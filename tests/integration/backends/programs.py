@@ -113,3 +113,6 @@ class Phoenix(Program):
                 "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
             },
         )
+
+
+COLLECTOR = ["local-jaeger", "honeycomb", "step-metrics", "tail-sampling", "redaction", "gateway", "gateway-shards"]

@@ -10,8 +10,7 @@ import zipfile
 import pytest
 
 from otel_harn_steps.cli._collector_check import EXPECTED
-from tests.integration.backends.programs import CONFIGS, ROOT
-from tests.integration.backends.test_configurations import COLLECTOR
+from tests.integration.backends.programs import COLLECTOR, CONFIGS, ROOT
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.integration.backends.programs import CONFIGS
+from tests.integration.backends.programs import COLLECTOR, CONFIGS
 
-COLLECTOR = ["local-jaeger", "honeycomb", "step-metrics", "tail-sampling", "redaction", "gateway", "gateway-shards"]
 SECRETS = {"HONEYCOMB_API_KEY": "not-a-key", "INGEST_TOKEN": "not-a-token"}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the extra `otlp`")
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
 from tests.integration.backends.backend import GrpcBackend, HttpBackend, values
 from tests.integration.backends.programs import CONFIGS, ROOT, fetch, free_port, wait_for

@@ -14,9 +14,9 @@ from prometheus_client import start_http_server
 import otel_harn_steps as harn
 from otel_harn_steps import step
 from tests.integration.backends.backend import GrpcBackend
+from tests.integration.backends.metrics_pages import asked
 from tests.integration.backends.programs import Prometheus, free_port, wait_for
 from tests.integration.backends.spans import Maker, Step, send
-from tests.integration.backends.test_step_metrics import asked
 
 BREACHES = "harn_step_budget_breaches_total"
 

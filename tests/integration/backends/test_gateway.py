@@ -110,8 +110,8 @@ def test_two_tiers_share_the_traces_and_never_split_one(running, start_collector
 
 
 def test_two_tiers_sample_whole_traces_and_count_every_dollar(running, start_collector):
-    from tests.integration.backends.test_step_metrics import total
-    from tests.integration.backends.test_tail_sampling import FAST, kept
+    from tests.integration.backends.metrics_pages import total
+    from tests.integration.backends.traces import FAST, kept
 
     backend = running.enter_context(GrpcBackend())
     seconds = [

@@ -10,6 +10,7 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs open
 
 from tests.integration.backends.programs import Jaeger, fetch, wait_for
 from tests.integration.backends.spans import SERVICE, Maker, Step, send
+from tests.integration.backends.traces import tags
 
 
 @pytest.fixture
@@ -26,10 +27,6 @@ def trace_of(jaeger, trace_id, spans):
         return data[0] if data and len(data[0]["spans"]) == spans else None
 
     return wait_for("the trace in Jaeger", found)
-
-
-def tags(span):
-    return {tag["key"]: tag["value"] for tag in span["tags"]}
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

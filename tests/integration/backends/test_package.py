@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import urllib.parse
 from datetime import datetime
 from itertools import count
@@ -16,60 +13,16 @@ import pytest
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs opentelemetry-exporter-otlp")
 pytest.importorskip("opentelemetry.exporter.prometheus", reason="needs opentelemetry-exporter-prometheus")
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
+from tests.integration.backends.apps import App, spent
 from tests.integration.backends.backend import GrpcBackend, HttpBackend, values
-from tests.integration.backends.programs import ROOT, Jaeger, Prometheus, fetch, free_port, wait_for
-from tests.integration.backends.test_jaeger import tags
-from tests.integration.backends.test_step_metrics import page_with, total
+from tests.integration.backends.metrics_pages import page_with, total
+from tests.integration.backends.programs import Jaeger, Prometheus, fetch, free_port, wait_for
+from tests.integration.backends.traces import tags
 
 MICRO = 1e-6
 STATUSES = {"completed", "failed", "skipped", "escalated"}
-
-
-class App:
-    """A process of `app.py`. It works at once; `told()` waits until it is done."""
-
-    def __init__(self, *arguments, endpoint, protocol="grpc", **settings):
-        machine = {
-            name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OPENAI_", "ANTHROPIC_"))
-        }
-        environment = {
-            **machine,
-            "PYTHONPATH": str(ROOT),
-            "OTEL_SERVICE_NAME": "agent",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint if protocol == "http" else f"http://{endpoint}",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-            "NO_PROXY": "127.0.0.1",
-            **settings,
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.backends.app", *arguments],
-            cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def told(self):
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        raise AssertionError(self._process.stderr.read())
-
-    def kill(self):
-        self._process.kill()
-        self._process.communicate()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        try:
-            self._process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-
-def spent(records, field="cost_usd"):
-    return sum(each[field] for each in records)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

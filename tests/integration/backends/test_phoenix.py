@@ -7,10 +7,10 @@ import json
 import pytest
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs opentelemetry-exporter-otlp")
-pytest.importorskip("openai", reason="needs the extra `demo`")
+pytest.importorskip("openai", reason="needs the group `demo`")
 
+from tests.integration.backends.apps import App, spent
 from tests.integration.backends.programs import Phoenix, fetch, wait_for
-from tests.integration.backends.test_package import App, spent
 
 QUESTION = "{projects{edges{node{recordCount costSummary{total{cost tokens}}}}}}"
 

@@ -7,20 +7,15 @@ import pytest
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs opentelemetry-exporter-otlp")
 
 from tests.integration.backends.backend import GrpcBackend, traces
+from tests.integration.backends.metrics_pages import page_with, total
 from tests.integration.backends.programs import wait_for
 from tests.integration.backends.spans import Maker, Step, run_of_agents, send
-from tests.integration.backends.test_step_metrics import page_with, total
-
-FAST = {"BATCH_TIMEOUT": "200ms", "DECISION_WAIT": "60s", "DECISION_WAIT_AFTER_ROOT": "1s"}
+from tests.integration.backends.traces import FAST, kept
 
 
 @pytest.fixture
 def backend(running):
     return running.enter_context(GrpcBackend())
-
-
-def kept(backend):
-    return {int.from_bytes(span.trace_id, "big") for span in backend.spans()}
 
 
 def test_at_5_percent_every_breached_trace_is_kept_whole_and_the_spend_is_exact(backend, start_collector):

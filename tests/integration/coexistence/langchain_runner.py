@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_harn_steps
+from otel_harn_steps.testing import ReplayServer
 from tests.replay.answers import Answer, Script, asked_usage, recorded
 from tests.replay.cases import Case, case
-from tests.replay.server import ReplayServer
 
 CHAT = case("openai.chat-completions.sync_chat_completions_version_latest")
 STREAM = case("openai.chat-completions.stream.sync_chat_completions_stream_version_latest")

@@ -22,15 +22,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_harn_steps
+from otel_harn_steps.testing import ReplayServer
+from otel_harn_steps.testing._modes import SYNC, AsyncMode
+from otel_harn_steps.testing._seen import Seen
 from tests.integration.coexistence.peers import PEERS
 from tests.replay.answers import Answer, Script, asked_usage, recorded
 from tests.replay.bills import Bill, bill_of
 from tests.replay.cases import Case, case
 from tests.replay.clients import Clients
-from tests.replay.modes import SYNC, AsyncMode
 from tests.replay.runs import Trip, travel
-from tests.replay.seen import Seen
-from tests.replay.server import ReplayServer
 from tests.replay.ways import way
 
 _UNASKED = "openai.chat-completions.stream.sync_chat_completions_stream_version_latest"

@@ -16,7 +16,7 @@ import pytest
 from otel_harn_steps.testing import ReplayServer
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 from tests.integration.coexistence.venvs import python_of
-from tests.integration.programs.test_programs import ENVIRONMENTS, ROOT, installed
+from tests.integration.programs.installed import ENVIRONMENTS, ROOT, installed
 
 __all__ = ["installed"]
 

@@ -9,7 +9,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,11 @@ import pytest
 from otel_harn_steps import price
 from otel_harn_steps.testing import ReplayServer
 from tests.integration.coexistence.venvs import python_of
+from tests.integration.programs.installed import ENVIRONMENTS, HERE, ROOT
 from tests.integration.programs.stand_in import MODEL, Says, StandIn
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-ENVIRONMENTS = ROOT / "tests" / "step_sources" / "environments"
 AGENTS = "openai_agents/examples"
 
 TRANSLATED = Says("Buenos días")
@@ -135,18 +132,6 @@ class Ran:
 def server() -> Iterator[ReplayServer]:
     with ReplayServer() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that tells of this package as its installation does, with its entry points."""
-    folder = tmp_path_factory.mktemp("installed")
-    distribution = metadata.distribution("otel-harn-steps")
-    told = folder / "otel_harn_steps-0.dist-info"
-    told.mkdir()
-    for name in ("METADATA", "entry_points.txt"):
-        told.joinpath(name).write_text(distribution.read_text(name) or "", encoding="utf-8")
-    return folder
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE / "environments"
-STEP_SOURCES = HERE.parent / "step_sources" / "environments"
+STEP_SOURCES = HERE.parents[1] / "frameworks" / "environments"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ import pytest
 from otel_harn_steps._calls.client import Request
 from otel_harn_steps._clients.openai import OPENAI
 from otel_harn_steps._cost.usage import Usage
+from otel_harn_steps.testing import Exchange, ReplayServer
 from tests.replay.answers import Answer, Received
 from tests.replay.bills import UNMETERED_CALL, Bill
 from tests.replay.clients import Clients
-from tests.replay.server import Exchange, ReplayServer
 
 
 def used(usage: dict[str, Any], *, provider: str = "openai", operation: str = "chat", **answer: Any) -> Usage:
-    (part,) = OPENAI.read(Request(operation, provider, "m"), {"model": "m", "usage": usage, **answer}).parts
+    (part,) = OPENAI.parse(Request(operation, provider, "m"), {"model": "m", "usage": usage, **answer}).parts
     return part.usage
 
 
@@ -63,7 +63,7 @@ def test_perplexitys_research_is_output_of_its_own_kinds() -> None:
 
 @pytest.mark.parametrize("usage", [{}, {"prompt_tokens": None}, {"seconds": 9, "type": "duration"}])
 def test_usage_that_tells_no_tokens_is_none(usage: dict[str, Any]) -> None:
-    assert OPENAI.read(Request("chat", "openai", "m"), {"usage": usage}).parts == ()
+    assert OPENAI.parse(Request("chat", "openai", "m"), {"usage": usage}).parts == ()
 
 
 @pytest.mark.parametrize("count", ["12", 12.0, 12.9, "12 "])
@@ -76,7 +76,7 @@ def test_a_drawing_is_billed_beside_the_image() -> None:
         "usage": {"input_tokens": 10, "output_tokens": 20, "output_tokens_details": {"image_tokens": 20}},
         "svg_usage": {"input_tokens": 3, "output_tokens": 4, "model": "gpt-5.4"},
     }
-    image, drawing = OPENAI.read(Request("image_generation", "openai", "gpt-image-1"), answer).parts
+    image, drawing = OPENAI.parse(Request("image_generation", "openai", "gpt-image-1"), answer).parts
     assert image.usage == Usage(10, 20, output_image_tokens=20)
     assert (drawing.model, drawing.usage) == ("gpt-5.4", Usage(3, 4))
 

@@ -1,0 +1,43 @@
+"""The suites of the core, on every Python that the machine has, and with the core's oldest dependencies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+# A Python that is missing is skipped and never fetched. All Pythons of pyenv are found, whichever of them is in use.
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+_PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+os.environ["PATH"] = os.pathsep.join([*map(str, sorted(_PYENV.glob("versions/3.1*/bin"))), os.environ["PATH"]])
+
+nox.options.default_venv_backend = "uv"
+nox.options.error_on_missing_interpreters = False
+
+SUITES = ("tests/steps", "tests/telemetry", "tests/instrument", "tests/cost", "tests/calls/test_streams_watched.py")
+# In one resolution, so that nothing raises the versions that are tested.
+OLDEST_TOGETHER_WITH = (
+    "anthropic>=0.125",
+    "hypothesis>=6.100",
+    "openai>=1.109",
+    "opentelemetry-distro>=0.64b0",
+    "opentelemetry-instrumentation-threading>=0.64b0",
+    "pytest>=8",
+    "pytest-asyncio>=1",
+    "pytest-xdist>=3.5",
+)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def suites(session: nox.Session) -> None:
+    """The suites of the core, with the versions of constraints.txt."""
+    session.install("-e", ".[cli,otlp]", "--group", "test", "--constraint", "constraints.txt")
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *SUITES)
+
+
+@nox.session(python="3.11")
+def oldest(session: nox.Session) -> None:
+    """The oldest versions of the core's own dependencies that pyproject.toml allows."""
+    session.install("-e", ".[cli,otlp]", *OLDEST_TOGETHER_WITH, "--resolution", "lowest-direct")
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *SUITES)
