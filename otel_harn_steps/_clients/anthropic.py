@@ -72,8 +72,8 @@ class _Anthropic(ClientAdapter):
             return None
         kind = type(call.instance).__name__
         provider = "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else "anthropic"
-        traces_itself = client_traces_itself(call.instance, options)
-        return Request(operation, provider, model_in(stainless.body_of(options)), makes_own_span=traces_itself)
+        model = model_in(stainless.body_of(options))
+        return Request(operation, provider, model, makes_own_span=client_traces_itself(call.instance, options))
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         if request.operation != "batch":
