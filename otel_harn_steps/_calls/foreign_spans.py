@@ -30,7 +30,7 @@ _MOST_CALLS: Final = 1024
 
 
 class BilledCall:
-    """A call that has been billed, or will be, and the scopes of the instrumentations whose spans reported of it."""
+    """A call that has been billed, or will be, and the scopes of the instrumentations whose spans reported it."""
 
     __slots__ = ("end_time_ns", "is_void", "models", "response_id", "scopes", "usage")
 

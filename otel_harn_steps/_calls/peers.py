@@ -9,8 +9,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_harn_steps._guard import guard
-
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -20,7 +18,7 @@ class Peer:
         scope: what the names of its instrumentation scopes begin with.
         is_late: whether its span may have no attributes before it ends, so that a model call and a tool look alike.
         later_paths: requests whose span it makes only when the response is there, by a part of their path.
-        instrumentor: where it is, as "module:class", if `later_paths` depend on whether it is on.
+        instrumentor: where it is, as "module:class": `later_paths` hold while it is on.
     """
 
     scope: str
@@ -50,22 +48,19 @@ INFERENCE_SCOPES: Final = tuple(peer.scope for peer in PEERS)
 LATE_SCOPES: Final = tuple(peer.scope for peer in PEERS if peer.is_late)
 """Scopes whose spans may have no attributes before they end."""
 
-_LATER: Final = tuple(peer for peer in PEERS if peer.later_paths)
+_LATER: Final = tuple((path, *peer.instrumentor.split(":")) for peer in PEERS for path in peer.later_paths)
 
 
 def has_span_later(path: str) -> bool:
     """Whether another instrumentation makes the span of a request to `path` only when the response is there."""
-    return any(any(part in path for part in peer.later_paths) and _is_on(peer) for peer in _LATER)
+    for part, module, name in _LATER:
+        if part in path and module in sys.modules:
+            instrumentor = getattr(getattr(sys.modules[module], name, None), "_instance", None)
+            if getattr(instrumentor, "_is_instrumented_by_opentelemetry", False):
+                return True
+    return False
 
 
 def client_traces_itself(client: Any, options: Any) -> bool:
     """Whether a client library makes a span of its own for a call: anthropic, for calls that have a span name."""
     return getattr(client, "_tracer", None) is not None and bool(getattr(options, "span_name", None))
-
-
-def _is_on(peer: Peer) -> bool:
-    module, _, name = peer.instrumentor.partition(":")
-    with guard("looking at another instrumentation"):
-        instrumentor = getattr(getattr(sys.modules.get(module), name, None), "_instance", None)
-        return bool(getattr(instrumentor, "_is_instrumented_by_opentelemetry", False))
-    return False
