@@ -13,6 +13,7 @@ from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.price_book import checked_rates
 from otel_harn_steps._settings import Rates, Settings
+from otel_harn_steps._steps.definition import did_you_mean
 from otel_harn_steps._telemetry.delivery import Sink
 from otel_harn_steps.frameworks import FRAMEWORKS
 
@@ -156,12 +157,8 @@ def _checked_names(argument: str, names: Sequence[object], known: Sequence[str])
 
 
 def _check_word(mistake: str, word: object, known: Sequence[str], error: type[Exception]) -> None:
-    if word in known:
-        return
-    from difflib import get_close_matches  # noqa: PLC0415 -- only for a mistake
-
-    near = get_close_matches(str(word), known, n=1)
-    raise error(mistake + (f"; did you mean {near[0]!r}?" if near else ""))
+    if word not in known:
+        raise error(mistake + did_you_mean(word, known))
 
 
 def _checked_providers(providers: object) -> tuple[ClientAdapter, ...]:
