@@ -15,13 +15,14 @@ demo: $(VENV)/.installed-demo
 test: lint types
 	$(BIN)/python -m pytest -n auto -m "not slow and not backends"
 
-# Every recorded case in every way to make its call, sync and async: `make test` runs a telling part of them.
+# Every recorded case in every way to make its call, sync and async: `make test` runs a representative part of them.
 test-traffic: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --full-product -m "not slow and not backends" tests/calls tests/clients tests/testing
 
 # Line and branch coverage of everything that `make test` runs, with a floor.
 coverage: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n auto -m "not slow and not backends" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -q -n auto -m "not slow and not backends" --cov --cov-report=
+	$(BIN)/coverage report --skip-covered
 
 # The core on every Python from 3.11 that is on the machine, and with the oldest versions of its own dependencies.
 test-pythons: $(VENV)/.installed-test

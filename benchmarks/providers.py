@@ -194,8 +194,8 @@ def in_fresh(name, args):
                                          "--dump-before=getppid"]
         env = {"PATH": "/usr/bin:/bin", "HOME": folder, "PYTHONPATH": str(HERE), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8",
                **({} if args.time else {"BENCH_CALLGRIND": out_file})}
-        told = [str(HERE / "providers.py"), "--worker", name, "--calls", str(args.calls), "--rounds", str(args.rounds)]
-        ran = subprocess.run([*valgrind, args.python, *told], env=env, capture_output=True, text=True, cwd=folder)
+        command = [str(HERE / "providers.py"), "--worker", name, "--calls", str(args.calls), "--rounds", str(args.rounds)]
+        ran = subprocess.run([*valgrind, args.python, *command], env=env, capture_output=True, text=True, cwd=folder)
     if ran.returncode:
         return {"error": (ran.stderr.strip().splitlines() or ["died"])[-1]}
     return json.loads(ran.stdout.strip().splitlines()[-1])

@@ -14,16 +14,18 @@ from tests.instrumented import instrumented as _instrumented
 from tests.replay.clients import Clients
 from tests.replay.native import Native
 from tests.replay.outcomes import Twice
-from tests.replay.subset import OPTION, telling
+from tests.replay.subset import OPTION, representative
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(OPTION, action="store_true", help="every case in every way, where a telling part is the default")
+    parser.addoption(
+        OPTION, action="store_true", help="every case in every way, where a representative part is the default"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption(OPTION):
-        items[:], left_out = telling(items)
+        items[:], left_out = representative(items)
         config.hook.pytest_deselected(items=left_out)
 
 

@@ -70,7 +70,7 @@ def nodes(tree: ast.AST, *, at_import_only: bool) -> Iterator[ast.AST]:
 
 
 def imports_of(file: Path, *, at_import_only: bool = False) -> set[str]:
-    """The modules of the package that a file imports; also lazily and for types alone, unless told otherwise."""
+    """The modules of the package that a file imports; also lazily and for types alone, unless asked not to."""
     found = set()
     for node in nodes(ast.parse(file.read_text(encoding="utf-8")), at_import_only=at_import_only):
         if isinstance(node, ast.ImportFrom):

@@ -24,7 +24,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-# What the README may tell a reader to type, beside targets of the Makefile.
+# What the README may tell a reader to type, besides targets of the Makefile.
 INSTALLATIONS = {"pip install otel-harn-steps", "pip install 'otel-harn-steps[sdk]'"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

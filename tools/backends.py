@@ -176,9 +176,9 @@ def _make_jaeger() -> Path:
     started = time.monotonic()
     go = _go()
     with _workshop() as shop:
-        told = json.loads(_run([go, "mod", "download", "-json", f"{JAEGER_MODULE}@{JAEGER_VERSION}"], shop))
+        module = json.loads(_run([go, "mod", "download", "-json", f"{JAEGER_MODULE}@{JAEGER_VERSION}"], shop))
         # `go install` refuses a module with replace directives, and this one has some; built from a copy it is fine.
-        _run(["cp", "-r", "--no-preserve=mode", told["Dir"], "source"], shop)
+        _run(["cp", "-r", "--no-preserve=mode", module["Dir"], "source"], shop)
         _run([go, "build", "-trimpath", "-ldflags=-s -w", "-o", "../jaeger", "./cmd/jaeger"], shop / "source")
         return _keep(shop / "jaeger", "jaeger", started)
 
@@ -198,7 +198,7 @@ def _make_prometheus() -> Path:
     )
     found = find("prometheus")
     if isinstance(found, Missing):
-        raise BuildError("the Debian package brought no `prometheus` with a `promtool` beside it")
+        raise BuildError("the Debian package brought no `prometheus` with a `promtool` next to it")
     return found
 
 

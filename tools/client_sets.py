@@ -110,15 +110,15 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*SETS, []], metavar="NAME", help=", ".join(SETS))
     parser.add_argument("--write", action="store_true", help="write tests/cases/results.json")
     parser.add_argument("--newest", action="store_true", help="the newest release of every client")
-    told = parser.parse_args()
-    names = told.names or [name for name in SETS if not told.newest or SETS[name].is_unbounded]
-    found = {name: run(name, is_newest=told.newest) for name in names}
+    args = parser.parse_args()
+    names = args.names or [name for name in SETS if not args.newest or SETS[name].is_unbounded]
+    found = {name: run(name, is_newest=args.newest) for name in names}
     print(table(found))
     is_wrong = any(failures_of(client) for clients in found.values() for client in clients.values())
-    if told.newest:
+    if args.newest:
         return int(is_wrong)
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    if told.write:
+    if args.write:
         kept |= {name: {client: shown(each) for client, each in clients.items() if each["endpoints"]}
                  for name, clients in found.items()}  # fmt: skip
         RESULTS.write_text(json.dumps({name: kept[name] for name in SETS if name in kept}, indent=1) + "\n")

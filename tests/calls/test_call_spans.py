@@ -72,10 +72,10 @@ def test_a_span_beside_the_call_is_waited_for(
 def openinference_call(
     sync_clients: Clients, replay: ReplayServer, instrumented: Instrumented, spans: Spans
 ) -> Callable[..., None]:
-    """Makes a call beside a span that is not current, and tells of the call when it ends, as OpenInference's do."""
+    """Makes a call beside a span that is not current, and describes the call when it ends, as OpenInference's do."""
 
     def make(kind: str, *, in_step: bool) -> None:
-        told = {
+        attributes = {
             "openinference.span.kind": kind,
             "llm.model_name": str(CHAT.response_model),
             "llm.token_count.prompt": (CHAT.expected_usage or {})["prompt_tokens"],
@@ -86,7 +86,7 @@ def openinference_call(
             with steps.step("s"):
                 beside = spans.provider.get_tracer(OPENINFERENCE).start_span("beside")
                 await travel(Trip(CHAT, way(CHAT, "create")), sync_clients, replay)
-                beside.set_attributes(told)
+                beside.set_attributes(attributes)
                 if in_step:
                     beside.end()
             if not in_step:

@@ -209,7 +209,7 @@ def test_a_budget_crossed_by_a_stream_left_early_raises_at_the_steps_exit(trip: 
 
 
 def assert_billed_what_is_known(outcome: Outcome, *, events_read: int) -> None:
-    """Anthropic tells the input in its first event; its output count is a placeholder until the end. OpenAI tells nothing before the end."""
+    """Anthropic reports the input in its first event; its output count is a placeholder until the end. OpenAI reports nothing before the end."""
     assert outcome.record.llm_calls == 1
     if outcome.trip.case.client == "anthropic" and events_read:
         assert tokens_of(outcome) == (bill_of(outcome.trip.case).input_tokens, 0)

@@ -1,4 +1,4 @@
-"""Clients that nobody patches: what another instrumentation's span tells is billed, once, and never what the engine billed."""
+"""Clients that are not patched: what another instrumentation's span reports is billed, once, and never what the engine billed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI chat streams tell their usage only to those who ask. We ask, and the app sees nothing of it."""
+"""OpenAI chat streams report their usage only if asked. We ask, and the app sees nothing of it."""
 
 from __future__ import annotations
 

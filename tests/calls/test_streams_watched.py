@@ -20,7 +20,7 @@ BILL = Bill(llm_calls=1, input_tokens=5)
 
 
 class OwnStream:
-    """A client's stream that keeps its iterator where nobody can replace it."""
+    """A client's stream that keeps its iterator where it cannot be replaced."""
 
     def __init__(self) -> None:
         self.status = 200

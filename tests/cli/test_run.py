@@ -252,7 +252,7 @@ def test_a_target_that_no_process_has_seen_is_told_at_the_end(greeter):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         ((), 2, "say what to run"),
         (("--", "nothing-like-this"), 127, "nothing-like-this is not a program that can be run"),
@@ -262,11 +262,11 @@ def test_a_target_that_no_process_has_seen_is_told_at_the_end(greeter):
         (("--config", "nowhere.toml", "--", "python"), 2, "nowhere.toml: cannot be read: No such file or directory"),
     ],
 )
-def test_a_command_that_can_not_be_is_refused_with_a_reason(greeter, words, code, told):
+def test_an_impossible_command_is_refused_with_a_reason(greeter, words, code, message):
     done = greeter.call(sys.executable, "-m", "otel_harn_steps.cli", "run", *words)
 
     assert done.returncode == code
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -340,7 +340,7 @@ def interaction(interaction_id: str, status: str, **more: Any) -> Answer:
 def test_an_interaction_in_the_background_is_billed_once_where_it_is_done(
     looks: int, app: App, steps: ModuleType
 ) -> None:
-    told = {"total_input_tokens": 10, "total_output_tokens": 20, "total_tokens": 30}
+    usage = {"total_input_tokens": 10, "total_output_tokens": 20, "total_tokens": 30}
     name = f"v1_{app.mode.name}_{looks}"
     running = interaction(name, "in_progress")
 
@@ -349,6 +349,6 @@ def test_an_interaction_in_the_background_is_billed_once_where_it_is_done(
         for _ in range(looks):
             await app.mode.settle(client.interactions.get(started.id))
 
-    record, requests = app.run(steps, (running, running, interaction(name, "completed", usage=told)), go)
+    record, requests = app.run(steps, (running, running, interaction(name, "completed", usage=usage)), go)
     assert requests == 1 + looks
     assert Bill.of_record(record) == (Bill(1, 0, 10, 20) if looks > 1 else UNMETERED_CALL)

@@ -1,4 +1,4 @@
-"""mistralai: chats, agents, conversations, completions of code, embeddings; what is charged beside tokens is not priced by them."""
+"""mistralai: chats, agents, conversations, completions of code, embeddings; what is charged next to tokens is not priced by them."""
 
 from __future__ import annotations
 

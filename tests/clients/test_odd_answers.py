@@ -1,4 +1,4 @@
-"""Answers that no provider documents: every reader takes them, and what they tell all the same is billed."""
+"""Answers that no provider documents: every adapter takes them, and what they do report is billed."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def provider_of(case: Case) -> ClientAdapter:
     return NAMES[CLIENTS.get(case.provider, case.client)]
 
 
-def told_in(case: Case) -> list[Any]:
+def payloads_of(case: Case) -> list[Any]:
     """The JSON of an answer, or of the events of a stream."""
     if not case.stream:
         return [case.json()]
-    told = (event.removeprefix(b"data:").strip() for chunk in events_of(case) for event in chunk.splitlines())
-    return [json.loads(event) for event in told if event.startswith(b"{")]
+    payload = (event.removeprefix(b"data:").strip() for chunk in events_of(case) for event in chunk.splitlines())
+    return [json.loads(event) for event in payload if event.startswith(b"{")]
 
 
 READABLE = [
@@ -73,28 +73,28 @@ READABLE = [
 ]
 
 
-def places(told: Any, path: Path = ()) -> Iterator[Path]:
+def places(payload: Any, path: Path = ()) -> Iterator[Path]:
     yield path
-    inner = told.items() if isinstance(told, Mapping) else enumerate(told) if isinstance(told, list) else ()
+    inner = payload.items() if isinstance(payload, Mapping) else enumerate(payload) if isinstance(payload, list) else ()
     for key, value in inner:
         yield from places(value, (*path, key))
 
 
-def with_odd(told: Any, path: Path, odd: Any) -> Any:
+def with_odd(payload: Any, path: Path, odd: Any) -> Any:
     if not path:
         return odd
-    changed = dict(told) if isinstance(told, Mapping) else list(told)
-    changed[path[0]] = with_odd(told[path[0]], path[1:], odd)
+    changed = dict(payload) if isinstance(payload, Mapping) else list(payload)
+    changed[path[0]] = with_odd(payload[path[0]], path[1:], odd)
     return changed
 
 
-def reading_of(case: Case, billed_by: str, told: list[Any]) -> ParsedResponse:
+def reading_of(case: Case, billed_by: str, payload: list[Any]) -> ParsedResponse:
     provider = provider_of(case)
     request = Request("embeddings" if "mbed" in case.endpoint else "chat", billed_by, case.request_model)
     if not case.stream:
-        return provider.parse(request, told[0])
+        return provider.parse(request, payload[0])
     state = None
-    for event in told:
+    for event in payload:
         state = provider.fold(state, event)
     return ParsedResponse() if state is None else provider.parse(request, state)
 
@@ -103,11 +103,11 @@ def reading_of(case: Case, billed_by: str, told: list[Any]) -> ParsedResponse:
 def odd_answers(draw: st.DrawFn) -> tuple[Case, str, list[Any]]:
     """A recorded answer of which one place holds something odd."""
     chosen = draw(st.sampled_from(READABLE))
-    told = told_in(chosen)
-    event = draw(st.integers(0, len(told) - 1))
-    path = draw(st.sampled_from(list(places(told[event]))))
-    told[event] = with_odd(told[event], path, draw(ODD))
-    return chosen, draw(st.sampled_from(BILLED_BY)), told
+    payload = payloads_of(chosen)
+    event = draw(st.integers(0, len(payload) - 1))
+    path = draw(st.sampled_from(list(places(payload[event]))))
+    payload[event] = with_odd(payload[event], path, draw(ODD))
+    return chosen, draw(st.sampled_from(BILLED_BY)), payload
 
 
 @settings(max_examples=600, deadline=None, derandomize=True)
@@ -135,10 +135,10 @@ def test_an_odd_detail_loses_no_more_than_itself(name: str, odd: object, twice: 
 
     outcome = twice(PLAINLY, recorded(CHAT, change))
     assert first_difference(outcome.bare.seen, outcome.ours.seen) is None
-    told = CHAT.expected_usage or {}
+    payload = CHAT.expected_usage or {}
     assert (outcome.record.input_tokens, outcome.record.output_tokens) == (
-        told["prompt_tokens"],
-        told["completion_tokens"],
+        payload["prompt_tokens"],
+        payload["completion_tokens"],
     )
     assert outcome.record.unmetered_calls == 0
 

@@ -47,13 +47,13 @@ def test_a_local_model_costs_what_the_user_says_and_else_nobody_knows(app: App, 
 
 
 @pytest.mark.parametrize(
-    ("told", "bill"), [({"prompt_eval_count": 4}, Bill(llm_calls=1, input_tokens=4)), ({}, UNMETERED_CALL)]
+    ("usage", "bill"), [({"prompt_eval_count": 4}, Bill(llm_calls=1, input_tokens=4)), ({}, UNMETERED_CALL)]
 )
-def test_embeddings_are_billed_by_their_input(told: dict[str, int], bill: Bill, app: App, steps: ModuleType) -> None:
+def test_embeddings_are_billed_by_their_input(usage: dict[str, int], bill: Bill, app: App, steps: ModuleType) -> None:
     async def go(client: Any) -> None:
         await app.mode.settle(client.embed(model="nomic-embed-text", input="hi"))
 
-    record, _ = app.run(steps, (json_answer({"model": "nomic-embed-text", "embeddings": [[0.1]], **told}),), go)
+    record, _ = app.run(steps, (json_answer({"model": "nomic-embed-text", "embeddings": [[0.1]], **usage}),), go)
     assert Bill.of_record(record) == bill
 
 

@@ -1,4 +1,4 @@
-"""What speaks OpenAI's protocol beside chat, and beside OpenAI: other providers' usage, images, audio, work in the background."""
+"""What speaks OpenAI's protocol besides chat, and besides OpenAI: other providers' usage, images, audio, work in the background."""
 
 from __future__ import annotations
 
@@ -456,9 +456,10 @@ def test_the_first_search_tool_has_its_own_price_with_a_model_that_does_not_reas
         "status": "completed",
         "action": {"type": "search", "query": "q"},
     }
-    told = {**RESPONSE, "background": False, "status": "completed", "model": model, "usage": USAGE}
+    response = {**RESPONSE, "background": False, "status": "completed", "model": model, "usage": USAGE}
     client, _ = served(
-        says({**told, "output": [search, search], "tools": [{"type": tool}]}), says({**told, "output": [], "tools": []})
+        says({**response, "output": [search, search], "tools": [{"type": tool}]}),
+        says({**response, "output": [], "tools": []}),
     )
 
     async def go() -> None:
@@ -528,19 +529,19 @@ def test_a_streamed_run_is_billed_whole_and_its_steps_are_parts_of_it(
         "run_id": "run_1",
         "usage": {**RUN_USAGE, "prompt_tokens": 154},
     }
-    told = (
+    events = (
         ("thread.run.created", {**RUN, "status": "queued"}),
         ("thread.run.step.completed", {**step, "status": "completed"}),
         ("thread.run.completed", {**RUN, "status": "completed", "usage": RUN_USAGE}),
     )
-    chunks = tuple(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode() for name, data in told)
+    chunks = tuple(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode() for name, data in events)
     client, _ = served(Answer(200, chunks, streamed=True, headers={"content-type": "text/event-stream"}))
     runs = client.beta.threads.runs
 
     async def go() -> None:
         with steps.step("s"):
             stream = await clients.mode.settle(runs.create(thread_id="t", assistant_id="a", stream=True))
-            assert [event.event async for event in clients.mode.each(stream)] == [name for name, _ in told]
+            assert [event.event async for event in clients.mode.each(stream)] == [name for name, _ in events]
 
     clients.mode.run(go())
     (record,) = steps.drain_completed_steps()

@@ -51,7 +51,7 @@ class Loud(Agent):
 
 @pytest.fixture
 def shop_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of a package `shop` with a module `agent`, which nobody has imported."""
+    """The folder of a package `shop` with a module `agent`, which is not imported yet."""
     package = tmp_path / "shop"
     package.mkdir()
     (package / "__init__.py").touch()

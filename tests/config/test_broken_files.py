@@ -1,4 +1,4 @@
-"""Files with mistakes, and what a person is told about each."""
+"""Files with mistakes, and what is said about each."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_each_mistake_is_told_with_its_place_its_value_and_what_is_allowed(name):
-    told = [str(problem) for problem in load(BROKEN / f"{name}.toml").problems]
+    problems = [str(problem) for problem in load(BROKEN / f"{name}.toml").problems]
 
-    assert len(told) == len(EXPECTED[name])
-    for line, expected in zip(told, EXPECTED[name], strict=True):
+    assert len(problems) == len(EXPECTED[name])
+    for line, expected in zip(problems, EXPECTED[name], strict=True):
         assert line.startswith(f"{name}.toml{expected}")
         assert "\n" not in line
 
@@ -189,9 +189,9 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_its_order(tmp_path):
         '[[steps]]\ntarget = "a:c"\nname = "{x}"\nfallback = 1\n'
     )
 
-    told = [(problem.line, problem.key) for problem in load(file).problems]
+    problems = [(problem.line, problem.key) for problem in load(file).problems]
 
-    assert told == [
+    assert problems == [
         (1, "metrics"),
         (3, "steps[0].target"),
         (4, "steps[0].scope"),
@@ -225,9 +225,9 @@ def test_lines_and_keys_in_pyproject_are_those_of_the_file(tmp_path):
         '[[tool.otel_harn_steps.steps]]\ntarget = "a:b"\n\n[[tool.otel_harn_steps.steps]]\ntarget = "a"\n'
     )
 
-    told = [(problem.line, problem.key) for problem in load(file).problems]
+    problems = [(problem.line, problem.key) for problem in load(file).problems]
 
-    assert told == [(5, "metrics"), (11, "steps[1].target")]
+    assert problems == [(5, "metrics"), (11, "steps[1].target")]
 
 
 @pytest.mark.parametrize(

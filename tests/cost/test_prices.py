@@ -130,7 +130,7 @@ def by_the_book(provider: str, model: str, usage: Usage, at: datetime) -> Decima
     import genai_prices
 
     _, info = snapshot().find_provider_model(model, None, provider, None)
-    told = genai_prices.Usage(
+    usage = genai_prices.Usage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
@@ -140,7 +140,7 @@ def by_the_book(provider: str, model: str, usage: Usage, at: datetime) -> Decima
         output_reasoning_tokens=usage.reasoning_tokens,
         web_searches=usage.web_searches,
     )
-    total: Decimal = info.get_prices(at, None).calc_price(told)["total_price"]
+    total: Decimal = info.get_prices(at, None).calc_price(usage)["total_price"]
     return total
 
 

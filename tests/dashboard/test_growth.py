@@ -1,4 +1,4 @@
-"""What `growth` makes of a counter's life, told by promtool on series that are written down."""
+"""What `growth` makes of a counter's life, as promtool computes it on series that are written down."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_the_board_is_made_of_twelve_queries_with_titles(api):
 
 def test_every_request_carries_the_key_and_says_that_it_is_json(api):
     run("--create", "--endpoint", api.url)
-    assert {(told["X-Honeycomb-Team"], told["Content-Type"]) for _, told, _ in api.received} == {
+    assert {(headers["X-Honeycomb-Team"], headers["Content-Type"]) for _, headers, _ in api.received} == {
         (KEY, "application/json")
     }
 

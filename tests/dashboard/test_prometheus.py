@@ -118,7 +118,9 @@ def dashboard(collector_binary, prometheus_binary, tmp_path_factory):
             for seed, port in enumerate(ports)
         ]  # fmt: skip
         records = [
-            {**record, "tenant": TENANTS[seed % 2]} for seed, app in enumerate(apps) for record in app.told()["records"]
+            {**record, "tenant": TENANTS[seed % 2]}
+            for seed, app in enumerate(apps)
+            for record in app.report()["records"]
         ]
         assert len(records) == 1200
         board = Dashboard(prometheus, services, records, None)

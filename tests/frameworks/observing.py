@@ -24,7 +24,7 @@ def names_in(*owners: Any) -> list[dict[str, int]]:
     return [{name: id(value) for name, value in vars(owner).items()} for owner in owners]
 
 
-def told(records: list[CompletedStep]) -> list[tuple[str, str, int, int, int]]:
+def rows(records: list[CompletedStep]) -> list[tuple[str, str, int, int, int]]:
     """Of each step: path, status, calls, input and output tokens."""
     return [
         (record.path, record.status, record.llm_calls, record.input_tokens, record.output_tokens) for record in records

@@ -51,7 +51,7 @@ def usd(*answers: Said) -> float:
 
 
 class Provider:
-    """Answers at `url`. Who asks is told by a word in its instructions; the last of its answers is repeated."""
+    """Answers at `url`. Who asks is known by a word in its instructions; the last of its answers is repeated."""
 
     def __init__(self, server: ReplayServer) -> None:
         self._lock = Lock()
@@ -81,7 +81,7 @@ class Provider:
             for word, script in self._scripts.items():
                 if word in text:
                     return word, script.pop(0) if len(script) > 1 else script[0]
-        raise AssertionError(f"nobody is to ask this: {messages}")
+        raise AssertionError(f"this should not be asked: {messages}")
 
 
 def _head(kind: str) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from crewai.tools import tool
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step
-from tests.frameworks.observing import names_in, told, waited
+from tests.frameworks.observing import names_in, rows, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """CrewAI writes to its home, and calls home, unless told otherwise."""
+    """CrewAI writes to its home, and calls home, unless switched off."""
     for name in ("CREWAI_DISABLE_TELEMETRY", "CREWAI_DISABLE_TRACKING", "OTEL_SDK_DISABLED"):
         monkeypatch.setenv(name, "true")
     monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
@@ -63,7 +63,7 @@ def test_each_task_is_a_step_by_its_name_or_its_agents_role(make, provider, step
     assert run(work(make("Researcher", tools=[search]), "research"), work(make("Writer")), how=how) == "written"
 
     records = steps()
-    assert told(records) == [("research", "completed", 2, 131, 27), ("Writer", "completed", 1, 3, 1)]
+    assert rows(records) == [("research", "completed", 2, 131, 27), ("Writer", "completed", 1, 3, 1)]
     assert records[0].cost_usd == pytest.approx(usd(*answers))
 
 
@@ -75,7 +75,7 @@ def test_tasks_that_run_at_once_have_each_their_own(make, provider, steps):
 
     run(*at_once, work(make("Last"), "last"))
 
-    assert sorted(told(steps())) == [
+    assert sorted(rows(steps())) == [
         ("last", "completed", 1, 50, 1),
         *((f"task{number}", "completed", 1, number, 1) for number in range(3)),
     ]
@@ -98,7 +98,7 @@ def test_what_is_delegated_is_a_nested_step(make, provider, steps):
 
     Crew(agents=[boss, helper], tasks=[work(boss, "lead")]).kickoff()
 
-    assert told(steps()) == [("lead/Helper", "completed", 1, 7, 5), ("lead", "completed", 2, 103, 21)]
+    assert rows(steps()) == [("lead/Helper", "completed", 1, 7, 5), ("lead", "completed", 2, 103, 21)]
 
 
 def test_what_a_coworker_overspends_is_told_to_the_model_and_the_task_goes_on(make, provider, steps, declare):
@@ -110,7 +110,7 @@ def test_what_a_coworker_overspends_is_told_to_the_model_and_the_task_goes_on(ma
 
     Crew(agents=[boss, helper], tasks=[work(boss, "lead")]).kickoff()
 
-    assert told(steps()) == [("lead/Helper", "failed", 1, 7, 5), ("lead", "completed", 2, 103, 21)]
+    assert rows(steps()) == [("lead/Helper", "failed", 1, 7, 5), ("lead", "completed", 2, 103, 21)]
 
 
 def test_a_managers_task_is_a_step(make, provider, steps):
@@ -119,7 +119,7 @@ def test_a_managers_task_is_a_step(make, provider, steps):
 
     Crew(agents=[helper], tasks=[work(None, "lead")], process=Process.hierarchical, manager_agent=manager).kickoff()
 
-    assert told(steps()) == [("lead", "completed", 1, 9, 2)]
+    assert rows(steps()) == [("lead", "completed", 1, 9, 2)]
 
 
 @pytest.mark.parametrize("how", ["kickoff", "kickoff_async"])
@@ -130,7 +130,7 @@ def test_an_agent_without_a_crew_is_a_step_by_its_role(make, provider, steps, ho
     output = agent.kickoff("hi") if how == "kickoff" else waited(agent.kickoff_async("hi"))
 
     assert output.raw == "sung"
-    assert told(steps()) == [("Solo", "completed", 1, 9, 2)]
+    assert rows(steps()) == [("Solo", "completed", 1, 9, 2)]
 
 
 @pytest.mark.parametrize("how", ["kickoff", "akickoff"])
@@ -145,7 +145,7 @@ def test_a_budget_holds_over_a_task_and_its_retries(make, provider, declare, how
 
     assert (caught.value.step, caught.value.consumed_tokens) == ("loop", 360)
     assert provider.asked == ["Loop"] * 3
-    assert told(otel_harn_steps.drain_completed_steps()) == [("loop", "failed", 3, 300, 60)]
+    assert rows(otel_harn_steps.drain_completed_steps()) == [("loop", "failed", 3, 300, 60)]
 
 
 @pytest.mark.parametrize("how", ["kickoff", "akickoff"])

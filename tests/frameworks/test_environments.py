@@ -1,4 +1,4 @@
-"""The tests beside this one, each in the environment of its framework."""
+"""The tests next to this one, each in the environment of its framework."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step
-from tests.frameworks.observing import names_in, told, waited
+from tests.frameworks.observing import names_in, rows, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 
 
@@ -93,7 +93,7 @@ def test_each_node_is_a_step_and_has_its_own_calls(asking, provider, steps, how)
     assert run(graph, how) == {"said": ["planned", "again", "written"]}
 
     records = steps()
-    assert told(records) == [("plan", "completed", 2, 24, 8), ("write", "completed", 1, 17, 7)]
+    assert rows(records) == [("plan", "completed", 2, 24, 8), ("write", "completed", 1, 17, 7)]
     assert records[0].cost_usd == pytest.approx(usd(Said("", 24, 8)))
 
 
@@ -109,7 +109,7 @@ def test_nodes_that_run_at_once_have_each_their_own(asking, provider, steps, is_
 
     run(graph.compile(), "ainvoke" if is_async else "invoke")
 
-    assert sorted(told(steps())) == [
+    assert sorted(rows(steps())) == [
         *((f"node{number}", "completed", 1, number, 1) for number in range(4)),
         ("spread", "completed", 0, 0, 0),
     ]
@@ -123,7 +123,7 @@ def test_a_node_that_is_sent_to_many_times_is_a_step_each_time(asking, provider,
 
     run(graph.compile())
 
-    assert told(steps()) == [("work", "completed", 1, 1, 1)] * 3
+    assert rows(steps()) == [("work", "completed", 1, 1, 1)] * 3
 
 
 def test_the_nodes_of_a_subgraph_are_nested(asking, provider, steps):
@@ -131,7 +131,7 @@ def test_the_nodes_of_a_subgraph_are_nested(asking, provider, steps):
 
     run(chain(("outer", chain(("inner", asking("Inner"))))))
 
-    assert told(steps()) == [("outer/inner", "completed", 1, 2, 1), ("outer", "completed", 0, 0, 0)]
+    assert rows(steps()) == [("outer/inner", "completed", 1, 2, 1), ("outer", "completed", 0, 0, 0)]
 
 
 def test_an_agent_of_langchain_has_a_step_for_its_model_and_one_for_its_tools(model, provider, steps):
@@ -139,7 +139,7 @@ def test_an_agent_of_langchain_has_a_step_for_its_model_and_one_for_its_tools(mo
 
     create_agent(model, [search], system_prompt="You help").invoke({"messages": [("user", "hi")]})
 
-    assert told(steps()) == [
+    assert rows(steps()) == [
         ("model", "completed", 1, 100, 20),
         ("tools", "completed", 0, 0, 0),
         ("model", "completed", 1, 5, 1),
@@ -158,7 +158,7 @@ def test_tasks_of_the_functional_api_are_steps(model, provider, steps):
         return plan(question).result()
 
     assert flow.invoke("hi") == "planned"
-    assert told(steps()) == [("flow/plan", "completed", 1, 3, 2), ("flow", "completed", 0, 0, 0)]
+    assert rows(steps()) == [("flow/plan", "completed", 1, 3, 2), ("flow", "completed", 0, 0, 0)]
 
 
 def test_continue_of_a_task_returns_the_fallback(model, provider, steps, declare):
@@ -187,7 +187,7 @@ def test_a_budget_stops_a_node(asking, provider, steps, declare, how):
 
     assert caught.value.step == "loop"
     assert provider.asked == ["Loop"] * 3
-    assert told(steps()) == [("loop", "failed", 3, 300, 60)]
+    assert rows(steps()) == [("loop", "failed", 3, 300, 60)]
 
 
 def test_a_retry_of_a_node_spends_no_more(asking, provider, steps, declare):
@@ -199,7 +199,7 @@ def test_a_retry_of_a_node_spends_no_more(asking, provider, steps, declare):
         run(chain(("loop", asking("Loop")), retry_policy=policy))
 
     assert provider.asked == ["Loop"]
-    assert told(steps()) == [("loop", "failed", 1, 100, 20)]
+    assert rows(steps()) == [("loop", "failed", 1, 100, 20)]
 
 
 def test_a_breach_that_the_node_swallows_or_wraps_is_raised_at_its_edge(model, provider, steps, declare):
@@ -253,7 +253,7 @@ def test_a_node_that_waits_for_a_person_has_not_failed(provider, steps):
     app.invoke({"said": []}, thread)
     assert app.invoke(Command(resume="yes"), thread) == {"said": ["yes"]}
 
-    assert told(steps()) == [("ask", "completed", 0, 0, 0)] * 2
+    assert rows(steps()) == [("ask", "completed", 0, 0, 0)] * 2
 
 
 def test_nothing_of_a_step_is_left_behind_when_a_node_is_cancelled(steps):

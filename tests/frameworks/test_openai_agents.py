@@ -27,7 +27,7 @@ from openai import AsyncOpenAI
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step, step
-from tests.frameworks.observing import names_in, told, waited
+from tests.frameworks.observing import names_in, rows, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 from tests.replay.answers import recorded
 from tests.replay.bills import Bill, bill_of
@@ -82,7 +82,7 @@ def test_each_agent_of_a_run_is_a_step_and_has_its_own_calls(agent, provider, st
 
     assert output == "Salted."
     records = steps()
-    assert told(records) == [
+    assert rows(records) == [
         ("request/Main Chat Agent", "completed", 1, 117, 14),
         ("request/Recipe Editor Agent", "completed", 3, 1938, 395),
         ("request", "completed", 0, 0, 0),
@@ -96,7 +96,7 @@ def test_a_synchronous_run_is_a_step_too(agent, provider, steps):
 
     Runner.run_sync(agent("Solo"), "hi", run_config=RunConfig(tracing_disabled=True))
 
-    assert told(steps()) == [("Solo", "completed", 1, 100, 20)]
+    assert rows(steps()) == [("Solo", "completed", 1, 100, 20)]
 
 
 @pytest.mark.parametrize("how", ["run", "run_streamed"])
@@ -133,7 +133,7 @@ def test_an_agent_that_is_a_tool_is_a_nested_step(agent, provider, steps):
 
     waited(run(outer))
 
-    assert told(steps()) == [("Writer/Translator", "completed", 1, 7, 3), ("Writer", "completed", 2, 300, 60)]
+    assert rows(steps()) == [("Writer/Translator", "completed", 1, 7, 3), ("Writer", "completed", 2, 300, 60)]
 
 
 def test_what_a_nested_agent_overspends_is_told_to_the_model_and_the_outer_agent_goes_on(
@@ -146,7 +146,7 @@ def test_what_a_nested_agent_overspends_is_told_to_the_model_and_the_outer_agent
     provider.says("Translator", Said("traduit", 7, 3))
 
     assert waited(run(outer)) == "written"
-    assert told(steps()) == [("Writer/Translator", "failed", 1, 7, 3), ("Writer", "completed", 2, 300, 60)]
+    assert rows(steps()) == [("Writer/Translator", "failed", 1, 7, 3), ("Writer", "completed", 2, 300, 60)]
 
 
 def test_agents_that_run_at_once_have_each_their_own(agent, provider, steps):
@@ -158,7 +158,7 @@ def test_agents_that_run_at_once_have_each_their_own(agent, provider, steps):
 
     waited(main())
 
-    assert sorted(told(steps())) == [(f"Agent{n}", "completed", 2, 100 + n, 21) for n in range(4)]
+    assert sorted(rows(steps())) == [(f"Agent{n}", "completed", 2, 100 + n, 21) for n in range(4)]
 
 
 def test_a_guardrails_agent_is_a_step_beside_the_one_that_it_guards(agent, provider, steps):
@@ -173,7 +173,7 @@ def test_a_guardrails_agent_is_a_step_beside_the_one_that_it_guards(agent, provi
 
     waited(run(agent("Main", input_guardrails=[InputGuardrail(check)])))
 
-    assert sorted(told(steps())) == [("Guard", "completed", 1, 5, 1), ("Main", "completed", 1, 100, 20)]
+    assert sorted(rows(steps())) == [("Guard", "completed", 1, 5, 1), ("Main", "completed", 1, 100, 20)]
 
 
 @pytest.mark.parametrize("how", ["run", "run_streamed"])
@@ -186,7 +186,7 @@ def test_a_budget_holds_over_all_turns_of_an_agent(agent, provider, steps, decla
 
     assert (caught.value.step, caught.value.consumed_tokens) == ("Loop", 360)
     assert provider.asked == ["Loop"] * 3
-    assert told(steps()) == [("Loop", "failed", 3, 300, 60)]
+    assert rows(steps()) == [("Loop", "failed", 3, 300, 60)]
 
 
 @pytest.mark.parametrize("how", ["run", "run_streamed"])
@@ -195,7 +195,7 @@ def test_continue_ends_the_run_with_the_fallback_as_its_output(agent, provider, 
     provider.says("Loop", Said(tool="search", arguments={"query": "more"}))
 
     assert waited(run(agent("Loop", tools=[search]), how)) == "no answer"
-    assert told(steps()) == [("Loop", "skipped", 1, 100, 20)]
+    assert rows(steps()) == [("Loop", "skipped", 1, 100, 20)]
 
 
 def test_escalate_reaches_the_app(agent, provider, steps, declare):
@@ -223,7 +223,7 @@ def test_a_breach_in_a_tool_is_not_made_into_a_message_to_the_model(agent, provi
         waited(run(agent("Main", tools=[ask]), how))
 
     assert provider.asked == ["Main", "Tool"]
-    assert told(steps()) == [("Main", "failed", 2, 200, 40)]
+    assert rows(steps()) == [("Main", "failed", 2, 200, 40)]
 
 
 def test_nothing_of_a_step_is_left_behind_when_a_run_ends_or_is_cancelled(agent, provider, steps):
@@ -247,7 +247,7 @@ def test_nothing_of_a_step_is_left_behind_when_a_run_ends_or_is_cancelled(agent,
     waits = asyncio.Event()
     waited(main())
 
-    assert told(steps()) == [("Main", "cancelled", 1, 100, 20)]
+    assert rows(steps()) == [("Main", "cancelled", 1, 100, 20)]
 
 
 def test_a_run_that_ends_between_turns_ends_its_step(agent, provider, steps):
@@ -256,7 +256,7 @@ def test_a_run_that_ends_between_turns_ends_its_step(agent, provider, steps):
     with pytest.raises(agents.MaxTurnsExceeded):
         waited(run(agent("Loop", tools=[search]), max_turns=2))
 
-    assert told(steps()) == [("Loop", "failed", 2, 200, 40)]
+    assert rows(steps()) == [("Loop", "failed", 2, 200, 40)]
 
 
 def test_uninstrument_leaves_nothing_behind(agent, provider):

@@ -15,7 +15,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step
-from tests.frameworks.observing import names_in, told, waited
+from tests.frameworks.observing import names_in, rows, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 
 
@@ -66,7 +66,7 @@ def test_a_run_is_a_step_and_has_all_its_calls(make, provider, steps, way):
     assert waited(WAYS[way](make("Finder", "finder", tools=[search]))) == "found x"
 
     [record] = records = steps()
-    assert told(records) == [("finder", "completed", 2, 131, 27)]
+    assert rows(records) == [("finder", "completed", 2, 131, 27)]
     assert record.cost_usd == pytest.approx(usd(*answers))
 
 
@@ -75,7 +75,7 @@ def test_a_synchronous_run_is_a_step_too(make, provider, steps):
 
     make("Finder", "finder").run_sync("hi")
 
-    assert told(steps()) == [("finder", "completed", 1, 100, 20)]
+    assert rows(steps()) == [("finder", "completed", 1, 100, 20)]
 
 
 @pytest.mark.parametrize("is_at_work", [True, False])
@@ -112,7 +112,7 @@ def test_an_agent_that_another_asks_is_a_nested_step(make, provider, steps):
 
     waited(outer.run("hi"))
 
-    assert told(steps()) == [("outer/inner", "completed", 1, 7, 5), ("outer", "completed", 2, 103, 21)]
+    assert rows(steps()) == [("outer/inner", "completed", 1, 7, 5), ("outer", "completed", 2, 103, 21)]
 
 
 def test_an_agent_around_another_is_one_step(make, provider, steps):
@@ -120,7 +120,7 @@ def test_an_agent_around_another_is_one_step(make, provider, steps):
 
     waited(WrapperAgent(make("Finder", "finder")).run("hi"))
 
-    assert told(steps()) == [("finder", "completed", 1, 100, 20)]
+    assert rows(steps()) == [("finder", "completed", 1, 100, 20)]
 
 
 def test_agents_that_run_at_once_have_each_their_own(make, provider, steps):
@@ -132,7 +132,7 @@ def test_agents_that_run_at_once_have_each_their_own(make, provider, steps):
 
     waited(main())
 
-    assert sorted(told(steps())) == [(f"agent{n}", "completed", 2, 100 + n, 21) for n in range(4)]
+    assert sorted(rows(steps())) == [(f"agent{n}", "completed", 2, 100 + n, 21) for n in range(4)]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -145,7 +145,7 @@ def test_a_budget_holds_over_the_whole_run(make, provider, steps, declare, way):
 
     assert (caught.value.step, caught.value.consumed_tokens) == ("loop", 360)
     assert provider.asked == ["Loop"] * 3
-    assert told(steps()) == [("loop", "failed", 3, 300, 60)]
+    assert rows(steps()) == [("loop", "failed", 3, 300, 60)]
 
 
 def test_continue_returns_a_result_with_the_fallback_as_its_output(make, provider, steps, declare):
@@ -205,7 +205,7 @@ def test_nothing_of_a_step_is_left_behind_when_a_run_is_cancelled(make, provider
     waits = asyncio.Event()
     waited(main())
 
-    assert told(steps()) == [("waiter", "cancelled", 1, 100, 20)]
+    assert rows(steps()) == [("waiter", "cancelled", 1, 100, 20)]
 
 
 def test_nothing_of_a_step_is_left_behind_after_each_way_to_run(make, provider, steps):

@@ -1,4 +1,4 @@
-"""What the server says: a recorded answer with a change, or one that tells its usage to those who ask."""
+"""What the server says: a recorded answer with a change, or one that reports its usage if asked."""
 
 from __future__ import annotations
 

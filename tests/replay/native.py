@@ -32,7 +32,7 @@ __all__ = [
     "PACKAGES",
     "App",
     "Native",
-    "Told",
+    "Outcome",
     "ignores",
     "native_bill",
     "native_cases",
@@ -59,7 +59,7 @@ def native_cases(*providers: str, stream: bool | None = None) -> list[Case]:
 
 
 def json_answer(body: object, status: int = 200) -> Answer:
-    """An answer that nobody recorded."""
+    """An answer that was not recorded."""
     return Answer(status, (json.dumps(body).encode(),), headers={"content-type": "application/json"})
 
 
@@ -220,7 +220,7 @@ _CALLS: Mapping[str, Callable[[Any, Case, Mode, dict[str, Any]], Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Outcome:
     """What came of the same call, bare and inside a step. `left` is what left the step."""
 
     case: Case
@@ -250,7 +250,7 @@ class Native:
         *script: Answer | Script,
         budget: Mapping[str, Any] | None = None,
         **settings: Any,
-    ) -> Told:
+    ) -> Outcome:
         bare, _ = self._run(case, way, script)
         with self.instrumented(**settings) as steps:
             left: Exception | None = None
@@ -267,7 +267,7 @@ class Native:
 
             _, requests = self._run(case, way, script, in_a_step)
             (record,) = steps.drain_completed_steps()
-        return Told(case, bare, ours, record, left, requests)
+        return Outcome(case, bare, ours, record, left, requests)
 
     def _run(self, case: Case, way: Use, script: tuple[Answer | Script, ...], go: Any = None) -> tuple[Seen, int]:
         exchange = self.server.serve(*(script or (recorded(case),)))

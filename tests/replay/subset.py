@@ -1,4 +1,4 @@
-"""The telling part of a product: every case, every way and every other parameter once, in both modes.
+"""The representative part of a product: every case, every way and every other parameter once, in both modes.
 
 Tests over recorded traffic multiply cases, ways to call and modes. `make test` runs of each such test what says
 something new; `--full-product` (`make test-traffic`, CI) runs all of it.
@@ -18,7 +18,7 @@ _FEWEST = 16
 """A test with as many parameter sets, or fewer, runs with all of them."""
 
 
-def telling(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+def representative(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """What is run of the items, and what is left out."""
     sizes: dict[str, int] = {}
     for item in items:
@@ -28,9 +28,9 @@ def telling(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.It
     left_out: list[pytest.Item] = []
     for item in items:
         facets = {(_function_of(item), *facet) for facet in _facets_of(item)}
-        is_telling = sizes[_function_of(item)] <= _FEWEST or not facets or not facets <= seen
+        is_kept = sizes[_function_of(item)] <= _FEWEST or not facets or not facets <= seen
         seen |= facets
-        (kept if is_telling else left_out).append(item)
+        (kept if is_kept else left_out).append(item)
     return kept, left_out
 
 

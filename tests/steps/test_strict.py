@@ -92,8 +92,8 @@ def test_a_limit_in_dollars_of_any_size_is_held(steps):
 
 def test_the_dict_form_ignores_a_fallback_that_nobody_can_get(caplog):
     harn.register_step_from_dict("f", {"fallback": "none", "error_boundary": "escalate"})
-    (told,) = caplog.records
-    assert (told.levelno, "fallback is ignored" in told.getMessage()) == (logging.WARNING, True)
+    (warning,) = caplog.records
+    assert (warning.levelno, "fallback is ignored" in warning.getMessage()) == (logging.WARNING, True)
 
 
 def test_the_dict_form_says_loudly_that_a_limit_is_misspelt(caplog):

@@ -41,14 +41,14 @@ def breaches(reader):
 def test_every_declared_limit_starts_at_zero_whether_declared_before_or_after(reader):
     @step("before", max_tokens=100, max_usd=0)
     def decorated():
-        raise AssertionError("nobody calls it")
+        raise AssertionError("it is not called")
 
     register_step_from_dict("registered", {"name": "registered", "budget": {"max_usd": 0.5}})
     harn.instrument(meter_provider=MeterProvider([reader]))
 
     @step(max_tokens=0.5e3)
     async def after():
-        raise AssertionError("nobody calls it")
+        raise AssertionError("it is not called")
 
     register_step_from_dict("too", {"budget": {"max_tokens": 0.5}})
     assert breaches(reader) == {
@@ -78,7 +78,7 @@ def test_a_step_without_a_limit_and_a_step_that_is_only_entered_start_nothing(re
 
     @step("plan")
     def plan():
-        raise AssertionError("nobody calls it")
+        raise AssertionError("it is not called")
 
     with step("entered", max_tokens=5):
         pass

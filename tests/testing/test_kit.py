@@ -45,8 +45,8 @@ STAINLESS = {"openai": "OpenAI", "anthropic": "Anthropic", "groq": "Groq", "toge
 
 def one_of_each(candidates: Sequence[Case]) -> list[Case]:
     """One plain, one streamed and one rejected case of each provider."""
-    told = [each for each in candidates if each.status >= 400 or each.expected_usage]
-    chosen = {(each.provider, each.stream, each.status >= 400): each for each in reversed(told)}
+    usable = [each for each in candidates if each.status >= 400 or each.expected_usage]
+    chosen = {(each.provider, each.stream, each.status >= 400): each for each in reversed(usable)}
     return [each for each in candidates if each in chosen.values()]
 
 
@@ -148,7 +148,7 @@ def test_boto3_passes(method: str) -> None:
     assert "over budget" in check_provider(replace(recorded, usage=usage), client)
 
 
-# -- a client that nobody here knows -----------------------------------------------------------------------------------
+# -- a client that is unknown here -----------------------------------------------------------------------------------
 
 
 class Acme:
@@ -279,9 +279,9 @@ def test_a_call_that_is_not_seen_is_told() -> None:
         def request(self, call: Call) -> Request | None:
             return None
 
-    told = failures_of(Blind(), PLAIN)
-    assert "read whole: llm_calls is 0 in the record, 1 in the case" in told
-    assert "over budget: no StepBudgetExceeded left the step" in told
+    failures = failures_of(Blind(), PLAIN)
+    assert "read whole: llm_calls is 0 in the record, 1 in the case" in failures
+    assert "over budget: no StepBudgetExceeded left the step" in failures
 
 
 def test_a_wrong_model_is_told() -> None:
@@ -297,8 +297,8 @@ def test_usage_that_nobody_told_is_told() -> None:
         def parse(self, request: Request, response: Any) -> ParsedResponse:
             return ParsedResponse(model="acme-2", parts=(Part(Usage(1, 1)),))
 
-    told = failures_of(Inventive(), replace(PLAIN, body=b'{"model": "acme-2", "text": "hello"}', usage=None))
-    assert "unmetered_calls is 0 in the record, 1 in the case" in told
+    failures = failures_of(Inventive(), replace(PLAIN, body=b'{"model": "acme-2", "text": "hello"}', usage=None))
+    assert "unmetered_calls is 0 in the record, 1 in the case" in failures
 
 
 def test_a_fault_of_the_provider_file_is_told(own_faults_dropped: None) -> None:

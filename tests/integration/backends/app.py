@@ -4,7 +4,7 @@
     python -m tests.integration.backends.app many RUNS SEED  RUNS runs of two steps, concurrent; two of five second steps cross their budget
 
 The provider is a stand-in on loopback. The addresses and the protocol come from the environment, as OpenTelemetry reads them; if
-PROMETHEUS_PORT is set, the app has a metrics page of its own. When the work is done, one line of JSON tells what the steps spent, how many exports
+PROMETHEUS_PORT is set, the app has a metrics page of its own. When the work is done, one line of JSON says what the steps spent, how many exports
 had begun by then, and how many had come back. Then the app exports the rest, and waits for the end of its standard input, so that its metrics page
 can be read.
 """
@@ -85,12 +85,12 @@ def telemetry() -> Iterator[None]:
     metrics.set_meter_provider(meters)
     otel_harn_steps.instrument()
     yield
-    told = {
+    report = {
         "records": [each.to_dict() for each in otel_harn_steps.drain_completed_steps()],
         "exports": {"begun": exports.begun, "ended": exports.ended},
         "median_run_s": median(durations) if durations else None,
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()
     provider.force_flush(60_000)
     meters.force_flush(60_000)

@@ -11,7 +11,7 @@ from tests.integration.backends.programs import ROOT
 
 
 class App:
-    """A process of `app.py`. It works at once; `told()` waits until it is done."""
+    """A process of `app.py`. It works at once; `report()` waits until it is done."""
 
     def __init__(self, *arguments, endpoint, protocol="grpc", **settings):
         machine = {
@@ -31,7 +31,7 @@ class App:
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def told(self):
+    def report(self):
         for line in self._process.stdout:
             if line.startswith("{"):
                 return json.loads(line)

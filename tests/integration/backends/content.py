@@ -114,7 +114,7 @@ def _shapes(words: Words, key: str) -> Iterator[KeyValue]:
 
 
 def spans(words: Words, *, unheard_of: bool) -> ExportTraceServiceRequest:
-    """Spans with content in every place above. With `unheard_of`, in places that are on nobody's list, too."""
+    """Spans with content in every place above. With `unheard_of`, in places that are on no list, too."""
     made: list[Span] = []
 
     def span(name: str, status: Status | None = None) -> Span:

@@ -21,7 +21,7 @@ STATUSES_OF_A_BREACH = ("failed", "skipped", "escalated")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step span tells."""
+    """What a step span says."""
 
     name: str
     cost_usd: float
@@ -35,7 +35,7 @@ class Step:
 
     def attributes(self) -> dict[str, Any]:
         """The attributes of its span."""
-        told: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "harn.step.name": self.name,
             "harn.step.function": self.name,
             "harn.step.path": self.name,
@@ -50,8 +50,8 @@ class Step:
             "harn.step.budget.exceeded": self.exceeded,
         }
         if self.exceeded:
-            told["harn.step.budget.limit"] = "max_usd"
-        return told
+            attributes["harn.step.budget.limit"] = "max_usd"
+        return attributes
 
 
 class Maker:
@@ -155,11 +155,11 @@ def send(
     per_request: int = 500,
 ) -> bool:
     """Send spans with the SDK's own exporter. Whether all were accepted."""
-    told = dict(headers or {})
+    sent = dict(headers or {})
     exporter = (
-        GrpcSpanExporter(endpoint=grpc, insecure=True, headers=told, timeout=10)
+        GrpcSpanExporter(endpoint=grpc, insecure=True, headers=sent, timeout=10)
         if grpc
-        else HttpSpanExporter(endpoint=f"{http}/v1/traces", headers=told, timeout=10)
+        else HttpSpanExporter(endpoint=f"{http}/v1/traces", headers=sent, timeout=10)
     )
     try:
         parts = [spans[at : at + per_request] for at in range(0, len(spans), per_request)]

@@ -153,9 +153,11 @@ def test_prometheus_in_three_commands(collector_binary, prometheus_binary, tmp_p
 
     assert len(block("prometheus").splitlines()) == 3
     assert terminal.type(moved(block("prometheus"))) == 0
-    told = wait_for("the spend", lambda: terminal.answer(moved(block("prometheus-query"))).strip().replace("null", ""))
+    answered = wait_for(
+        "the spend", lambda: terminal.answer(moved(block("prometheus-query"))).strip().replace("null", "")
+    )
     shown = re.search(r"^prints `([\d.]+)`, the sum", PAGE, re.MULTILINE)[1]
-    assert float(told) == pytest.approx(float(shown), abs=1e-9)
+    assert float(answered) == pytest.approx(float(shown), abs=1e-9)
     assert float(shown) == SPENT_USD
 
 

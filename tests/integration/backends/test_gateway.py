@@ -48,8 +48,12 @@ def test_every_span_goes_to_both_backends_with_its_tenant(jaeger, honeycomb, sta
     for backend in (jaeger, honeycomb):
         assert {resource["tenant.id"] for resource, _ in backend.spans_with_resource()} == {"acme"}
     for request in honeycomb.received:
-        told = request.headers
-        assert (request.path, told["x-honeycomb-team"], told["content-encoding"]) == ("/v1/traces", "not-a-key", "gzip")
+        headers = request.headers
+        assert (request.path, headers["x-honeycomb-team"], headers["content-encoding"]) == (
+            "/v1/traces",
+            "not-a-key",
+            "gzip",
+        )
     for backend in (jaeger, honeycomb):
         # The app's token is for the gateway alone.
         assert [each for each in backend.received if "authorization" in each.headers] == []

@@ -42,8 +42,8 @@ def test_traces_and_metrics_are_gzipped_otlp_with_the_key_and_the_dataset(honeyc
     wait_for("spans and metrics", lambda: len(honeycomb.spans()) == 2 and honeycomb.metric_names())
     assert honeycomb.metric_names() == {"harn.step.cost"}
     for request in honeycomb.received:
-        told = request.headers
-        assert (told["x-honeycomb-team"], told["content-encoding"], told["content-type"]) == (
+        headers = request.headers
+        assert (headers["x-honeycomb-team"], headers["content-encoding"], headers["content-type"]) == (
             KEY,
             "gzip",
             "application/x-protobuf",

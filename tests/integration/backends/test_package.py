@@ -34,7 +34,7 @@ def test_the_demo_is_in_jaeger_with_the_tokens_and_dollars_of_its_records(
     app = running.enter_context(
         App("demo", protocol=protocol, endpoint=collector.grpc if protocol == "grpc" else collector.http)
     )
-    records = app.told()["records"]
+    records = app.report()["records"]
     assert len(records) == 9
 
     def in_jaeger():
@@ -45,11 +45,11 @@ def test_the_demo_is_in_jaeger_with_the_tokens_and_dollars_of_its_records(
     spans = wait_for("the demo's steps in Jaeger", in_jaeger)
     for record in records:
         span = spans[record["span_id"]]
-        told = tags(span)
+        attributes = tags(span)
         assert (span["operationName"], span["traceID"]) == (f"step {record['name']}", record["trace_id"])
         for field in ("input_tokens", "output_tokens", "cost_usd", "llm_calls", "status"):
-            assert told[f"harn.step.{field}"] == record[field]
-        assert told.get("harn.step.model") == record["model"]
+            assert attributes[f"harn.step.{field}"] == record[field]
+        assert attributes.get("harn.step.model") == record["model"]
 
     calls = [span for span in spans.values() if "gen_ai.operation.name" in tags(span)]
     assert len(calls) == spent(records, "llm_calls")
@@ -79,7 +79,7 @@ def test_spans_records_app_counters_and_derived_counters_are_one_sum(
         running.enter_context(App("many", "350", str(seed), endpoint=collector.grpc, PROMETHEUS_PORT=str(port)))
         for seed, port in enumerate(ports)
     ]
-    records = [record for process in processes for record in process.told()["records"]]
+    records = [record for process in processes for record in process.report()["records"]]
     assert len(records) == 2100
     assert sum(each["status"] != "completed" for each in records) == 420
     assert {each["status"] for each in records} == STATUSES
@@ -128,7 +128,7 @@ def test_the_apps_own_metrics_over_otlp_are_the_same_sum(start_collector, runnin
         running.enter_context(App("many", "50", str(seed), endpoint=collector.grpc, OTLP_METRICS="1"))
         for seed in range(3)
     ]
-    records = [record for process in processes for record in process.told()["records"]]
+    records = [record for process in processes for record in process.report()["records"]]
     page = page_with(collector, len(records))
     assert total(page, "harn_step_cost_total") == pytest.approx(spent(records), abs=MICRO / 10)
 
@@ -144,7 +144,7 @@ def test_at_5_percent_every_breached_trace_of_the_app_is_kept_and_the_spend_is_e
         DECISION_WAIT_AFTER_ROOT="1s",
     )
     with App("many", "400", "1", endpoint=collector.grpc) as app:
-        records = app.told()["records"]
+        records = app.report()["records"]
     page = page_with(collector, len(records))
     assert total(page, "harn_step_cost_total") == pytest.approx(spent(records), abs=MICRO / 10)
 
@@ -174,7 +174,7 @@ def test_a_gateway_that_is_killed_while_the_app_works_loses_no_span(start_collec
     wait_for("the first spans", backend.spans, within_s=60)
     gateway.kill()
     gateway.start()
-    expected = {each["span_id"] for each in app.told()["records"]}
+    expected = {each["span_id"] for each in app.report()["records"]}
     assert len(expected) == 700
     wait_for("every step", lambda: expected <= {span.span_id.hex() for span in backend.spans()}, within_s=60)
     wait_for("every step", lambda: expected <= {span.span_id.hex() for span in honeycomb.spans()}, within_s=60)
@@ -203,7 +203,7 @@ def test_a_backend_that_is_away_for_a_minute_costs_no_span_though_the_gateway_is
         with App(
             "many", "40", str(seed), endpoint=gateway.grpc, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20t"
         ) as app:
-            expected |= {each["span_id"] for each in app.told()["records"]}
+            expected |= {each["span_id"] for each in app.report()["records"]}
         if seed in (1, 3):
             gateway.kill()
             gateway.start()
@@ -222,7 +222,7 @@ def test_an_app_without_its_collector_waits_for_no_export_and_spends_the_same(co
     sock = running.enter_context(socket.socket())
     sock.bind(("127.0.0.1", 0))
     if collector_is == "silent":
-        # Connections are taken by the kernel, and nobody ever reads from them.
+        # Connections are taken by the kernel, and are never read.
         sock.listen(64)
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     endpoint = address if protocol == "grpc" else f"http://{address}"
@@ -230,7 +230,7 @@ def test_an_app_without_its_collector_waits_for_no_export_and_spends_the_same(co
         "many", "100", "1", protocol=protocol, endpoint=endpoint, OTLP_METRICS="1", OTEL_EXPORTER_OTLP_TIMEOUT="300"
     )
     running.callback(app.kill)
-    told = app.told()
-    assert len(told["records"]) == 200
+    report = app.report()
+    assert len(report["records"]) == 200
     # All that was done was done while the first export had not come back.
-    assert told["exports"] == {"begun": 1, "ended": 0}
+    assert report["exports"] == {"begun": 1, "ended": 0}

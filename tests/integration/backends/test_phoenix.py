@@ -1,4 +1,4 @@
-"""Phoenix prices the call spans itself. Step spans beside them must not make it count anything twice."""
+"""Phoenix prices the call spans itself. Step spans next to them must not make it count anything twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_phoenix_shows_the_records_total_cost(phoenix_binary, start_collector, t
     phoenix = running.enter_context(Phoenix(phoenix_binary, tmp_path / "phoenix"))
     collector = start_collector("local-jaeger", TRACES_ENDPOINT=phoenix.otlp)
     app = running.enter_context(App("many", "50", "1", endpoint=collector.grpc))
-    records = app.told()["records"]
+    records = app.report()["records"]
     assert spent(records) > 0
 
     def project():

@@ -20,10 +20,10 @@ from tests.integration.backends.spans import Maker, Step, send
 
 def post(collector, signal, request):
     """Send a hand-made request over OTLP/HTTP."""
-    told = urllib.request.Request(
+    request = urllib.request.Request(
         f"{collector.http}/v1/{signal}", request.SerializeToString(), {"Content-Type": "application/x-protobuf"}
     )
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(told, timeout=10) as response:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
         assert response.status == 200
 
 
@@ -170,9 +170,9 @@ def test_a_secret_in_an_attribute_that_stays_is_masked(secret, backend, start_co
     spans = [span for span in maker.take() if span.name.startswith("step")]
     assert send(spans, grpc=collector.grpc)
     (span,) = wait_for("the step", backend.spans)
-    told = values(span.attributes)
-    assert told["harn.step.name"] == "mail ****"
-    assert told["harn.step.cost_usd"] == 0.01
+    attributes = values(span.attributes)
+    assert attributes["harn.step.name"] == "mail ****"
+    assert attributes["harn.step.cost_usd"] == 0.01
 
 
 def test_honeycomb_gets_no_content_either(start_collector, running):

@@ -97,7 +97,7 @@ class Runner:
 
 @pytest.mark.slow
 class AtPeace:
-    """What holds beside any other instrumentation. Each of them has a file with a class that derives from this one."""
+    """What holds together with any other instrumentation. Each of them has a file with a class that derives from this one."""
 
     peer: ClassVar[str]
     environment: ClassVar[str | None] = None
@@ -178,7 +178,7 @@ class AtPeace:
         return {1 if ours_are_in(ours["so_far"]) and not their_spans(bare) else 0}
 
     def are_alike(self, ours: list[dict[str, Any]], bare: list[dict[str, Any]]) -> bool:
-        """Whether their spans are the same. A stream that we asked for its usage may have told them too."""
+        """Whether their spans are the same. A stream that we asked for its usage may have reported it to them too."""
         return [_told(span) for span in ours] == [_told(span) for span in bare] and all(
             one["usage"] == other["usage"] or not other["usage"] for one, other in zip(ours, bare, strict=True)
         )

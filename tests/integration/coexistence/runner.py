@@ -55,7 +55,7 @@ class Shape:
 
     @property
     def script(self) -> tuple[Answer | Script, ...]:
-        """What the server says. Chat streams tell their usage as OpenAI does: to those who ask."""
+        """What the server says. Chat streams report their usage as OpenAI does: if asked."""
         return (asked_usage(self.case, _UNASKED_USAGE),) if self.case_id == _UNASKED else (recorded(self.case),)
 
     @property

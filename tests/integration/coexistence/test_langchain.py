@@ -1,4 +1,4 @@
-"""Other instrumentations of LangChain, whose spans callbacks start and end, beside calls that the engine bills.
+"""Other instrumentations of LangChain, whose spans callbacks start and end, together with calls that the engine bills.
 
 OpenTelemetry's attaches its context around the run, so a call has its span alone. OpenInference's span is never current.
 """
@@ -19,7 +19,7 @@ DUE = {"invoke": [1, 0, 23, 6], "batch": [3, 0, 69, 18], "stream": [1, 0, 23, 6]
 
 @pytest.mark.slow
 class AtPeaceInLangChain:
-    """What holds beside callbacks in LangChain. Each of them has a class that derives from this one."""
+    """What holds together with callbacks in LangChain. Each of them has a class that derives from this one."""
 
     peer: ClassVar[str]
     scope: ClassVar[str]

@@ -1,4 +1,4 @@
-"""The fakes' faults: how each fake is told to behave, and the calls that are made while it does."""
+"""The fakes' faults: how each fake is made to behave, and the calls that are made while it does."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Behaviors = Sequence[Mapping[str, Any]]
 
 
 class Fake(Protocol):
-    """A fake that can be told how to behave, and tells what it was sent."""
+    """A fake whose behaviour can be set, and which reports what it was sent."""
 
     def behave(self, behaviors: Behaviors) -> None:
-        """Forget what was sent and what was told; behave so."""
+        """Forget what was sent and set before; behave so."""
 
     def sent(self) -> list[Any]:
         """Path and status of each request since."""

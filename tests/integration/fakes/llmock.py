@@ -1,6 +1,6 @@
 """`llmock`: ten providers' protocols, and faults on demand, as a process in an environment of its own.
 
-Its pytest plugin would set `OPENAI_BASE_URL` for every test, which is why it is not installed beside them.
+Its pytest plugin would set `OPENAI_BASE_URL` for every test, which is why it is not installed next to them.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ _VARYING = [
     (re.compile(r"\b1[78]\d{8}(\.\d+)?\b"), "TIME"),
     (re.compile(r"('?(?:request-id|x-request-id|x-ratelimit-[a-z-]+|process-time)'?: )'[^']*'"), r"\1..."),
 ]
-_TOLD = ("status_code", "code", "type", "param", "message", "body", "details", "status")
+_COMPARED = ("status_code", "code", "type", "param", "message", "body", "details", "status")
 
 
 def of_answer(value: Any) -> list[str]:
-    """An answer, or an event of a stream: what class the app is told that it has, and what is in it."""
+    """An answer, or an event of a stream: what class the app sees, and what is in it."""
     kind = value.__class__
     return [f"{kind.__module__}.{kind.__qualname__}", scrubbed(value)]
 
@@ -32,7 +32,7 @@ def of_error(error: BaseException) -> dict[str, Any]:
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "message": scrubbed(error, str),
         "carries": sorted(vars(error)),
-        "told": {name: scrubbed(getattr(error, name)) for name in _TOLD if hasattr(error, name)},
+        "attributes": {name: scrubbed(getattr(error, name)) for name in _COMPARED if hasattr(error, name)},
         "cause": None if error.__cause__ is None else type(error.__cause__).__qualname__,
         "context": None if error.__context__ is None else type(error.__context__).__qualname__,
         "notes": getattr(error, "__notes__", []),

@@ -34,7 +34,7 @@ LLMOCK_CLIENTS = {
 AIMOCK_CLIENTS = {"openai": "/v1", "responses": "/v1", "anthropic": "", "google": "", "cohere": "", "mistral": ""}
 
 UNTOLD = {"mistral stream", "groq stream", "together stream"}
-"""Streams in which the fakes do not tell usage."""
+"""Streams in which the fakes do not report usage."""
 
 Said = dict[str, dict[str, Any]]
 

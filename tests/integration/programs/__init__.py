@@ -1,1 +1,1 @@
-"""Agent programs that nobody here wrote, under the two commands."""
+"""Agent programs that others wrote, under the two commands."""

@@ -18,11 +18,11 @@ ENVIRONMENTS = ROOT / "tests" / "frameworks" / "environments"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that tells of this package as its installation does, with its entry points."""
+    """A folder that describes this package as its installation does, with its entry points."""
     folder = tmp_path_factory.mktemp("installed")
     distribution = metadata.distribution("otel-harn-steps")
-    told = folder / "otel_harn_steps-0.dist-info"
-    told.mkdir()
+    dist_info = folder / "otel_harn_steps-0.dist-info"
+    dist_info.mkdir()
     for name in ("METADATA", "entry_points.txt"):
-        told.joinpath(name).write_text(distribution.read_text(name) or "", encoding="utf-8")
+        dist_info.joinpath(name).write_text(distribution.read_text(name) or "", encoding="utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""A provider that speaks OpenAI's Responses API: says what a program's script tells, and notes the usage that it sent."""
+"""A provider that speaks OpenAI's Responses API: follows the script of a program, and notes the usage that it sent."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Sent:
 
 
 class StandIn:
-    """Answers at `url`. Who asks is told by a phrase in what is asked; the last of its answers is repeated."""
+    """Answers at `url`. Who asks is known by a phrase in what is asked; the last of its answers is repeated."""
 
     def __init__(self, server: ReplayServer, script: Mapping[str, Sequence[Says]]) -> None:
         self._lock = Lock()

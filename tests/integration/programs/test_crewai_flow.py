@@ -126,8 +126,8 @@ def test_the_tasks_of_a_flow_of_somebody_else_are_billed_and_it_is_unchanged(
 
     assert (ours.code, ours.printed, ours.post) == (bare.code, bare.printed, bare.post), ours.log
     assert ours.asked == bare.asked
-    told = {each["name"]: (each["llm_calls"], each["input_tokens"], each["output_tokens"]) for each in ours.records}
-    assert (told, len(ours.records)) == (TASKS, 3)
+    usage = {each["name"]: (each["llm_calls"], each["input_tokens"], each["output_tokens"]) for each in ours.records}
+    assert (usage, len(ours.records)) == (TASKS, 3)
     assert sum(each["cost_usd"] for each in ours.records) == pytest.approx(usd(*SAYS.values()), abs=1e-12)
 
 

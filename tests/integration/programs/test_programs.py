@@ -145,7 +145,7 @@ def run(server: ReplayServer, installed: Path, tmp_path: Path) -> Callable[..., 
         file = tmp_path / f"{command}.toml"
         sink = f'[sinks]\njson_lines = "{records}"\n' if command == "opentelemetry-instrument" else ""
         file.write_text(f'frameworks = "auto"\n{program.config}{config}{sink}', encoding="utf-8")
-        # Copied, as a user has it: nothing of the checkout is beside it.
+        # Copied, as a user has it: nothing of the checkout is next to it.
         home = tmp_path / f"{command}"
         shutil.copytree(HERE / program.path.partition("/")[0], home)
         words = [str(python), program.path.partition("/")[2]]

@@ -64,14 +64,16 @@ def _google() -> BaseChatModel:
 
 
 def _usage(messages: Iterable[Any]) -> list[int] | None:
-    told = [message.usage_metadata for message in messages if isinstance(message, AIMessage) and message.usage_metadata]
-    return [sum(usage[f"{way}_tokens"] for usage in told) for way in ("input", "output")] if told else None
+    reported = [
+        message.usage_metadata for message in messages if isinstance(message, AIMessage) and message.usage_metadata
+    ]
+    return [sum(usage[f"{way}_tokens"] for usage in reported) for way in ("input", "output")] if reported else None
 
 
 def _scenes(name: str, model: Any) -> list[Scene]:
     def told_in_streams(chunks: Iterable[Any]) -> list[int] | None:
         usage = _usage(chunks)
-        # Of an Anthropic stream LangChain reads the input in the last event, where aimock does not tell it.
+        # Of an Anthropic stream LangChain reads the input in the last event, where aimock does not report it.
         return None if name == "anthropic" else usage
 
     def invoked() -> Any:
@@ -87,9 +89,9 @@ def _scenes(name: str, model: Any) -> list[Scene]:
         return told_in_streams([chunk async for chunk in model().astream("hello")])
 
     def structured() -> Any:
-        told = model().with_structured_output(City, include_raw=True).invoke("which city")
-        assert told["parsed"] == City(name="Oslo"), told
-        return _usage([told["raw"]])
+        result = model().with_structured_output(City, include_raw=True).invoke("which city")
+        assert result["parsed"] == City(name="Oslo"), result
+        return _usage([result["raw"]])
 
     def agent() -> Any:
         return _usage(create_agent(model(), [look_up]).invoke({"messages": [("user", "use the tool")]})["messages"])

@@ -1,4 +1,4 @@
-"""Each framework in an environment of its own, over aimock, whose answers tell chosen usage and whose journal is the truth."""
+"""Each framework in an environment of its own, over aimock, whose responses report chosen usage and whose journal is the truth."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Played:
 
     @property
     def sent(self) -> list[int]:
-        return [sum(told[1] for told in self.wire), sum(told[2] for told in self.wire)]
+        return [sum(usage[1] for usage in self.wire), sum(usage[2] for usage in self.wire)]
 
     @property
     def billed(self) -> list[int]:
