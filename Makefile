@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-traffic coverage test-pythons docs lock test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
+.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -75,9 +75,10 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Newer versions of everything that `make test` and `make docs` install.
-lock: $(BIN)/uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+# The versions that `make test` and `make docs` install: `lock` adds what is new, `upgrade` renews all of them.
+upgrade: LOCK_OPTIONS = --upgrade
+lock upgrade: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --universal --python-version 3.11 --no-header --no-annotate \
 		--extra cli --extra otlp --group test --group docs pyproject.toml -o constraints.txt
 
 # A group of pyproject.toml is installed once, and again when that file or the versions change.

@@ -64,6 +64,7 @@ SETS = {
         (
             "anthropic",
             "boto3",
+            "cerebras_cloud_sdk",
             "cohere",
             "google-genai",
             "groq",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients.anthropic import ANTHROPIC
 from otel_harn_steps._clients.bedrock import BEDROCK
+from otel_harn_steps._clients.cerebras_cloud_sdk import CEREBRAS
 from otel_harn_steps._clients.cohere import COHERE
 from otel_harn_steps._clients.google_genai import GOOGLE_GENAI
 from otel_harn_steps._clients.google_interactions import GOOGLE_INTERACTIONS
@@ -20,6 +21,7 @@ ADAPTERS: tuple[ClientAdapter, ...] = (
     OPENAI,
     ANTHROPIC,
     GROQ,
+    CEREBRAS,
     TOGETHER,
     BEDROCK,
     GOOGLE_GENAI,

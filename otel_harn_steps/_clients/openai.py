@@ -71,20 +71,25 @@ class OpenAIProtocol(ClientAdapter):
     Args:
         name: the client library's name.
         fills: methods in which the app names a model, by module.
+        package: as in `import PACKAGE`; default: `name`.
+        provider: who bills at an address that is not known; default: `name`.
     """
 
     name: str = ""
     seams: Sequence[Seam] = ()
 
-    def __init__(self, name: str, fills: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, name: str, fills: Mapping[str, Sequence[str]], *, package: str | None = None, provider: str | None = None
+    ) -> None:
         self.name = name
-        self.seams = stainless.seams(name, fills)
+        self.seams = stainless.seams(package or name, fills)
+        self._provider = provider or name
 
     def request(self, call: Call) -> Request | None:
         options = stainless.options_of(call)
         path = stainless.path_of(options)
         # A private endpoint or a proxy in front of Azure is Azure still, by its client.
-        default = "azure.ai.openai" if "Azure" in type(call.instance).__name__ else self.name
+        default = "azure.ai.openai" if "Azure" in type(call.instance).__name__ else self._provider
         host = call.instance.base_url.host
         provider, region = provider_at(host, default), _REGIONAL if is_regional(host) else LIST_PRICE
         if options.method == "get":  # a look at a job, which is no call and gets no span

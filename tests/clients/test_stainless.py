@@ -1,10 +1,8 @@
-"""The `groq` and `together` clients over recorded traffic: each way to call, in place of OpenAI's own client."""
+"""The `groq`, `together` and `cerebras_cloud_sdk` clients over recorded traffic: each way to call, in place of OpenAI's own client."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
-from importlib.util import find_spec
 
 import pytest
 
@@ -14,9 +12,8 @@ from tests.instrumented import Instrumented
 from tests.replay.bills import UNMETERED_CALL, Bill, bill_of
 from tests.replay.outcomes import Outcome, Twice
 from tests.replay.results import replayed
-from tests.replay.stainless import clients_of, trips_of
+from tests.replay.stainless import LIBRARIES, clients_of, trips_of
 
-LIBRARIES = [import_module(name) for name in ("groq", "together") if find_spec(name) is not None]
 TRIPS = [(library, trip) for library in LIBRARIES for trip in trips_of(library)]
 
 
@@ -31,17 +28,20 @@ def libraries(mode: str, replay: ReplayServer, instrumented: Instrumented) -> It
 
     with ExitStack() as stack:
         yield {
-            library.__name__: Twice(
-                stack.enter_context(clients_of(library, replay.address, mode)), replay, instrumented
-            )
+            library.name: Twice(stack.enter_context(clients_of(library, replay.address, mode)), replay, instrumented)
             for library in LIBRARIES
         }
 
 
 @pytest.fixture(scope="module", params=TRIPS, ids=lambda given: str(given[1]))
-def outcome(request: pytest.FixtureRequest, libraries: dict[str, Twice]) -> Outcome:
+def client_and_outcome(request: pytest.FixtureRequest, libraries: dict[str, Twice]) -> tuple[str, Outcome]:
     library, trip = request.param
-    return libraries[library.__name__](trip)
+    return library.name, libraries[library.name](trip)
+
+
+@pytest.fixture
+def outcome(client_and_outcome: tuple[str, Outcome]) -> Outcome:
+    return client_and_outcome[1]
 
 
 def test_the_app_sees_what_it_saw_without_us(outcome: Outcome) -> None:
@@ -49,10 +49,11 @@ def test_the_app_sees_what_it_saw_without_us(outcome: Outcome) -> None:
 
 
 def test_the_step_is_billed_what_was_recorded(
-    outcome: Outcome, mode: str, record_property: Callable[[str, object], None]
+    client_and_outcome: tuple[str, Outcome], mode: str, record_property: Callable[[str, object], None]
 ) -> None:
+    client, outcome = client_and_outcome
     case = outcome.trip.case
-    replayed(record_property, case, mode, Bill.of_record(outcome.record), case.provider)
+    replayed(record_property, case, mode, Bill.of_record(outcome.record), client)
     # A stream whose client gives up on an error within it may have reported its usage before.
     broke_off = case.stream and outcome.bare.seen.values("raised")
     allowed = (UNMETERED_CALL, bill_of(case)) if broke_off else (bill_of(case),)

@@ -73,8 +73,8 @@ EXPECTED = {
     ],
     "client_misspelt": [
         (
-            ':1: clients[1] = "antropic": must be "openai", "anthropic", "groq", "together", "botocore", '
-            '"google-genai", "mistralai", "cohere", "ollama", "huggingface_hub" or "litellm"; did you mean "anthropic"?'
+            ':1: clients[1] = "antropic": must be "openai", "anthropic", "groq", "cerebras_cloud_sdk", '
+            '"together", "botocore", "google-genai", "mistralai", "cohere", "ollama", "huggingface_hub" or "litellm"; did you mean "anthropic"?'
         ),
     ],
     "model_is_a_number": [

@@ -25,7 +25,8 @@ _DISTRIBUTIONS = {
     "google_vertex": "google-genai",
     "mistral": "mistralai",
 }
-_FILE = re.compile(r"test_providers_(\w+)\.py")
+_OF_OWN_CLIENTS = {"huggingface": "huggingface_hub", "cerebras": "cerebras_cloud_sdk"}
+_FILE = re.compile(r"tests/clients/test_(\w+)\.py")
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -105,16 +106,16 @@ def _version(client: str) -> str | None:
 def _client_named_in(nodeid: str) -> str:
     named = _FILE.search(nodeid)
     if named is not None and named[1] not in {"native", "stainless"}:
-        name = named[1].removesuffix("_more")
+        name = named[1]
         if name == "bedrock":
             return "aiobotocore" if "async" in nodeid.partition("[")[2] else "boto3"
         return _DISTRIBUTIONS.get(name, name)
     about = re.search(r"(\w+)\.[\w-]+\.", nodeid.partition("[")[2])
     if about is None:
         return "all clients"
-    if "test_clients_" in nodeid:
+    if named is None:  # of tests/calls, which run these two
         return "anthropic" if about[1] == "anthropic" else "openai"
-    return "huggingface_hub" if about[1] == "huggingface" else _DISTRIBUTIONS.get(about[1], about[1])
+    return (_DISTRIBUTIONS | _OF_OWN_CLIENTS).get(about[1], about[1])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

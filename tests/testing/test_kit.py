@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 from urllib.request import Request as HttpRequest
@@ -36,11 +35,16 @@ from tests.replay.bills import Bill, bill_of
 from tests.replay.cases import CASES, Case, case, cases
 from tests.replay.checkable import checkable
 from tests.replay.native import call, client_for, native_bill, native_cases
+from tests.replay.stainless import LIBRARIES, Library
 from tests.replay.ways import Call as RecordedCall
 
 # -- the clients that are known here -----------------------------------------------------------------------------------
 
-STAINLESS = {"openai": "OpenAI", "anthropic": "Anthropic", "groq": "Groq", "together": "Together"}
+STAINLESS = (
+    Library("openai", "openai", "OpenAI", "openai", {}),
+    Library("anthropic", "anthropic", "Anthropic", "anthropic", {}),
+    *LIBRARIES,
+)
 
 
 def one_of_each(candidates: Sequence[Case]) -> list[Case]:
@@ -51,19 +55,23 @@ def one_of_each(candidates: Sequence[Case]) -> list[Case]:
 
 
 OF_STAINLESS = [
-    each for name in STAINLESS if find_spec(name) is not None for each in one_of_each(cases(providers=[name]))
+    (library, each)
+    for library in STAINLESS
+    if library.is_installed
+    for each in one_of_each(cases(providers=[library.provider]))
 ]
 both_modes = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
 @both_modes
-@pytest.mark.parametrize("recorded", OF_STAINLESS, ids=lambda each: each.id)
-def test_a_generated_client_passes(recorded: Case, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("library", "recorded"), OF_STAINLESS, ids=[f"{library.name}-{each.id}" for library, each in OF_STAINLESS]
+)
+def test_a_generated_client_passes(library: Library, recorded: Case, mode: str) -> None:
     prefix = "" if mode == "sync" else "Async"
-    made = getattr(import_module(recorded.provider), prefix + STAINLESS[recorded.provider])
 
     def client(base_url: str) -> Any:
-        opened = made(api_key="test", base_url=base_url, max_retries=0)
+        opened = library.make(prefix, base_url=base_url, max_retries=0)
         if mode == "sync":
             return entered(opened)
         return entered_async(opened)
