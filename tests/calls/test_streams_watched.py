@@ -113,6 +113,24 @@ class Response:
         self._data = data
 
 
+class Router:
+    """A library that makes its calls with the client above."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def late(self) -> Iterator[Any]:
+        yield from self._client.own()
+
+    async def late_async(self) -> AsyncIterator[Any]:
+        async for event in await self._client.own_async():
+            yield event
+
+    @contextmanager
+    def managed(self) -> Iterator[Any]:
+        yield Response(self._client.own())
+
+
 class FakeAdapter(ClientAdapter):
     name: Final = "fake_client"
     seams: Final = (
@@ -132,12 +150,23 @@ class FakeAdapter(ClientAdapter):
         return ParsedResponse(None, None, () if used is None else (Part(Usage(used, 0)),))
 
 
+class RouterAdapter(FakeAdapter):
+    name: Final = "fake_router"
+    seams: Final = tuple(
+        Seam("fake_client", f"Router.{method}", deferred=True) for method in ("late", "late_async", "managed")
+    )
+
+    def request(self, call: Call) -> Request:
+        return Request("chat", "fake_router", "fake-1", may_delegate=True)
+
+
 @pytest.fixture
 def client(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     module: Any = ModuleType("fake_client")
     module.Client = type("Client", (Client,), {name: value for name, value in vars(Client).items() if callable(value)})
+    module.Router = type("Router", (Router,), {name: value for name, value in vars(Router).items() if callable(value)})
     monkeypatch.setitem(sys.modules, "fake_client", module)
-    steps.instrument(providers=[FakeAdapter()])
+    steps.instrument(providers=[FakeAdapter(), RouterAdapter()])
     return module.Client()
 
 
@@ -259,3 +288,32 @@ def test_an_exhausted_step_sends_nothing_late(client: Any, steps: ModuleType) ->
         with pytest.raises(steps.StepBudgetExceeded), client.managed():
             pass
     assert (client.sent, bill(steps)) == (1, BILL)
+
+
+async def test_an_error_in_an_async_managers_block_passes_through(client: Any, steps: ModuleType) -> None:
+    with steps.step("s"), pytest.raises(ZeroDivisionError):
+        async with client.managed_async():
+            raise ZeroDivisionError
+    assert bill(steps) == UNMETERED_CALL
+
+
+async def test_a_manager_that_is_entered_outside_of_a_step_is_the_clients_own(client: Any, steps: ModuleType) -> None:
+    with client.managed() as response:
+        assert list(response._data) == EVENTS
+    async with client.managed_async() as response:
+        assert [event async for event in response._data] == EVENTS
+    assert list(client.late()) == EVENTS
+    assert steps.drain_completed_steps() == []
+
+
+async def test_what_a_router_sends_late_is_billed_once_by_the_client_below(client: Any, steps: ModuleType) -> None:
+    router = sys.modules["fake_client"].Router(client)
+    with steps.step("generator"):
+        assert list(router.late()) == EVENTS
+    assert bill(steps) == BILL
+    with steps.step("async generator"):
+        assert [event async for event in router.late_async()] == EVENTS
+    assert bill(steps) == BILL
+    with steps.step("manager"), router.managed() as response:
+        assert list(response._data) == EVENTS
+    assert bill(steps) == BILL

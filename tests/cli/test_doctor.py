@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from otel_harn_steps._guard import RAISE_FAULTS
+
 AGENT = """
     from functools import partial
     from json import dumps
@@ -102,6 +104,32 @@ def test_installed_clients_are_told_with_their_versions(doctor):
     done = doctor("shop.agent:plan")
 
     assert f"ok      openai {openai.__version__}: patched" in done.stdout
+
+
+def test_a_client_that_has_none_of_its_places_is_a_mistake(app):
+    app.write("groq/__init__.py", "")
+    app.write("groq/_base_client.py", "class SyncAPIClient: pass\nclass AsyncAPIClient: pass\nclass BaseClient: pass\n")
+    app.write("together/__init__.py", "")
+    app.write("together/_base_client.py", "raise ImportError('no httpx')\n")
+
+    done = app.call(sys.executable, "-m", "otel_harn_steps.cli", "doctor", env={RAISE_FAULTS: ""})
+
+    assert done.returncode == 1
+    assert "groq._base_client.SyncAPIClient.request is not there: its calls are not billed" in done.stdout
+    assert "together._base_client cannot be imported: no httpx" in done.stdout
+
+
+def test_a_file_that_cannot_be_read_without_pydantic_is_said_before_anything_runs(app):
+    app.write("harn-steps.toml", "metrics = true\n")
+    app.write("pydantic/__init__.py", "raise ModuleNotFoundError(\"No module named 'pydantic'\", name='pydantic')\n")
+    need = "pip install 'otel-harn-steps[config]'"
+
+    done = app.call(sys.executable, "-m", "otel_harn_steps.cli", "doctor")
+    assert done.returncode == 1
+    assert f"harn-steps.toml needs pydantic: {need}" in done.stdout
+
+    ran = app.run("python", "-c", "print('hello')")
+    assert (ran.returncode, ran.stdout, need in ran.stderr) == (2, "", True)
 
 
 def test_no_configuration_is_no_mistake(app):
