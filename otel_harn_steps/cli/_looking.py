@@ -6,11 +6,11 @@ import ast
 import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Literal
 
+from otel_harn_steps._steps.definition import did_you_mean
 from otel_harn_steps.config._plan import PlannedStep
 from otel_harn_steps.config._targets import fits
 
@@ -82,8 +82,8 @@ def _look_closer(tree: ast.Module, step: PlannedStep, file: str, functions: Mapp
         return Sight("missing", f"{step.pattern} is a class; name the method that does the work")
     if len(path) > 1 and path[:-1] in classes and classes[path[:-1]]:
         return Sight("unknown", f"{'.'.join(path[:-1])} may inherit {path[-1]}; --import shows whether it does")
-    near = get_close_matches(step.pattern, [".".join(each) for each in functions], n=1)
-    return Sight("missing", f"{file} has no {step.pattern!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    hint = did_you_mean(step.pattern, [".".join(each) for each in functions])
+    return Sight("missing", f"{file} has no {step.pattern!r}{hint}")
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

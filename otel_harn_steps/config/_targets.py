@@ -7,13 +7,13 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from types import FunctionType, ModuleType
 from typing import Any
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.patcher import Patcher, static
+from otel_harn_steps._steps.definition import did_you_mean
 from otel_harn_steps.config._plan import PlannedStep
 from otel_harn_steps.config._wrapping import as_step, called_by
 
@@ -160,8 +160,7 @@ def why_not(module: ModuleType, pattern: str) -> str:
     path = module.__name__
     for part in pattern.split("."):
         if not hasattr(owner, part):
-            near = get_close_matches(part, _names(owner), n=1)
-            return f"{path} has no {part!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            return f"{path} has no {part!r}{did_you_mean(part, _names(owner))}"
         owner = getattr(owner, part)
         path = f"{path}.{part}"
     return f"{path} is there now"
