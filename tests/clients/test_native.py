@@ -24,7 +24,7 @@ from tests.replay.native import (
     pulls,
     reads,
 )
-from tests.replay.results import replayed
+from tests.replay.results import OWN_CLIENTS, replayed
 
 CASES = native_cases()
 STREAMS = native_cases(stream=True)
@@ -55,7 +55,7 @@ def test_the_app_sees_what_it_saw_without_us(outcome: Outcome) -> None:
 def test_the_step_is_billed_what_was_recorded(
     outcome: Outcome, native: Native, record_property: Callable[[str, object], None]
 ) -> None:
-    library = "huggingface_hub" if outcome.case.provider == "huggingface" else ""
+    library = OWN_CLIENTS.get(outcome.case.provider, "")
     replayed(record_property, outcome.case, native.mode.name, outcome.bill, library)
     assert outcome.bill == native_bill(outcome.case)
 

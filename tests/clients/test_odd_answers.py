@@ -62,8 +62,8 @@ def payloads_of(case: Case) -> list[Any]:
     """The JSON of an answer, or of the events of a stream."""
     if not case.stream:
         return [case.json()]
-    payload = (event.removeprefix(b"data:").strip() for chunk in events_of(case) for event in chunk.splitlines())
-    return [json.loads(event) for event in payload if event.startswith(b"{")]
+    lines = (event.removeprefix(b"data:").strip() for chunk in events_of(case) for event in chunk.splitlines())
+    return [json.loads(line) for line in lines if line.startswith(b"{")]
 
 
 READABLE = [
@@ -88,13 +88,13 @@ def with_odd(payload: Any, path: Path, odd: Any) -> Any:
     return changed
 
 
-def reading_of(case: Case, billed_by: str, payload: list[Any]) -> ParsedResponse:
+def reading_of(case: Case, billed_by: str, payloads: list[Any]) -> ParsedResponse:
     provider = provider_of(case)
     request = Request("embeddings" if "mbed" in case.endpoint else "chat", billed_by, case.request_model)
     if not case.stream:
-        return provider.parse(request, payload[0])
+        return provider.parse(request, payloads[0])
     state = None
-    for event in payload:
+    for event in payloads:
         state = provider.fold(state, event)
     return ParsedResponse() if state is None else provider.parse(request, state)
 
@@ -103,11 +103,11 @@ def reading_of(case: Case, billed_by: str, payload: list[Any]) -> ParsedResponse
 def odd_answers(draw: st.DrawFn) -> tuple[Case, str, list[Any]]:
     """A recorded answer of which one place holds something odd."""
     chosen = draw(st.sampled_from(READABLE))
-    payload = payloads_of(chosen)
-    event = draw(st.integers(0, len(payload) - 1))
-    path = draw(st.sampled_from(list(places(payload[event]))))
-    payload[event] = with_odd(payload[event], path, draw(ODD))
-    return chosen, draw(st.sampled_from(BILLED_BY)), payload
+    payloads = payloads_of(chosen)
+    event = draw(st.integers(0, len(payloads) - 1))
+    path = draw(st.sampled_from(list(places(payloads[event]))))
+    payloads[event] = with_odd(payloads[event], path, draw(ODD))
+    return chosen, draw(st.sampled_from(BILLED_BY)), payloads
 
 
 @settings(max_examples=600, deadline=None, derandomize=True)
@@ -135,10 +135,10 @@ def test_an_odd_detail_loses_no_more_than_itself(name: str, odd: object, twice: 
 
     outcome = twice(PLAINLY, recorded(CHAT, change))
     assert first_difference(outcome.bare.seen, outcome.ours.seen) is None
-    payload = CHAT.expected_usage or {}
+    usage = CHAT.expected_usage or {}
     assert (outcome.record.input_tokens, outcome.record.output_tokens) == (
-        payload["prompt_tokens"],
-        payload["completion_tokens"],
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
     )
     assert outcome.record.unmetered_calls == 0
 

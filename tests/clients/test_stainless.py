@@ -11,7 +11,7 @@ from otel_harn_steps.testing._seen import first_difference
 from tests.instrumented import Instrumented
 from tests.replay.bills import UNMETERED_CALL, Bill, bill_of
 from tests.replay.outcomes import Outcome, Twice
-from tests.replay.results import replayed
+from tests.replay.results import OWN_CLIENTS, replayed
 from tests.replay.stainless import LIBRARIES, clients_of, trips_of
 
 TRIPS = [(library, trip) for library in LIBRARIES for trip in trips_of(library)]
@@ -34,14 +34,9 @@ def libraries(mode: str, replay: ReplayServer, instrumented: Instrumented) -> It
 
 
 @pytest.fixture(scope="module", params=TRIPS, ids=lambda given: str(given[1]))
-def client_and_outcome(request: pytest.FixtureRequest, libraries: dict[str, Twice]) -> tuple[str, Outcome]:
+def outcome(request: pytest.FixtureRequest, libraries: dict[str, Twice]) -> Outcome:
     library, trip = request.param
-    return library.name, libraries[library.name](trip)
-
-
-@pytest.fixture
-def outcome(client_and_outcome: tuple[str, Outcome]) -> Outcome:
-    return client_and_outcome[1]
+    return libraries[library.name](trip)
 
 
 def test_the_app_sees_what_it_saw_without_us(outcome: Outcome) -> None:
@@ -49,11 +44,10 @@ def test_the_app_sees_what_it_saw_without_us(outcome: Outcome) -> None:
 
 
 def test_the_step_is_billed_what_was_recorded(
-    client_and_outcome: tuple[str, Outcome], mode: str, record_property: Callable[[str, object], None]
+    outcome: Outcome, mode: str, record_property: Callable[[str, object], None]
 ) -> None:
-    client, outcome = client_and_outcome
     case = outcome.trip.case
-    replayed(record_property, case, mode, Bill.of_record(outcome.record), client)
+    replayed(record_property, case, mode, Bill.of_record(outcome.record), OWN_CLIENTS.get(case.provider, case.provider))
     # A stream whose client gives up on an error within it may have reported its usage before.
     broke_off = case.stream and outcome.bare.seen.values("raised")
     allowed = (UNMETERED_CALL, bill_of(case)) if broke_off else (bill_of(case),)

@@ -25,7 +25,8 @@ _DISTRIBUTIONS = {
     "google_vertex": "google-genai",
     "mistral": "mistralai",
 }
-_OF_OWN_CLIENTS = {"huggingface": "huggingface_hub", "cerebras": "cerebras_cloud_sdk"}
+OWN_CLIENTS = {"huggingface": "huggingface_hub", "cerebras": "cerebras_cloud_sdk"}
+"""Providers whose cases the `openai` client can call too: their own client, where its name is another."""
 _FILE = re.compile(r"tests/clients/test_(\w+)\.py")
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -115,7 +116,7 @@ def _client_named_in(nodeid: str) -> str:
         return "all clients"
     if named is None:  # of tests/calls, which run these two
         return "anthropic" if about[1] == "anthropic" else "openai"
-    return (_DISTRIBUTIONS | _OF_OWN_CLIENTS).get(about[1], about[1])
+    return (_DISTRIBUTIONS | OWN_CLIENTS).get(about[1], about[1])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
