@@ -42,6 +42,10 @@ class Backend:
         """All spans that came, in the order in which they came."""
         return [span for _, span in self.spans_with_resource()]
 
+    def span_ids(self) -> list[bytes]:
+        """The ids of all spans that came, sorted. What the Collector has sent twice is there twice."""
+        return sorted(span.span_id for span in self.spans())
+
     def spans_with_resource(self) -> list[tuple[dict[str, Any], Span]]:
         """All spans, each with the attributes of its resource."""
         found = []

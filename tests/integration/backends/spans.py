@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,6 +147,11 @@ def run_of_agents(maker: Maker, runs: int, seed: int = 5) -> Spent:
         if breach:
             spent.breached.add(trace_id)
     return spent
+
+
+def span_ids(spans: Iterable[ReadableSpan]) -> list[bytes]:
+    """The ids of spans, sorted, as `Backend.span_ids` has them."""
+    return sorted(span.get_span_context().span_id.to_bytes(8) for span in spans)
 
 
 def send(

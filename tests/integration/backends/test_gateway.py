@@ -8,7 +8,7 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs open
 
 from tests.integration.backends.backend import GrpcBackend, HttpBackend, traces
 from tests.integration.backends.programs import fetch, wait_for
-from tests.integration.backends.spans import Maker, run_of_agents, send
+from tests.integration.backends.spans import Maker, run_of_agents, send, span_ids
 
 TOKEN = "a-token-for-tests"
 APP = {"authorization": f"Bearer {TOKEN}", "x-tenant": "acme"}
@@ -30,21 +30,13 @@ def honeycomb(running):
     return running.enter_context(HttpBackend())
 
 
-def ids(backend):
-    return sorted(span.span_id for span in backend.spans())
-
-
-def made(spans):
-    return sorted(span.get_span_context().span_id.to_bytes(8, "big") for span in spans)
-
-
 def test_every_span_goes_to_both_backends_with_its_tenant(jaeger, honeycomb, start_collector):
     gateway = start_collector("gateway", TRACES_ENDPOINT=jaeger.address, HONEYCOMB_ENDPOINT=honeycomb.url, **SETTINGS)
     maker = Maker()
     run_of_agents(maker, runs=50)
     spans = maker.take()
     assert send(spans, grpc=gateway.grpc, headers=APP)
-    wait_for("all spans in both", lambda: ids(jaeger) == ids(honeycomb) == made(spans))
+    wait_for("all spans in both", lambda: jaeger.span_ids() == honeycomb.span_ids() == span_ids(spans))
     for backend in (jaeger, honeycomb):
         assert {resource["tenant.id"] for resource, _ in backend.spans_with_resource()} == {"acme"}
     for request in honeycomb.received:
@@ -81,7 +73,7 @@ def test_a_backend_that_is_away_and_a_killed_gateway_lose_nothing(jaeger, honeyc
     spans = maker.take()
     # Accepted, though the backend is away; the other backend has them meanwhile.
     assert send(spans[:600], grpc=gateway.grpc, headers=APP)
-    wait_for("the first half at Honeycomb", lambda: ids(honeycomb) == made(spans[:600]))
+    wait_for("the first half at Honeycomb", lambda: honeycomb.span_ids() == span_ids(spans[:600]))
     assert "otelcol_exporter_queue_size" in (fetch(gateway.self_metrics_url) or "")
 
     gateway.kill()
@@ -92,7 +84,11 @@ def test_a_backend_that_is_away_and_a_killed_gateway_lose_nothing(jaeger, honeyc
     assert jaeger.received == []
     jaeger.start()
     # At least once: a span may come twice, none may be missing.
-    wait_for("all spans in both", lambda: set(ids(jaeger)) == set(ids(honeycomb)) == set(made(spans)), within_s=60)
+    wait_for(
+        "all spans in both",
+        lambda: set(jaeger.span_ids()) == set(honeycomb.span_ids()) == set(span_ids(spans)),
+        within_s=60,
+    )
 
 
 def test_two_tiers_share_the_traces_and_never_split_one(running, start_collector):

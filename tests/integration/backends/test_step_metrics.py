@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from tests.integration.backends.backend import GrpcBackend
 from tests.integration.backends.metrics_pages import page_with, samples, total
 from tests.integration.backends.programs import Prometheus, fetch, wait_for
-from tests.integration.backends.spans import Maker, Step, run_of_agents, send
+from tests.integration.backends.spans import Maker, Step, run_of_agents, send, span_ids
 
 MICRO = 1e-6
 
@@ -46,8 +46,7 @@ def test_the_derived_sums_are_those_of_the_spans_to_the_micro_dollar(traces_back
     assert total(page, "harn_step_budget_breaches_total") == spent.breaches
     assert total(page, "harn_step_run_cost_sum") == pytest.approx(spent.cost_usd, abs=MICRO / 10)
     # By their ids: the Collector sends again what was not confirmed in time, so a span can come twice.
-    sent = {each.context.span_id.to_bytes(8) for each in spans}
-    wait_for("all spans at the trace backend", lambda: {each.span_id for each in traces_backend.spans()} == sent)
+    wait_for("all spans at the trace backend", lambda: set(traces_backend.span_ids()) == set(span_ids(spans)))
 
 
 def test_series_are_by_step_model_status_tenant_and_environment(traces_backend, start_collector):
