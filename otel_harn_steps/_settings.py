@@ -17,6 +17,9 @@ Rates = Mapping[str, object]
 
 CallSpans = Literal["auto"] | bool
 
+OfUnknown = Literal["estimate", "ignore", "refuse"]
+"""What a budget makes of a call whose price or usage is unknown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -24,7 +27,8 @@ class Settings:
 
     prices: Mapping[str, Rates] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    unpriced: Literal["warn", "raise"] | Rates = "warn"
+    unpriced: OfUnknown | Rates = "estimate"
+    unmetered: OfUnknown = "estimate"
     call_spans: CallSpans = "auto"
     stream_usage: bool = True
     metrics: bool = True

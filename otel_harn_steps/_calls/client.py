@@ -69,6 +69,7 @@ class Request:
             library itself, or another instrumentation once the response is there.
         may_delegate: whether a patched client below may make the call, and so its span.
         terms: what the request itself says about its price.
+        host: the host that it goes to, where that is known.
         job: "fetch": it looks at a job in the background; "resume": it lets one go on. Such a look is no call.
     """
 
@@ -79,6 +80,7 @@ class Request:
     makes_own_span: bool = False
     may_delegate: bool = False
     terms: Terms = LIST_PRICE
+    host: str | None = None
     job: Literal["", "fetch", "resume"] = ""
 
 
@@ -144,6 +146,10 @@ class ClientAdapter(Protocol):
         if request.model is not None and model_in(call.kwargs) is None:
             call.kwargs["model"] = request.model
         return request
+
+    def sent_body(self, call: Call) -> Any:
+        """What a call sends, for an estimate of its input: numbers are made of it, and nothing of it is kept."""
+        return call.kwargs
 
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         """Take back the request for usage if that is what the server rejected: the call is made again. Else None."""

@@ -80,6 +80,9 @@ class _Anthropic(ClientAdapter):
             stainless.fill_in_model(call, request)
         return request
 
+    def sent_body(self, call: Call) -> Any:
+        return stainless.body_of(stainless.options_of(call))
+
     def started_job(self, request: Request, result: Any) -> str | None:
         batch_id = field(result, "id") if request.operation == "batch" else None
         return batch_id if isinstance(batch_id, str) else None

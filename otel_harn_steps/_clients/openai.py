@@ -123,6 +123,9 @@ class OpenAIProtocol(ClientAdapter):
         stainless.change_body(options, stream_options={**(body.get("stream_options") or {}), "include_usage": True})
         return replace(request, asks_usage=True)
 
+    def sent_body(self, call: Call) -> Any:
+        return stainless.body_of(stainless.options_of(call))
+
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         if getattr(error, "status_code", None) not in (400, 422) or "stream_options" not in str(error):
             return None
