@@ -233,7 +233,7 @@ class ActiveStep:
             return None
         if spent.cost_picousd > self._max_picousd:
             return self._exceeded("max_usd", response)
-        if call.usage is not None and call.cost_picousd is None and settings().unpriced == "raise":
+        if call.usage is not None and call.cost_picousd is None and settings().unpriced == "refuse":
             detail = unpriced_detail(self.definition.name, call.model, self._max_picousd)
             return self._exceeded("max_usd", response, detail)
         return None
