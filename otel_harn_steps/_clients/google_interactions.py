@@ -11,8 +11,8 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, P
 from otel_harn_steps._calls.fields import count, field, items_of, text_of
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.hosts import provider_at
 from otel_harn_steps._clients.google_genai import charged_searches, tier_terms
+from otel_harn_steps._cost.hosts import provider_at
 
 _INTERACTIONS: Final = re.compile(r"/interactions(?P<one>/[^/]+)?$")
 _OF_MODULE: Final = "google.genai._gaos.interactions"

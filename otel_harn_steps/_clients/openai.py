@@ -12,8 +12,8 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, R
 from otel_harn_steps._calls.fields import field, fields_of
 from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.hosts import is_regional, provider_at
 from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, usage_of
+from otel_harn_steps._cost.hosts import is_regional, provider_at
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms
 
 # By the end of the path: clients differ in what is before it. Nothing else that they post runs a model.
