@@ -70,6 +70,7 @@ class Request:
         may_delegate: whether a patched client below may make the call, and so its span.
         terms: what the request itself says about its price.
         job: "fetch": it looks at a job in the background; "resume": it lets one go on. Such a look is no call.
+        host: the name of the host that it goes to, which may say who bills. None: unknown, or the provider's own.
     """
 
     operation: str
@@ -80,6 +81,7 @@ class Request:
     may_delegate: bool = False
     terms: Terms = LIST_PRICE
     job: Literal["", "fetch", "resume"] = ""
+    host: str | None = None
 
 
 @value

@@ -98,7 +98,7 @@ class OpenAIProtocol(ClientAdapter):
             if operation is None:
                 return None
             terms = _TERMS.get(operation, LIST_PRICE) + region
-            return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch")
+            return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch", host=host)
         operation = _operation_at(path)
         if operation is None or options.method != "post":
             return None
@@ -109,6 +109,7 @@ class OpenAIProtocol(ClientAdapter):
             makes_own_span=has_span_later(path),
             terms=_TERMS.get(operation, LIST_PRICE) + region,
             job="resume" if path.endswith(_RESUMES) else "",
+            host=host,
         )
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
