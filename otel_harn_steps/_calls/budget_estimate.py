@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 from otel_harn_steps._cost.estimate import output_tokens, request_tokens, text_size
 from otel_harn_steps._cost.price_book import dearest_picousd, price_of
 from otel_harn_steps._cost.usage import Usage
+from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.ledger import bill
 
 if TYPE_CHECKING:
+    from otel_harn_steps._steps.account import Account
+    from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.totals import ModelCall
 
 
@@ -61,7 +65,7 @@ def estimated(
             input_tokens=guess_in if known.input_tokens is None else known.input_tokens,
             output_tokens=guess_out if known.output_tokens is None else known.output_tokens,
         )
-        cost, _ = price_of(call.provider, call.model, full, call.terms, at, host)
+        cost, _ = price_of(call.provider, call.model, full, call.terms, at, host=host)
         if cost is None:
             cost = dearest_picousd(call.provider, full) if wanted.unpriced == "estimate" else 0
         rest = max(0, cost - (call.cost_picousd or 0))
@@ -69,6 +73,20 @@ def estimated(
     if call.cost_picousd is None and wanted.unpriced == "estimate":
         return replace(call, estimated_picousd=dearest_picousd(call.provider, usage))
     return call
+
+
+def bill_at_once(account: Account, call: ModelCall, at: float) -> StepBudgetExceeded | None:
+    """Bill a call that is over, with what a budget assumes of it. Returns the breach of a budget, to be raised.
+
+    Args:
+        account: what it is billed to.
+        call: what is known of it.
+        at: when it was made, in seconds since the epoch.
+    """
+    if account.is_covered:
+        with guard("estimating a call"):
+            call = estimated(call, asked=None, output=None, response=None, at=at, host=None)
+    return bill(account, call)
 
 
 def _output(output: Output | None, response: Any) -> int:

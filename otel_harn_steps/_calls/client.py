@@ -69,8 +69,8 @@ class Request:
             library itself, or another instrumentation once the response is there.
         may_delegate: whether a patched client below may make the call, and so its span.
         terms: what the request itself says about its price.
-        host: the host that it goes to, where that is known.
         job: "fetch": it looks at a job in the background; "resume": it lets one go on. Such a look is no call.
+        host: the name of the host that it goes to, which may say who bills. None: unknown, or the provider's own.
     """
 
     operation: str
@@ -80,8 +80,8 @@ class Request:
     makes_own_span: bool = False
     may_delegate: bool = False
     terms: Terms = LIST_PRICE
-    host: str | None = None
     job: Literal["", "fetch", "resume"] = ""
+    host: str | None = None
 
 
 @value

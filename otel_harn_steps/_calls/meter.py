@@ -347,7 +347,7 @@ class Meter:
         total, book = 0, None
         for part in parts:
             terms = part.terms + request.terms if request.terms else part.terms
-            cost, book = price_of(request.provider, part.model or model, part.usage, terms, at, request.host)
+            cost, book = price_of(request.provider, part.model or model, part.usage, terms, at, host=request.host)
             if cost is None:
                 return None, None
             total += cost

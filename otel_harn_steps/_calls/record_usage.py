@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from time import time
 
+from otel_harn_steps._calls.budget_estimate import bill_at_once
 from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.usage import LIST_PRICE, Usage, token_count
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.active import current_account
-from otel_harn_steps._steps.ledger import bill
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import Certainty
 
@@ -68,11 +68,9 @@ def record_llm_usage(
             cost, book = price_of(provider, priced_as, usage, LIST_PRICE, time())
     billed_as = priced_as if model is None else model or None
     certainty: Certainty = "measured" if usage.is_complete else "unknown"
-    breach = bill(
-        active,
-        ModelCall(
-            provider or "unknown", billed_as, usage if known else None, cost, certainty=certainty, price_book=book
-        ),
+    call = ModelCall(
+        provider or "unknown", billed_as, usage if known else None, cost, certainty=certainty, price_book=book
     )
+    breach = bill_at_once(active, call, time())
     if breach is not None:
         raise breach

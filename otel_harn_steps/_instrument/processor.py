@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from otel_harn_steps._calls.budget_estimate import bill_at_once
 from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_ended, span_started, watch_spans
 from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._calls.peers import LATE_SCOPES
@@ -14,7 +15,6 @@ from otel_harn_steps._cost.price_book import price_of
 from otel_harn_steps._cost.usage import LIST_PRICE
 from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.options import checked_sinks
-from otel_harn_steps._steps.ledger import bill
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
@@ -156,4 +156,4 @@ def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
         provider = reported.provider or "unknown"
         call = ModelCall(provider, reported.model, reported.usage, cost, certainty="observed", price_book=book)
         foreign.active.observe(call)
-        bill(foreign.active, call)
+        bill_at_once(foreign.active, call, start_time_ns / 1e9)

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 _AMENDING, _COUNTING = guard("amending a step"), guard("counting an amendment")
 
 
-def amend(
-    step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breached: str | None, *, is_own: bool
-) -> None:
+def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breached: str | None, *, is_own: bool) -> None:
     """Let an amendment leave: a record that holds one late call, so that every sum over records stays right.
 
     Args:
