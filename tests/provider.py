@@ -76,7 +76,9 @@ def _answer(received: Received, handed_out: HandedOut) -> Answer:
     body = received.json()
     wanted = json.loads(body["messages"][-1]["content"])
     if wanted.get("status"):
-        return Answer(wanted["status"], (b'{"error": {"message": "no"}}',), headers={"content-type": "application/json"})
+        return Answer(
+            wanted["status"], (b'{"error": {"message": "no"}}',), headers={"content-type": "application/json"}
+        )
     usage = {"prompt_tokens": wanted["in"], "completion_tokens": wanted["out"]}
     usage["total_tokens"] = wanted["in"] + wanted["out"]
     with handed_out.lock:

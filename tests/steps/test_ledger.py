@@ -16,33 +16,13 @@ from otel_harn_steps import CallRow, CompletedStep, StartedStep, StepBudgetExcee
 from otel_harn_steps.testing import ReplayServer
 from tests.instrumented import Spans, instrumented
 from tests.provider import MODEL, PRICES, Provider, provider
-
-
-class Ledger:
-    """A sink of everything, in the order in which it came."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, Any]] = []
-
-    def call_sent(self, row: CallRow) -> None:
-        self.events.append(("sent", row))
-
-    def call_settled(self, row: CallRow) -> None:
-        self.events.append(("settled", row))
-
-    def step_started(self, started: StartedStep) -> None:
-        self.events.append(("started", started))
-
-    def step_ended(self, record: CompletedStep) -> None:
-        self.events.append(("ended", record))
-
-    def of(self, kind: str) -> list[Any]:
-        return [what for event, what in self.events if event == kind]
+from tests.steps.sinks import Ledger
 
 
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     harn.reset_steps()
+    gc.freeze()  # so that a collection looks only at what comes from here on
     yield
     gc.collect()  # a stream that a test has left is of this test
     harn.reset_steps()
@@ -91,7 +71,11 @@ def test_a_call_has_a_row_when_it_is_sent_and_a_whole_one_when_it_has_settled(ll
 def test_a_step_says_that_it_has_begun(llm: Provider, ledger: Ledger) -> None:
     with step("plan", max_tokens=100, max_usd=0.5, error_boundary="continue", model="m") as active:
         (started,) = ledger.of("started")
-    assert (started.step_id, started.run_id, started.parent_id) == (active.step_id, harn.peek_completed_steps()[0].run_id, None)
+    assert (started.step_id, started.run_id, started.parent_id) == (
+        active.step_id,
+        harn.peek_completed_steps()[0].run_id,
+        None,
+    )
     assert (started.name, started.path, started.max_tokens, started.max_usd) == ("plan", "plan", 100, 0.5)
     assert (started.error_boundary, started.model) == ("continue", "m")
     assert StartedStep.from_dict(started.to_dict()) == started
@@ -118,7 +102,9 @@ def test_a_step_with_two_models_is_split_by_them() -> None:
         record_llm_usage("small", 7, 1, 0.25, provider="b")
         record_llm_usage("small", 3, 1, None, provider="b")
     (record,) = harn.drain_completed_steps()
-    split = {(each.provider, each.model): (each.llm_calls, each.input_tokens, each.cost_usd) for each in record.by_model}
+    split = {
+        (each.provider, each.model): (each.llm_calls, each.input_tokens, each.cost_usd) for each in record.by_model
+    }
     assert split == {("a", "big"): (1, 100, 0.5), ("b", "small"): (2, 10, 0.25)}
     assert [each.unpriced_calls for each in record.by_model] == [0, 1]
     assert CompletedStep.from_dict(record.to_dict()) == record
@@ -157,13 +143,18 @@ def test_a_stream_that_is_left_is_cut_and_one_that_is_read_is_answered(llm: Prov
 # -- what comes after a step has ended -----------------------------------------------------------------------------------
 
 
+async def is_sent(ledger: Ledger) -> None:
+    """Let the other tasks run until one of them has sent a call."""
+    while not ledger.of("sent"):  # noqa: ASYNC110 -- an Event would be set by the code under test
+        await asyncio.sleep(0)
+
+
 def test_a_call_in_flight_at_its_steps_exit_amends_the_step(llm: Provider, ledger: Ledger) -> None:
     async def main() -> None:
         with step("outer"):
             async with step("fans out", max_tokens=1):
                 task = asyncio.create_task(llm.ask_async(100, 20))
-                while not ledger.of("sent"):
-                    await asyncio.sleep(0)
+                await is_sent(ledger)
             await task
 
     asyncio.run(main())
@@ -183,8 +174,7 @@ def test_a_living_step_above_judges_a_late_call(llm: Provider, ledger: Ledger) -
         with step("outer", max_tokens=50, scope="tree"):
             async with step("fans out"):
                 task = asyncio.create_task(llm.ask_async(100, 20))
-                while not ledger.of("sent"):
-                    await asyncio.sleep(0)
+                await is_sent(ledger)
             await task
 
     with pytest.raises(StepBudgetExceeded) as caught:
@@ -196,13 +186,15 @@ def test_a_late_call_amends_every_step_above_that_has_ended(llm: Provider, ledge
     async def main() -> None:
         with step("outer"), step("inner"):
             task = asyncio.create_task(llm.ask_async(100, 20))
-            while not ledger.of("sent"):
-                await asyncio.sleep(0)
+            await is_sent(ledger)
         await task
 
     asyncio.run(main())
     amendments = [record for record in ledger.of("ended") if record.amends]
-    assert [(each.name, each.llm_calls, each.total_llm_calls) for each in amendments] == [("inner", 1, 1), ("outer", 0, 1)]
+    assert [(each.name, each.llm_calls, each.total_llm_calls) for each in amendments] == [
+        ("inner", 1, 1),
+        ("outer", 0, 1),
+    ]
 
 
 def test_a_call_that_begins_after_its_step_is_not_refused_by_it(llm: Provider, ledger: Ledger) -> None:
@@ -267,7 +259,10 @@ def test_streams_that_are_broken_off_are_held_to_the_budget(llm: Provider, ledge
     assert (record.input_tokens, record.output_tokens, record.unmetered_calls) == (0, 0, llm.handed_out.calls)
     assert caught.value.consumed_tokens == record.estimated_tokens
     gc.collect()  # the client's stream is a cycle
-    assert [(row.outcome, row.certainty) for row in ledger.of("settled")] == [("refused", "unknown"), ("cut", "estimated")]
+    assert [(row.outcome, row.certainty) for row in ledger.of("settled")] == [
+        ("refused", "unknown"),
+        ("cut", "estimated"),
+    ]
     assert len(ledger.of("ended")) == 1  # nothing came later
 
 
