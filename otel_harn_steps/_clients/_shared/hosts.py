@@ -14,6 +14,7 @@ _HOSTS: Final = {
     ".api.aws": "aws.bedrock",
     ".amazonaws.com": "aws.bedrock",
     ".api.openai.com": "openai",
+    ".api.anthropic.com": "anthropic",
     ".api.cerebras.ai": "cerebras",
     ".api.cohere.ai": "cohere",
     ".api.cohere.com": "cohere",
@@ -31,6 +32,7 @@ _HOSTS: Final = {
     ".api.z.ai": "zai",
     ".generativelanguage.googleapis.com": "gcp.gemini",
     ".aiplatform.googleapis.com": "gcp.vertex_ai",
+    "-aiplatform.googleapis.com": "gcp.vertex_ai",  # after the region
     ".openrouter.ai": "openrouter",
     ".router.huggingface.co": "huggingface",
 }
