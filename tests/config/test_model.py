@@ -82,7 +82,8 @@ def test_the_file_and_instrument_have_the_same_settings_with_the_same_defaults()
     in_file = ConfigFile()
 
     assert set(OPTIONS) - only_in_code == set(ConfigFile.model_fields) - {"strict", "steps"}
-    for name in ("unpriced", "call_spans", "stream_usage", "metrics", "redact_errors", "clients", "prices", "models"):
+    same = ("unpriced", "call_spans", "stream_usage", "metrics", "redact_errors", "clients", "prices", "models")
+    for name in (*same, "threads", "unseen_calls"):
         assert getattr(in_file, name) == getattr(Options(), name)
 
 
