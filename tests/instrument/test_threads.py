@@ -28,6 +28,12 @@ from tests.steps.spending import spend
 PATCHED = ((threading.Thread, "start"), (ThreadPoolExecutor, "submit"), (Future, "add_done_callback"))
 
 
+def forget_timer() -> None:
+    """Remove what OpenTelemetry's instrumentation leaves behind on `Timer`, which goes on to keep the context there."""
+    if "start" in vars(threading.Timer):
+        del threading.Timer.start
+
+
 @pytest.fixture
 def carried(spans: Spans) -> Iterator[ModuleType]:
     """The package at work, with threads that carry the step."""
@@ -42,9 +48,7 @@ def otel() -> Iterator[ThreadingInstrumentor]:
     yield instrumentor
     if instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.uninstrument()
-    # Where it finds a wrapper on Timer's base class, it leaves one behind on Timer.
-    if "start" in vars(threading.Timer):
-        del threading.Timer.start
+    forget_timer()
 
 
 def name_here() -> str | None:
@@ -237,6 +241,8 @@ async def test_tasks_of_asyncio_in_threads_carry_the_step_as_ever(carried: Modul
 
 
 def test_nothing_keeps_the_step_when_the_work_is_done(carried: ModuleType) -> None:
+    forget_timer()
+
     def fail() -> None:
         raise LookupError("own")
 
@@ -313,6 +319,19 @@ def test_it_works_next_to_the_threading_instrumentation_whoever_comes_and_leaves
     assert [vars(owner).get(name) for owner, name in PATCHED] == before
     assert carries()[:2] == (False, False)
     otel_harn_steps.reset_steps()
+
+
+def test_a_timer_carries_the_step_after_the_threading_instrumentation_has_come_and_gone(
+    otel: ThreadingInstrumentor,
+) -> None:
+    """It leaves a bound wrapper behind on `Timer`, which passes over what is put below it."""
+    otel.instrument()
+    otel.uninstrument()
+    left_behind = vars(threading.Timer).get("start")
+    with _instrumented(threads=True):
+        assert carries() == (True, True, True)
+    assert vars(threading.Timer).get("start") is left_behind
+    assert carries() == (False, False, False)
 
 
 def test_next_to_the_threading_instrumentation_a_call_is_billed_once(
