@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from otel_harn_steps._instrument.reset import reset_steps
+from otel_harn_steps._instrument.unseen_counts import UnseenCalls, unseen_calls
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.decorator import Step, enter_step, step
 from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary
@@ -48,6 +49,7 @@ __all__ = [
     "StepErrorBoundary",
     "StepEscalated",
     "StepSpanProcessor",
+    "UnseenCalls",
     "__version__",
     "current_run",
     "current_step",
@@ -67,6 +69,7 @@ __all__ = [
     "run",
     "step",
     "uninstrument",
+    "unseen_calls",
 ]
 
 # Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
@@ -94,6 +97,7 @@ for _public in (
     StepDefinition,
     StepErrorBoundary,
     StepEscalated,
+    UnseenCalls,
 ):
     _public.__module__ = __name__  # so that tracebacks, `error.type` and pickles name the public place
 

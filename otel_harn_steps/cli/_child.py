@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import trace
 
@@ -15,6 +16,8 @@ from otel_harn_steps.cli._spend import SpendSink
 from otel_harn_steps.config._finding import RUN_FOLDER
 from otel_harn_steps.config._starting import start
 
+# Nobody has chosen what the program is made of: a run looks at all of it, unless the file says otherwise.
+_ON_IN_A_RUN: Final = {"threads": True, "unseen_calls": True}
 _joined_with: Any = None
 """The tracer provider that this process had when it joined."""
 
@@ -32,6 +35,7 @@ def join(**providers: Any) -> None:
             from otel_harn_steps.cli._sdk import set_up_sdk  # noqa: PLC0415 -- costs most of the start, where wanted
 
             set_up_sdk()
+        plan = replace(plan, options={**_ON_IN_A_RUN, **plan.options})
         _joined_with = trace.get_tracer_provider()
         start(plan, sinks=(_spend_sink(folder.path),), on_seen=folder.note_seen, **providers)
 
