@@ -13,7 +13,7 @@ from otel_harn_steps._calls.fields import field, fields_of
 from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.hosts import is_regional, provider_at
-from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, usage_of
+from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, streamed, usage_of
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms
 
 # By the end of the path: clients differ in what is before it. Nothing else that they post runs a model.
@@ -163,9 +163,7 @@ class OpenAIProtocol(ClientAdapter):
         if response is None:
             run = fields.get("data")  # an assistant's; those of its steps are parts of it
             response = event if run is None or field(run, "object") != "thread.run" else run
-        if usage_of(response) is not None or not field(state, "model"):
-            return response
-        return state
+        return streamed(state, response)
 
     def restore(self, event: Any) -> Any:
         if field(event, "usage") is None:
