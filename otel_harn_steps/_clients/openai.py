@@ -54,7 +54,7 @@ _REGIONAL: Final[Terms] = (("processing_region", "regional"),)
 
 
 @lru_cache(maxsize=256)
-def _operation_at(path: str) -> str | None:
+def operation_at(path: str) -> str | None:
     """What a request to `path` does. None where it runs no model."""
     for segments in (3, 2, 1):  # the longest first: "/completions" ends "/chat/completions" too
         parts = path.rsplit("/", segments)
@@ -99,7 +99,7 @@ class OpenAIProtocol(ClientAdapter):
                 return None
             terms = _TERMS.get(operation, LIST_PRICE) + region
             return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch")
-        operation = _operation_at(path)
+        operation = operation_at(path)
         if operation is None or options.method != "post":
             return None
         return Request(
