@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from otel_harn_steps._cost.price import price
     from otel_harn_steps._instrument.instrument import instrument, uninstrument
     from otel_harn_steps._instrument.processor import StepSpanProcessor
+    from otel_harn_steps._telemetry.journal import Journal
     from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 
 __all__ = [
     "ActiveStep",
     "Budget",
     "CompletedStep",
+    "Journal",
     "JsonLinesSink",
     "LogEventSink",
     "Step",
@@ -62,6 +64,7 @@ __all__ = [
 # Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
 # should not pay for.
 _LAZY = {
+    "Journal": "_telemetry.journal",
     "JsonLinesSink": "_telemetry.sinks",
     "LogEventSink": "_telemetry.sinks",
     "StepSpanProcessor": "_instrument.processor",

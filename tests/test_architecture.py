@@ -28,6 +28,7 @@ ROOMS = (
     "frameworks",
     "_instrument",
     "config",
+    "store",
     "cli",
     "dashboard",
     "testing",
