@@ -17,7 +17,8 @@ class Spend:
     """What some calls have spent together.
 
     Estimates are in the `estimated_*` fields alone. Tokens leave out what the provider did not report
-    (`unmetered_calls`), costs leave out the `unpriced_calls`.
+    (`unmetered_calls`), costs leave out the `unpriced_calls`. The `unknown_calls` have neither a
+    cost nor an estimate of one.
     """
 
     calls: int = 0
@@ -30,6 +31,7 @@ class Spend:
     priced_calls: int = 0
     unpriced_calls: int = 0
     unmetered_calls: int = 0
+    unknown_calls: int = 0
     estimated_calls: int = 0
     estimated_tokens: int = 0
     estimated_cost_picousd: int = 0
@@ -54,6 +56,8 @@ class Spend:
             self.cost_picousd += row.cost_picousd
         elif has_usage:
             self.unpriced_calls += 1
+        if row.cost_picousd is None and not row.estimated_cost_picousd:
+            self.unknown_calls += 1
         if row.input_tokens is None or row.output_tokens is None:
             self.unmetered_calls += 1
         if row.estimated_tokens or row.estimated_cost_picousd:

@@ -83,7 +83,8 @@ class RunSummary:
         for step in sorted(self.steps.values(), key=lambda each: -len(each.path)):  # inner steps before outer ones
             total = totals.setdefault(step.path, Spend())
             total.add(step.own)
-            parent = step.parent_path if step.path and step.parent_path in self.steps else None
+            # "" has the calls that no step claims, and is nobody's parent.
+            parent = step.parent_path if step.parent_path and step.parent_path in self.steps else None
             children.setdefault(parent, []).append(step)
             if parent is not None:
                 totals.setdefault(parent, Spend()).add(total)
