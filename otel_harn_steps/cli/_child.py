@@ -18,8 +18,8 @@ from otel_harn_steps._patching.imports import when_imported
 from otel_harn_steps._patching.patcher import is_patched
 from otel_harn_steps._telemetry.journal import Journal
 from otel_harn_steps.cli._folder import RunFolder, RunTerms
-from otel_harn_steps.cli._ledger import open_run, sink_of
-from otel_harn_steps.cli._unseen import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED
+from otel_harn_steps.cli._ledger import join_run, sink_of
+from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED
 from otel_harn_steps.config._finding import RUN_FOLDER
 from otel_harn_steps.config._starting import start
 
@@ -42,7 +42,7 @@ def join(**providers: Any) -> None:
 
             set_up_sdk()
         _joined_with = trace.get_tracer_provider()
-        open_run(terms.run_id, terms.run_name)
+        join_run()
         start(terms.plan, sinks=(sink_of(_journal_of(terms)),), on_seen=folder.note_seen, **providers)
         _note_start()
 

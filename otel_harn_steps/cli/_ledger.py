@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, Final
 
 from otel_harn_steps._telemetry.journal import Journal
 
+RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
+RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
+"""What the processes below `otel-harn-steps run` join the run by."""
 
-def open_run(run_id: str, name: str) -> None:
-    """Open the run in this process: it claims the calls that no step does."""
-    account = _account()
-    if account is not None:
-        account.open_run(run_id, name)
+
+def join_run() -> None:
+    """Join the run that the environment names: it claims the calls that no step does."""
+    core = _core()
+    if core is not None:
+        core.join_run()
 
 
 def sink_of(journal: Journal) -> Any:
     """The journal, as a sink that the core takes: one of calls and steps, or of records alone."""
-    return journal.step_ended if _account() is None else journal
+    return journal.step_ended if _core() is None else journal
 
 
-def _account() -> Any:
+def _core() -> Any:
     try:
-        return importlib.import_module("otel_harn_steps._steps.account")
+        return importlib.import_module("otel_harn_steps._steps.program_run")
     except ModuleNotFoundError:
         return None

@@ -15,6 +15,7 @@ from typing import Final, Literal, TextIO
 
 from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._folder import RunFolder, RunTerms
+from otel_harn_steps.cli._ledger import RUN_ID, RUN_NAME
 from otel_harn_steps.cli._supervisor import end_as, supervise
 from otel_harn_steps.config._finding import RUN_FOLDER, find_config
 from otel_harn_steps.config._plan import Plan
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         folder.write(terms)
         started_s = time.monotonic()
-        code = supervise(executable, command, _environment(folder, plan, arguments, command))
+        code = supervise(executable, command, _environment(folder, terms, arguments))
         with suppress(OSError):  # a terminal that has hung up: the program's end is ours all the same
             finished = (code, time.monotonic() - started_s)
             _report(folder, terms, finished, result, with_table=not arguments.no_table)
@@ -144,18 +145,19 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _environment(folder: RunFolder, plan: Plan, arguments: argparse.Namespace, command: list[str]) -> dict[str, str]:
+def _environment(folder: RunFolder, terms: RunTerms, arguments: argparse.Namespace) -> dict[str, str]:
     environment = dict(os.environ)
     environment[RUN_FOLDER] = str(folder.path)
+    environment[RUN_ID], environment[RUN_NAME] = terms.run_id, terms.run_name
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_BOOTSTRAP, environment.get("PYTHONPATH"))))
     if arguments.otlp is not None:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = arguments.otlp
         environment.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         environment.setdefault("OTEL_TRACES_EXPORTER", "otlp")
-        environment.setdefault("OTEL_METRICS_EXPORTER", "otlp" if plan.options.get("metrics", True) else "none")
-        environment.setdefault("OTEL_LOGS_EXPORTER", "otlp" if plan.log_events else "none")
+        environment.setdefault("OTEL_METRICS_EXPORTER", "otlp" if terms.plan.options.get("metrics", True) else "none")
+        environment.setdefault("OTEL_LOGS_EXPORTER", "otlp" if terms.plan.log_events else "none")
     if "service.name=" not in environment.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        environment.setdefault("OTEL_SERVICE_NAME", Path(_program_name(command)).stem)
+        environment.setdefault("OTEL_SERVICE_NAME", Path(terms.run_name).stem)
     return environment
 
 

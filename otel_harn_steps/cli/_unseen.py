@@ -5,19 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
+from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED, UNSEEN_CALL
 from otel_harn_steps.store import RunSummary
 from otel_harn_steps.store._numbers import counted, shown
-
-STARTED: Final = "process_started"
-"""The note of a Python process that takes part in a run."""
-CLIENT_PATCHED: Final = "client_patched"
-"""The note of a client library that was imported and is patched: `client` is its name."""
-CLIENT_UNPATCHED: Final = "client_unpatched"
-"""The note of one that was imported and could not be patched."""
-UNSEEN_CALL: Final = "unseen_call"
-"""The note of a request to a model's host that no patched client has made: `host` is where it went."""
 
 
 def unseen_requests(summary: RunSummary) -> Iterator[str]:
