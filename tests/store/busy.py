@@ -16,12 +16,16 @@ from pathlib import Path
 from otel_harn_steps import Journal
 from tests.store.rows import sent, settled
 
-SPAWNS_EVERY = 5
+SPAWNS_EVERY = 10
 
 
-def work(folder: Path, acknowledge: int, name: str) -> None:
+def new_journal(folder: Path) -> Journal:
+    """A journal whose files end often."""
+    return Journal(folder / "journal", max_bytes=20_000)
+
+
+def work(journal: Journal, acknowledge: int, name: str) -> None:
     """Send calls and settle three of four, until the end."""
-    journal = Journal(folder / "journal", max_bytes=20_000)
     for number in count():
         call_id = f"{name}-{number}"
         journal.call_sent(sent(call_id))
@@ -34,19 +38,19 @@ def work(folder: Path, acknowledge: int, name: str) -> None:
 def begin(folder: Path, acknowledge: int, number: int) -> None:
     """Be the first of the four processes."""
     os.setpgid(0, 0)
-    journal = Journal(folder / "journal")
-    journal.call_settled(settled("first"))  # so that the others are forked from a process with an open journal
+    journal = new_journal(folder)
+    journal.call_settled(settled("first"))  # the others are forked from a process whose journal is open
     os.write(acknowledge, b"settled first\n")
     for child in range(2):
         if os.fork() == 0:
-            work(folder, acknowledge, f"forked {child}")
+            work(journal, acknowledge, f"forked {child}")
     if number % SPAWNS_EVERY == 0:
         subprocess.Popen(
             [sys.executable, "-m", "tests.store.busy", "work", str(folder), str(acknowledge)], pass_fds=[acknowledge]
         )
     elif os.fork() == 0:
-        work(folder, acknowledge, "forked 2")
-    work(folder, acknowledge, "first")
+        work(journal, acknowledge, "forked 2")
+    work(journal, acknowledge, "first")
 
 
 def kill_one(folder: Path, number: int, after_bytes: int) -> None:
@@ -59,7 +63,7 @@ def kill_one(folder: Path, number: int, after_bytes: int) -> None:
         begin(folder, writing, number)
     os.close(writing)
     read = b""
-    waits_for_spawned = number % (2 * SPAWNS_EVERY) == 0  # else it is often killed while it starts
+    waits_for_spawned = number % (2 * SPAWNS_EVERY) == 0  # else it is killed while it starts
     while len(read) < after_bytes or (waits_for_spawned and b"spawned" not in read):
         read += os.read(reading, 1000)
     os.killpg(program, signal.SIGKILL)
@@ -72,7 +76,7 @@ def kill_one(folder: Path, number: int, after_bytes: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "work":
-        work(Path(sys.argv[2]), int(sys.argv[3]), "spawned")
+        work(new_journal(Path(sys.argv[2])), int(sys.argv[3]), "spawned")
     chosen = random.Random(int(sys.argv[3]))
     for each in range(int(sys.argv[2])):
         # Evenly over the orders of magnitude: from the first fork to some hundred calls.
