@@ -10,25 +10,34 @@ from otel_harn_steps.cli._folder import RunTerms
 from otel_harn_steps.cli._table import FinishedRun, print_run
 from otel_harn_steps.store import JournalReader, RunSummary
 
+_MOST_DAMAGED = 3
 
-def report(terms: RunTerms, finished: tuple[int, float], result: TextIO | None, *, with_table: bool) -> None:
-    """Print the table, and write the result of `--json`."""
-    code, duration_s = finished
+
+def read_journals(terms: RunTerms) -> RunSummary:
+    """Add up the journals of the run."""
     reader = JournalReader(terms.journal, run_id=terms.run_id)
     summary = RunSummary(reader.poll())
-    for each in reader.damaged[:3]:
-        complain(f"a line of the journal is left out: {each}")
-    if result is not None:
-        facts = {
-            "run_id": terms.run_id,
-            "program": terms.run_name,
-            "exit_code": code,
-            "duration_s": round(duration_s, 3),
-            **summary.to_dict(),
-            "damaged_lines": reader.damaged_lines,
-        }
-        with result:
-            json.dump(facts, result, indent=2)
-            result.write("\n")
-    if with_table:
-        print_run(FinishedRun(terms.run_name, terms.run_id, duration_s, code), summary)
+    for each in reader.damaged[:_MOST_DAMAGED]:
+        complain(f"a line of the journal is left out, 1 of {reader.damaged_lines}: {each}")
+    return summary
+
+
+def write_result(result: TextIO, terms: RunTerms, finished: tuple[int, float], summary: RunSummary) -> None:
+    """Write the result of `--json`."""
+    code, duration_s = finished
+    facts = {
+        "run_id": terms.run_id,
+        "program": terms.run_name,
+        "exit_code": code,
+        "duration_s": round(duration_s, 3),
+        **summary.to_dict(),
+    }
+    with result:
+        json.dump(facts, result, indent=2)
+        result.write("\n")
+
+
+def print_table(terms: RunTerms, finished: tuple[int, float], summary: RunSummary) -> None:
+    """Print what the program has cost."""
+    code, duration_s = finished
+    print_run(FinishedRun(terms.run_name, terms.run_id, duration_s, code), summary)

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,9 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
         folder.write(terms)
         started_s = time.monotonic()
         code = supervise(executable, command, _environment(folder, terms, arguments))
-        with suppress(OSError):  # a terminal that has hung up: the program's end is ours all the same
-            finished = (code, time.monotonic() - started_s)
+        finished = (code, time.monotonic() - started_s)
+        try:
             _report(folder, terms, finished, result, with_table=not arguments.no_table)
+        except OSError:  # a terminal that has hung up: the program's end is ours all the same
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     finally:
         folder.remove()
     return end_as(code)
@@ -176,14 +177,17 @@ def _report(
     folder: RunFolder, terms: RunTerms, finished: tuple[int, float], result: TextIO | None, *, with_table: bool
 ) -> None:
     """On stderr: stdout is the program's."""
+    from otel_harn_steps.cli._outcome import print_table, read_journals, write_result  # noqa: PLC0415 -- after the app
+
     sys.stdout.flush()
+    summary = read_journals(terms)
+    if result is not None:
+        write_result(result, terms, finished, summary)
     seen = folder.seen()
     for number, step in enumerate(terms.plan.steps):
         if number not in seen:
             complain(step.never_appeared())
     for line in folder.elsewhere():
         complain(f"no steps in a Python that cannot import otel_harn_steps: {line}")
-    if with_table or result is not None:
-        from otel_harn_steps.cli._outcome import report  # noqa: PLC0415 -- loaded when the app is done
-
-        report(terms, finished, result, with_table=with_table)
+    if with_table:
+        print_table(terms, finished, summary)
