@@ -22,7 +22,12 @@ from otel_harn_steps._steps.labels import labels
 from otel_harn_steps._steps.program_run import Run, current_run, run
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
-from otel_harn_steps._telemetry.delivery import drain_completed_steps, dropped_completed_steps, peek_completed_steps
+from otel_harn_steps._telemetry.delivery import (
+    LedgerSink,
+    drain_completed_steps,
+    dropped_completed_steps,
+    peek_completed_steps,
+)
 from otel_harn_steps._telemetry.record import CompletedStep, ModelSpend
 from otel_harn_steps._version import __version__
 
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from otel_harn_steps._cost.price import price
     from otel_harn_steps._instrument.instrument import instrument, uninstrument
     from otel_harn_steps._instrument.processor import StepSpanProcessor
+    from otel_harn_steps._telemetry.journal import Journal
+    from otel_harn_steps._telemetry.journal import Journal
     from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 
 __all__ = [
@@ -38,7 +45,10 @@ __all__ = [
     "Budget",
     "CallRow",
     "CompletedStep",
+    "Journal",
+    "Journal",
     "JsonLinesSink",
+    "LedgerSink",
     "LogEventSink",
     "ModelSpend",
     "Run",
@@ -75,6 +85,8 @@ __all__ = [
 # Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
 # should not pay for.
 _LAZY = {
+    "Journal": "_telemetry.journal",
+    "Journal": "_telemetry.journal",
     "JsonLinesSink": "_telemetry.sinks",
     "LogEventSink": "_telemetry.sinks",
     "StepSpanProcessor": "_instrument.processor",

@@ -82,21 +82,20 @@ def forget_unseen_calls() -> None:
 
 
 def watch_unseen(on_unseen: Callable[[str, str], None] | None) -> None:
-    """Call `on_unseen(host, library)` with each first sighting of a host and HTTP library. None: no more."""
+    """Call `on_unseen(host, library)` with the host and the HTTP library of each request. None: no more."""
     global _on_unseen  # noqa: PLW0603 -- one watcher, for all of the process
     _on_unseen = on_unseen
 
 
 def count_unseen(host: str, path: str, library: str) -> None:
     """Count a request. The first of a host and library is named in a WARNING."""
-    if not _counts.add(host, path, library):
-        return
-    _logger.warning(
-        "a call to a model at %s was sent by %s and not by a patched client: it is in no step, budget or record, "
-        "unless record_llm_usage() bills it; unseen_calls() counts such calls",
-        host,
-        library,
-    )
+    if _counts.add(host, path, library):
+        _logger.warning(
+            "a call to a model at %s was sent by %s and not by a patched client: it is in no step, budget or record, "
+            "unless record_llm_usage() bills it; unseen_calls() counts such calls",
+            host,
+            library,
+        )
     if _on_unseen is not None:
         with guard("passing an unseen call on"):
             _on_unseen(host, library)
