@@ -35,6 +35,6 @@ def test_every_line_has_the_fields_that_the_schema_names(tmp_path):
 
     assert {line["event"] for line in lines} == {name for name in schema if name.islower()} - {"note"}
     for line in lines:
-        assert list(line)[0] == "event"
+        assert next(iter(line)) == "event"
         assert sorted(line) == sorted(schema[line["event"]]["required"])
         assert schema[line["event"]]["properties"]["event"] == {"const": line["event"]}
