@@ -13,13 +13,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from otel_harn_steps._instrument.reset import reset_steps
+from otel_harn_steps._instrument.unseen_counts import UnseenCalls, unseen_calls
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.decorator import Step, enter_step, step
 from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
+from otel_harn_steps._steps.labels import labels
+from otel_harn_steps._steps.program_run import Run, current_run, run
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
-from otel_harn_steps._telemetry.delivery import drain_completed_steps, dropped_completed_steps, peek_completed_steps
-from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
+from otel_harn_steps._telemetry.delivery import (
+    LedgerSink,
+    drain_completed_steps,
+    dropped_completed_steps,
+    peek_completed_steps,
+)
+from otel_harn_steps._telemetry.record import CompletedStep, ModelSpend
 from otel_harn_steps._version import __version__
 
 if TYPE_CHECKING:
@@ -28,28 +37,38 @@ if TYPE_CHECKING:
     from otel_harn_steps._instrument.instrument import instrument, uninstrument
     from otel_harn_steps._instrument.processor import StepSpanProcessor
     from otel_harn_steps._telemetry.journal import Journal
+    from otel_harn_steps._telemetry.journal import Journal
     from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 
 __all__ = [
     "ActiveStep",
     "Budget",
+    "CallRow",
     "CompletedStep",
     "Journal",
+    "Journal",
     "JsonLinesSink",
+    "LedgerSink",
     "LogEventSink",
+    "ModelSpend",
+    "Run",
+    "StartedStep",
     "Step",
     "StepBudgetExceeded",
     "StepDefinition",
     "StepErrorBoundary",
     "StepEscalated",
     "StepSpanProcessor",
+    "UnseenCalls",
     "__version__",
+    "current_run",
     "current_step",
     "drain_completed_steps",
     "dropped_completed_steps",
     "enter_step",
     "instrument",
     "is_step_budget_exhausted",
+    "labels",
     "mark_escalated",
     "peek_completed_steps",
     "price",
@@ -57,13 +76,16 @@ __all__ = [
     "register_step",
     "register_step_from_dict",
     "reset_steps",
+    "run",
     "step",
     "uninstrument",
+    "unseen_calls",
 ]
 
 # Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
 # should not pay for.
 _LAZY = {
+    "Journal": "_telemetry.journal",
     "Journal": "_telemetry.journal",
     "JsonLinesSink": "_telemetry.sinks",
     "LogEventSink": "_telemetry.sinks",
@@ -77,12 +99,17 @@ _LAZY = {
 for _public in (
     ActiveStep,
     Budget,
+    CallRow,
     CompletedStep,
+    ModelSpend,
+    Run,
+    StartedStep,
     Step,
     StepBudgetExceeded,
     StepDefinition,
     StepErrorBoundary,
     StepEscalated,
+    UnseenCalls,
 ):
     _public.__module__ = __name__  # so that tracebacks, `error.type` and pickles name the public place
 

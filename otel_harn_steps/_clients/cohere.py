@@ -9,6 +9,7 @@ from typing import Any, Final
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import count, field, text_of
 from otel_harn_steps._calls.usage_table import usage_table
+from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._cost.usage import LIST_PRICE, Usage
 
 _OPERATIONS: Final = {
@@ -26,7 +27,7 @@ _V2: Final = ("chat", "chat_stream", "embed", "rerank")
 _OTHER_UNITS: Final = ("search_units", "classifications", "images", "image_tokens", "pages")
 
 
-_billed: Final = usage_table(input_tokens="input_tokens", output_tokens="output_tokens")
+_tokens: Final = usage_table(input_tokens="input_tokens", output_tokens="output_tokens")
 
 
 def _seams(module: str, owner: str, methods: Sequence[str]) -> Iterator[Seam]:
@@ -56,7 +57,8 @@ class _Cohere(ClientAdapter):
     )
 
     def request(self, call: Call) -> Request | None:
-        return Request(call.operation, "cohere", model_in(call.kwargs))
+        host = host_in(field(call.instance, "_client_wrapper._base_url"))
+        return Request(call.operation, "cohere", model_in(call.kwargs), host=host)
 
     def parse(self, request: Request, response: Any) -> ParsedResponse:
         data = field(response, "data")  # of an HTTP response object; the response itself has no such field
@@ -75,11 +77,12 @@ class _Cohere(ClientAdapter):
 
 
 def _parts(operation: str, meta: Any) -> tuple[Part, ...]:
-    billed = field(meta, "billed_units")
-    if billed is None:
-        return ()
-    # Cached tokens are not among the billed ones.
-    usage = _billed(billed) or Usage(None, None)
+    billed, processed = field(meta, "billed_units"), _tokens(field(meta, "tokens"))
+    if billed is None:  # of a deployment that bills by the hour
+        return () if processed is None else (Part(replace(processed, cache_read_tokens=_cached(meta, processed))),)
+    usage = _tokens(billed) or Usage(None, None)
+    if usage.input_tokens is not None and processed is not None:
+        usage = replace(usage, cache_read_tokens=_cached(meta, processed, usage.input_tokens))
     others = tuple((unit, "billed") for unit in _OTHER_UNITS if count(billed, unit))
     if operation == "embeddings" or (others and usage.output_tokens is None):
         usage = replace(usage, output_tokens=0)
@@ -87,6 +90,16 @@ def _parts(operation: str, meta: Any) -> tuple[Part, ...]:
         usage = replace(usage, input_tokens=0)
     is_reported = usage.input_tokens is not None or usage.output_tokens is not None
     return (Part(usage, others or LIST_PRICE),) if is_reported else ()
+
+
+def _cached(meta: Any, processed: Usage, billed: int | None = None) -> int:
+    """How many input tokens came from the cache; with `billed`, how many of those that are billed.
+
+    Cohere counts them among all that the model has processed, and bills nobody for what it adds to a prompt itself.
+    What does not fit into that part was the user's.
+    """
+    cached, total = count(meta, "cached_tokens"), processed.input_tokens or 0
+    return min(cached, total) if billed is None else min(max(cached - max(total - billed, 0), 0), billed)
 
 
 COHERE: Final = _Cohere()

@@ -12,6 +12,7 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, P
 from otel_harn_steps._calls.fields import field, fields_of, items_of, text_of
 from otel_harn_steps._calls.raw_bodies import decoded
 from otel_harn_steps._calls.usage_table import usage_table
+from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, token_count
 
 # Each request passes one of these, also those that automatic function calling and continuation make by themselves.
@@ -72,7 +73,9 @@ class _GoogleGenAI(ClientAdapter):
 
     def request(self, call: Call) -> Request | None:
         terms = tier_terms(field(call.kwargs, "config.service_tier"))
-        return Request(call.operation, _cloud(call.instance._api_client), model_in(call.kwargs), terms=terms)
+        api = call.instance._api_client
+        host = host_in(field(api, "_http_options.base_url"))
+        return Request(call.operation, _cloud(api), model_in(call.kwargs), terms=terms, host=host)
 
     def parse(self, request: Request, response: Any) -> ParsedResponse:
         body = field(response, "sdk_http_response.body")
@@ -103,7 +106,8 @@ class _Stream:
         """Take in an event. Each reports the usage of all so far, and it may fall: the last one counts, whole."""
         for name in ("model_version", "response_id", "usage_metadata"):
             reported = _at(event, name)
-            if reported is not None:
+            # Vertex AI sends some that report nothing.
+            if reported is not None and (name != "usage_metadata" or self.usage_metadata is None or _counts(reported)):
                 setattr(self, name, reported)
         for candidate in items_of(_at(event, "candidates")):
             self.is_finished |= _at(candidate, "finish_reason") is not None
@@ -132,6 +136,7 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
     ):
         output = None
     else:  # a count that is zero is left out
+        thoughts = thoughts or _thoughts_in_total(usage, metadata)
         output = (usage.output_tokens or 0) + thoughts
     ins = [
         *items_of(_at(metadata, "prompt_tokens_details")),
@@ -142,6 +147,7 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
         usage,
         input_tokens=(usage.input_tokens or 0) + tools,
         output_tokens=output,
+        reasoning_tokens=thoughts,
         input_audio_tokens=_of_modality(ins, *_AUDIO),
         output_audio_tokens=_of_modality(outs, *_AUDIO),
         cache_read_audio_tokens=_of_modality(cached, *_AUDIO),
@@ -150,6 +156,20 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
         web_searches=_searches(model, items_of(_at(response, "candidates"))),
     )
     return (Part(tokens, _terms(metadata)),)
+
+
+def _counts(metadata: Any) -> bool:
+    """Whether it reports anything but zeros."""
+    names = ("prompt", "candidates", "thoughts", "total")
+    return any(token_count(_at(metadata, f"{name}_token_count")) for name in names)
+
+
+def _thoughts_in_total(usage: Usage, metadata: Any) -> int:
+    """The thoughts that only the total counts: it is documented as prompt + candidates + tool use + thoughts."""
+    total = token_count(_at(metadata, "total_token_count"))
+    if total is None or usage.input_tokens is None:
+        return 0
+    return max(total - usage.input_tokens - usage.tool_input_tokens - (usage.output_tokens or 0), 0)
 
 
 def _embedded(embeddings: Any) -> tuple[Part, ...]:

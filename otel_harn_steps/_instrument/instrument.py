@@ -21,8 +21,12 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
             `{"my-model": {"input_mtok": 2.5, "output_mtok": 10}}`. Keys: "model", "provider:model", "provider:*".
         models: the model behind a name of your own (a deployment, an inference profile), for its price: as in
             `{"my-prod-deployment": "gpt-4o"}`. Keys: "name", "provider:name".
-        unpriced: what happens to a call of unknown price under a `max_usd` budget: "warn" (tokens are counted, dollars
-            are not), "raise" (as if the budget were crossed), or the rates to assume for it.
+        unpriced: what a `max_usd` budget does about a call of unknown price: "estimate" (it counts the most expensive
+            rate that the price book knows for the provider, or for any), "ignore" (it counts nothing), "refuse" (the
+            call breaches it), or the rates to assume, which are then the call's cost with and without a budget.
+        unmetered: what a budget does about a call whose usage is unknown (a stream that was cut, a response without
+            usage): "estimate" (it counts an estimate of the tokens), "ignore" (it counts nothing), "refuse" (the call
+            breaches it). Estimates are kept apart from what was measured.
         call_spans: whether each call gets a span. "auto": unless another instrumentation makes one.
         stream_usage: whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the
             same chunks either way.
@@ -38,6 +42,10 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
         frameworks: agent frameworks whose agents, nodes and tasks are steps by their own names, as in `["langgraph"]`:
             "openai-agents", "langgraph", "pydantic-ai", "crewai"; "auto" for all of them.
         providers: adapters of your own for further client libraries: see `otel_harn_steps.providers`.
+        threads: whether threads, tasks of thread pools, and callbacks of their futures run in the OpenTelemetry Context
+            of those who started, submitted or added them, and so in their step.
+        unseen_calls: whether HTTP requests to known model hosts that no patched client made are counted, and named in a
+            WARNING: see `unseen_calls()`.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, its value and what is allowed.

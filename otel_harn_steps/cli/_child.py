@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import trace
 
@@ -14,15 +15,17 @@ from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.options import client_of
+from otel_harn_steps._instrument.unseen_counts import watch_unseen
 from otel_harn_steps._patching.imports import when_imported
 from otel_harn_steps._patching.patcher import is_patched
 from otel_harn_steps._telemetry.journal import Journal
 from otel_harn_steps.cli._folder import RunFolder, RunTerms
-from otel_harn_steps.cli._ledger import join_run, sink_of
-from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED
+from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED, UNSEEN_CALL
 from otel_harn_steps.config._finding import RUN_FOLDER
 from otel_harn_steps.config._starting import start
 
+# Nobody has chosen what the program is made of: a run looks at all of it, unless the file says otherwise.
+_ON_IN_A_RUN: Final = {"threads": True, "unseen_calls": True}
 _joined_with: Any = None
 """The tracer provider that this process had when it joined."""
 _journal: Journal | None = None
@@ -41,9 +44,9 @@ def join(**providers: Any) -> None:
             from otel_harn_steps.cli._sdk import set_up_sdk  # noqa: PLC0415 -- costs most of the start, where wanted
 
             set_up_sdk()
+        plan = replace(terms.plan, options={**_ON_IN_A_RUN, **terms.plan.options})
         _joined_with = trace.get_tracer_provider()
-        join_run()
-        start(terms.plan, sinks=(sink_of(_journal_of(terms)),), on_seen=folder.note_seen, **providers)
+        start(plan, sinks=(_journal_of(terms),), on_seen=folder.note_seen, **providers)
         _note_start()
 
 
@@ -63,6 +66,7 @@ def _journal_of(terms: RunTerms) -> Journal:
 def _note_start() -> None:
     """Note once that this process is here, and which client libraries it imports: what is not seen is explained so."""
     _note(STARTED)
+    watch_unseen(lambda host, library: _note(UNSEEN_CALL, host=host, library=library))
     for adapter in ADAPTERS:
         for module in dict.fromkeys(seam.module for seam in adapter.seams):
             when_imported(module, partial(_note_client, adapter, module))

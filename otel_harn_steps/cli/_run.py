@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, TextIO
 
+from otel_harn_steps._steps.program_run import RUN_ID, RUN_NAME
 from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._folder import RunFolder, RunTerms
-from otel_harn_steps.cli._ledger import RUN_ID, RUN_NAME
 from otel_harn_steps.cli._supervisor import end_as, supervise
 from otel_harn_steps.config._finding import RUN_FOLDER, find_config
 from otel_harn_steps.config._plan import Plan
