@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from otel_harn_steps import CompletedStep, Journal
-from tests.store.rows import sent, settled, started
+from otel_harn_steps import Journal
+from tests.store.rows import ended, sent, settled, started
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -27,7 +27,7 @@ def test_every_line_has_the_fields_that_the_schema_names(tmp_path):
     journal.step_started(started())
     journal.call_sent(sent(1))
     journal.call_settled(settled(1))
-    journal.step_ended(CompletedStep("plan", "plan", None, 0, 0, 0.0, 0, "completed", None))
+    journal.step_ended(ended())
     (path,) = tmp_path.iterdir()
     schema = json.loads((ROOT / "otel_harn_steps" / "store" / "journal.schema.json").read_text())["$defs"]
 
