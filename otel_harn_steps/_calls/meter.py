@@ -81,7 +81,16 @@ class Meter:
         "is_delegated",
     )
 
-    def __init__(self, adapter: ClientAdapter, call: Call, request: Request, active: Account, context: Context) -> None:
+    def __init__(
+        self,
+        adapter: ClientAdapter,
+        call: Call,
+        request: Request,
+        active: Account,
+        context: Context,
+        *,
+        is_calling: bool,
+    ) -> None:
         self._adapter = adapter
         self._call = call
         self._request = request
