@@ -16,6 +16,8 @@ _logger = logging.getLogger("otel_harn_steps")
 _T = TypeVar("_T")
 
 Scope = str
+Detail = str | Callable[..., str | None] | None
+"""What a run of a step is about, such as a ticket's number; or a function of its arguments that returns it."""
 SCOPES: Final = ("step", "tree")
 _NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -81,6 +83,7 @@ class StepDefinition:
     scope: Scope
     agent: str | None
     metadata: Mapping[str, object]
+    detail: Detail
 
     def __init__(  # noqa: PLR0917 -- the house's order, which the dict form has too
         self,
@@ -96,6 +99,7 @@ class StepDefinition:
         scope: Scope = "step",
         agent: str | None = None,
         metadata: Mapping[str, object] = _NO_METADATA,
+        detail: Detail = None,
     ) -> None:
         """Check every value but the boundary's text, which may be anything.
 
@@ -111,6 +115,8 @@ class StepDefinition:
             scope: "step" or "tree".
             agent: the agent that the step belongs to.
             metadata: further keys.
+            detail: what a run of the step is about, on its span and record alone; or a function of its arguments that
+                returns it.
 
         Raises:
             TypeError, ValueError: a value is of the wrong type, or out of range.
@@ -127,6 +133,7 @@ class StepDefinition:
             "scope": scope_of(scope),
             "agent": _text("agent", agent),
             "metadata": MappingProxyType(dict(metadata)),
+            "detail": _detail_of(detail),
         }
         for key, value in values.items():
             object.__setattr__(self, key, value)
@@ -244,6 +251,12 @@ def scope_of(value: object) -> Scope:
     return str(value)
 
 
+def _detail_of(value: object) -> Detail:
+    if value is None or isinstance(value, str) or callable(value):
+        return value
+    raise TypeError(f"detail must be a string, or a function of the step's arguments that returns one, not {value!r}")
+
+
 def _text(key: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{key} must be a string, not {value!r}")
@@ -316,5 +329,6 @@ def definition_from_dict(function: object, metadata: object) -> StepDefinition:
         fallback=fallback,
         scope=accepted("scope", scope_of, rest.pop("scope", "step"), "step"),
         agent=accepted("agent", partial(_text, "agent"), rest.pop("agent", None), None),
+        detail=accepted("detail", partial(_text, "detail"), rest.pop("detail", None), None),
         metadata=rest,
     )
