@@ -76,11 +76,11 @@ _continuation_of = lru_cache(maxsize=256)(_continuation)
 
 
 def _generator(run: StepRun, body: Any) -> Any:
-    return _continued(run, body, continued_generator(run, body))
+    return _continued(run, body, continued_generator)
 
 
 def _async_generator(run: StepRun, body: Any) -> Any:
-    return _continued(run, body, continued_async_generator(run, body))
+    return _continued(run, body, continued_async_generator)
 
 
 def _coroutine(run: StepRun, body: Any) -> Any:
@@ -88,11 +88,12 @@ def _coroutine(run: StepRun, body: Any) -> Any:
         isinstance(body, CoroutineType) and inspect.getcoroutinestate(body) != inspect.CORO_CREATED
     ):  # somebody awaits it
         return _ENDED
-    return _continued(run, body, awaited(run, body))
+    return _continued(run, body, awaited)
 
 
-def _continued(run: StepRun, body: Any, made: Any) -> Any:
+def _continued(run: StepRun, body: Any, continued: _Continue) -> Any:
     run.suspend()
+    made = continued(run, body)
     made.__name__ = getattr(body, "__name__", made.__name__)
     made.__qualname__ = getattr(body, "__qualname__", made.__qualname__)
     # One that is dropped before it began never reaches its own `leave`.

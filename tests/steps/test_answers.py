@@ -47,6 +47,12 @@ def the_record():
     return record
 
 
+@pytest.fixture(autouse=True)
+def no_token_is_misused(caplog):
+    yield
+    assert "Failed to detach context" not in caplog.text
+
+
 # -- Starlette and FastAPI ---------------------------------------------------------------------------------------------
 
 

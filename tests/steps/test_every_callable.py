@@ -13,6 +13,13 @@ import pytest
 from otel_harn_steps import StepBudgetExceeded, current_step, drain_completed_steps, step
 from tests.steps.spending import spend
 
+
+@pytest.fixture(autouse=True)
+def no_token_is_misused(caplog):
+    yield
+    assert "Failed to detach context" not in caplog.text
+
+
 # -- bodies: each spends 7 tokens twice, and pauses in between ---------------------------------------------------------
 
 
@@ -173,7 +180,9 @@ def stepped(way, body, **options):
 
 
 EVERY = [(way, body) for way in (*WAYS, *IN_A_CLASS) for body in BODIES]
-SOME = [(way, body) for way, body in EVERY if way in ("itself", "in a function that returns it", "partial of an object")]
+SOME = [
+    (way, body) for way, body in EVERY if way in ("itself", "in a function that returns it", "partial of an object")
+]
 RUN_LATER = [(way, body) for way, body in SOME if body != "plain"]
 AWAITED = {"coroutine", "types.coroutine", "awaitable object", "compiled coroutine"}
 """What does not begin to run before it is awaited."""
@@ -260,17 +269,17 @@ def test_the_step_is_not_current_where_its_body_does_not_run(work):
     assert asyncio.run(main()) is None
 
 
-class Odd(Exception):
+class OddError(Exception):
     pass
 
 
 def fail(active):
-    raise Odd("no such page")
+    raise OddError("no such page")
 
 
 @every(SOME)
 def test_an_exception_passes_as_it_is_and_is_on_the_record(work):
-    with pytest.raises(Odd, match="no such page"):
+    with pytest.raises(OddError, match="no such page"):
         asyncio.run(outcome_of(lambda: work()(fail)))
     record = record_of()
     assert (record.status, record.error, record.llm_calls) == ("failed", "no such page", 1)
