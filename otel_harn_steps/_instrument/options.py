@@ -27,6 +27,7 @@ class Options(Settings):
     """The arguments of `instrument()`, with their defaults. Configuration files use the same names."""
 
     sinks: Sequence[Sink] = ()
+    sink_queue: int | None = None
     clients: Sequence[str] | None = None
     frameworks: Sequence[str] | Literal["auto"] = ()
     providers: Sequence[ClientAdapter] = ()
@@ -86,6 +87,8 @@ def checked(options: Options) -> Options:
         unpriced=_checked_unpriced(options.unpriced),
         unmetered=_checked_policy("unmetered", options.unmetered, "'estimate', 'ignore' or 'refuse'"),
         sinks=checked_sinks(options.sinks),
+        sink_queue=checked_queue(options.sink_queue),
+        metric_step_names=_checked_count("metric_step_names", options.metric_step_names, "a whole number above 0"),
         clients=_checked_clients(options.clients),
         frameworks=_checked_frameworks(options.frameworks),
         providers=_checked_providers(options.providers),
@@ -106,6 +109,19 @@ def checked_sinks(sinks: object) -> tuple[Sink, ...]:
         if not callable(sink) and not any(callable(getattr(sink, method, None)) for method in _SINK_METHODS):
             raise TypeError(f"sinks must hold {_SINKS}, not {sink!r}")
     return tuple(sinks)
+
+
+def checked_queue(size: object) -> int | None:
+    """The size of the queue before the sinks; None for no queue."""
+    return None if size is None else _checked_count("sink_queue", size, "a whole number above 0, or None for no queue")
+
+
+def _checked_count(name: str, value: object, allowed: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be {allowed}, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+    return value
 
 
 def _checked_prices(prices: object) -> dict[str, Mapping[str, object]]:

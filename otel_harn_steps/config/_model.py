@@ -373,6 +373,8 @@ class ConfigFile(BaseModel):
     """
     metrics: Annotated[bool, Allowed("true or false")] = True
     """Whether steps are counted in the metrics `harn.step.*`."""
+    metric_step_names: Annotated[int, Field(gt=0), Allowed("a whole number above 0")] = 1000
+    """How many names of steps metrics may have. Steps of further names are `other` in them."""
     redact_errors: Annotated[bool, Allowed("true or false")] = False
     """Whether records and spans name the type of an app's exception instead of its message, which may quote a
     prompt.
@@ -389,6 +391,10 @@ class ConfigFile(BaseModel):
         default_factory=SinksTable
     )
     """Where records go."""
+    sink_queue: Annotated[int, Field(gt=0), Allowed("a whole number above 0")] | None = None
+    """How many records may wait for these sinks, which then write in a thread of their own: a slow disk does not hold
+    up the app. Records that find the queue full are lost, and counted. Default: no queue.
+    """
 
     def planned(self, steps: tuple[PlannedStep, ...], json_lines: str | None) -> Plan:
         """The file in plain values."""

@@ -17,7 +17,7 @@ STEP_KEYS = (
 )
 SETTINGS = (
     "strict, steps, frameworks, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
-    "redact_errors, threads, unseen_calls, sinks"
+    "metric_step_names, redact_errors, threads, unseen_calls, sinks, sink_queue"
 )
 RATES = "a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }"
 
