@@ -12,6 +12,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Generic, Literal, Never, ParamSpec, TypeVar, cast, overload
 
+from otel_harn_steps._arguments import text, text_or_none
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.definition import (
     Budget,
@@ -170,8 +171,7 @@ class Step(Generic[_Fallback_co]):
         metadata: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a string, not {name!r}")
+        text_or_none("name", name)
         boundary = boundary_of(error_boundary)
         if fallback is not None and boundary != StepErrorBoundary.CONTINUE:
             raise ValueError(
@@ -310,9 +310,7 @@ def enter_step(function: str) -> AbstractContextManager[ActiveStep | None]:
     Raises:
         TypeError: `function` is not a string.
     """
-    if not isinstance(function, str):
-        raise TypeError(f"function must be a string, not {function!r}")
-    definition = registered_step(function)
+    definition = registered_step(text("function", function))
     if definition is None:
         return _NOT_A_STEP
     if definition.fallback is not None:
