@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import wrapt
 
+from otel_harn_steps._calls.fields import count, field
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.streams import watched_events, watched_events_async
+from otel_harn_steps._clients._shared.openai_usage import merged_usage, with_counts
+
+_INPUT: Final = ("prompt_tokens", "prompt_tokens_details", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedSoFar:
-    """What a stream has reported so far."""
+    """What a stream has reported so far. `is_start`: by its first chunk alone."""
 
     model: Any
     id: Any
     usage: Any
     service_tier: Any
+    is_start: bool = False
+
+    def then(self, later: StreamedSoFar) -> StreamedSoFar:
+        """What it has reported with one more chunk."""
+        usage = self.usage if later.usage is None else merged_usage(self.usage, later.usage)
+        if count(usage, "prompt_tokens") < count(self.usage, "prompt_tokens"):
+            # It adds up caches that it remembers and the input of Anthropic's last event, where that may be 0.
+            usage = with_counts(usage, {name: field(self.usage, name) for name in _INPUT})
+        return StreamedSoFar(
+            later.model or self.model, later.id or self.id, usage, later.service_tier or self.service_tier
+        )
 
 
 def watched_stream(stream: Any, meter: Meter) -> Any:
@@ -42,9 +57,8 @@ class _Observed:
             usage = getattr(chunk, "usage", None)
             if usage is not None or self._seen == 0:
                 tier = getattr(chunk, "service_tier", None)
-                self._meter.observe(
-                    StreamedSoFar(getattr(chunk, "model", None), getattr(chunk, "id", None), usage, tier)
-                )
+                model, chunk_id = getattr(chunk, "model", None), getattr(chunk, "id", None)
+                self._meter.observe(StreamedSoFar(model, chunk_id, usage, tier, is_start=self._seen == 0))
             self._seen += 1
 
     def __iter__(self) -> Iterator[Any]:

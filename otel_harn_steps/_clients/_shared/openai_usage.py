@@ -198,24 +198,22 @@ def streamed(state: Any, response: Any) -> Any:
 
 
 def merged_usage(known: Any, usage: Any) -> Any:
-    """The usage that holds when `usage` comes after `known`: one that reports both sides replaces what came before.
-
-    Else counts replace those of the same name, and zeros and what is left out say nothing against a count.
-    """
+    """The usage that holds when `usage` comes after `known`. One that reports both sides replaces what came before."""
     if known is None:
         return usage
     reported = _usage(usage)
     if reported is not None and reported.input_tokens and reported.output_tokens:
         return usage
-    return _merged(known, usage)
+    return with_counts(known, usage)
 
 
-def _merged(known: Any, usage: Any) -> dict[str, Any]:
+def with_counts(known: Any, usage: Any) -> dict[str, Any]:
+    """The usage `known` with the counts of `usage`; zeros and what is left out say nothing against a count."""
     merged = _as_dict(known)
     for name, value in _as_dict(usage).items():
         held = merged.get(name)
         if isinstance(value, Mapping) or hasattr(value, "__pydantic_extra__"):
-            merged[name] = _merged(held, value)
+            merged[name] = with_counts(held, value)
         elif value or held is None:
             merged[name] = value
     return merged
