@@ -125,7 +125,7 @@ def test_langchain_over_openai_anthropic_and_google(fake: AIMock) -> None:
     scenes = played(fake, "langchain")
     billed_once(scenes)
     agree([scene for scene in scenes if scene.theirs is not None])
-    assert apart(scenes) == 5
+    assert apart(scenes) == 6
 
 
 def test_dspy_and_litellm_over_a_client_and_over_their_own_transport(fake: AIMock) -> None:
