@@ -17,9 +17,12 @@ from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.decorator import Step, enter_step, step
 from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
+from otel_harn_steps._steps.labels import labels
+from otel_harn_steps._steps.program_run import Run, current_run, run
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
+from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.delivery import drain_completed_steps, dropped_completed_steps, peek_completed_steps
-from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.record import CompletedStep, ModelSpend
 from otel_harn_steps._version import __version__
 
 if TYPE_CHECKING:
@@ -32,9 +35,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ActiveStep",
     "Budget",
+    "CallRow",
     "CompletedStep",
     "JsonLinesSink",
     "LogEventSink",
+    "ModelSpend",
+    "Run",
+    "StartedStep",
     "Step",
     "StepBudgetExceeded",
     "StepDefinition",
@@ -42,12 +49,14 @@ __all__ = [
     "StepEscalated",
     "StepSpanProcessor",
     "__version__",
+    "current_run",
     "current_step",
     "drain_completed_steps",
     "dropped_completed_steps",
     "enter_step",
     "instrument",
     "is_step_budget_exhausted",
+    "labels",
     "mark_escalated",
     "peek_completed_steps",
     "price",
@@ -55,6 +64,7 @@ __all__ = [
     "register_step",
     "register_step_from_dict",
     "reset_steps",
+    "run",
     "step",
     "uninstrument",
 ]
@@ -74,7 +84,11 @@ _LAZY = {
 for _public in (
     ActiveStep,
     Budget,
+    CallRow,
     CompletedStep,
+    ModelSpend,
+    Run,
+    StartedStep,
     Step,
     StepBudgetExceeded,
     StepDefinition,

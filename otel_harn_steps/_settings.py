@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 Rates = Mapping[str, object]
 """US dollars by price key, as genai-prices names them: `{"input_mtok": 2.5, "output_mtok": 10}`."""
+
+UnknownSpend = Literal["estimate", "ignore", "refuse"]
+"""What a budget does about spend that is unknown."""
+FORMER_WORDS: Final = MappingProxyType({"warn": "ignore", "raise": "refuse"})
+"""What values of `UnknownSpend` were called before, for messages."""
 
 CallSpans = Literal["auto"] | bool
 
@@ -24,7 +29,8 @@ class Settings:
 
     prices: Mapping[str, Rates] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    unpriced: Literal["warn", "raise"] | Rates = "warn"
+    unpriced: UnknownSpend | Rates = "estimate"
+    unmetered: UnknownSpend = "estimate"
     call_spans: CallSpans = "auto"
     stream_usage: bool = True
     metrics: bool = True

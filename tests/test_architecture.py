@@ -19,6 +19,7 @@ ROOMS = (
     "_version",
     "_guard",
     "_settings",
+    "_process",
     "_cost",
     "_telemetry",
     "_steps",

@@ -70,6 +70,7 @@ class Request:
         may_delegate: whether a patched client below may make the call, and so its span.
         terms: what the request itself says about its price.
         job: "fetch": it looks at a job in the background; "resume": it lets one go on. Such a look is no call.
+        host: the name of the host that it goes to, which may say who bills. None: unknown, or the provider's own.
     """
 
     operation: str
@@ -80,6 +81,7 @@ class Request:
     may_delegate: bool = False
     terms: Terms = LIST_PRICE
     job: Literal["", "fetch", "resume"] = ""
+    host: str | None = None
 
 
 @value
@@ -144,6 +146,10 @@ class ClientAdapter(Protocol):
         if request.model is not None and model_in(call.kwargs) is None:
             call.kwargs["model"] = request.model
         return request
+
+    def sent_body(self, call: Call) -> Any:
+        """What a call sends, for an estimate of its input: numbers are made of it, and nothing of it is kept."""
+        return call.kwargs
 
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         """Take back the request for usage if that is what the server rejected: the call is made again. Else None."""

@@ -125,6 +125,9 @@ def _entered(manager: Any, opens: Opener) -> Generator[Any, None, None]:
             raise
     else:
         manager.__exit__(None, None, None)
+    finally:
+        if meter is not None:
+            meter.settle()
 
 
 async def _entered_async(manager: Any, opens: Opener) -> AsyncGenerator[Any, None]:
@@ -142,6 +145,9 @@ async def _entered_async(manager: Any, opens: Opener) -> AsyncGenerator[Any, Non
             raise
     else:
         await manager.__aexit__(None, None, None)
+    finally:
+        if meter is not None:
+            meter.settle()
 
 
 def _watch_entered(response: Any, meter: Meter) -> None:

@@ -1,6 +1,6 @@
 """The engine: what happens around every call of every patched client.
 
-no active step?  pass through ► meter opened, step admits ► the call, untouched ► usage read, priced, billed
+no active step, no open run?  pass through ► meter opened, step admits ► the call, untouched ► usage read, billed
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from opentelemetry.context import attach, detach
 
-from otel_harn_steps._calls.client import Call, ClientAdapter, Seam
+from otel_harn_steps._calls.client import Call, ClientAdapter, Request, Seam
 from otel_harn_steps._calls.deferred import watch_deferred
 from otel_harn_steps._calls.fields import field
-from otel_harn_steps._calls.meter import Meter, current_meter, open_meter, prepare_deferred
+from otel_harn_steps._calls.meter import Meter, admit, current_meter, open_meter, prepare_deferred
 from otel_harn_steps._calls.raw_bodies import body_of, decoded, watch_body
 from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._guard import guard
-from otel_harn_steps._steps.active import current_step
+from otel_harn_steps._steps.active import current_account
 
 # Made once: they are entered at every call.
 _WATCHING_RESULT = guard("watching a result")
@@ -97,7 +97,7 @@ def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
 def _call_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         made = Call(instance, args, kwargs, operation)
-        if not prepare_deferred(adapter, current_step(), made):
+        if not prepare_deferred(adapter, current_account(), made):
             return wrapped(*args, **kwargs)
         return watch_deferred(wrapped(*args, **kwargs), partial(_admitted, adapter, instance, args, kwargs, operation))
 
@@ -120,7 +120,7 @@ def _stream_deferred_async(adapter: ClientAdapter, operation: str) -> Wrapper:
         if not kwargs.get("stream"):
             return await at_once(wrapped, instance, args, kwargs)
         made = Call(instance, args, kwargs, operation)
-        if not prepare_deferred(adapter, current_step(), made):
+        if not prepare_deferred(adapter, current_account(), made):
             return await wrapped(*args, **kwargs)
         result = await wrapped(*args, **kwargs)
         return watch_deferred(result, partial(_admitted, adapter, instance, args, kwargs, operation))
@@ -142,12 +142,12 @@ _WRAPPERS_OF_CALLS: Final[Mapping[tuple[bool, object], Callable[[ClientAdapter, 
 def _admitted(
     adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], operation: str
 ) -> Meter | None:
-    """The meter of a call that is about to be sent. None: no step is active here, or it is not a call to a model.
+    """The meter of a call that is about to be sent. None: nothing pays for it here, or it is not a call to a model.
 
     Raises:
         StepBudgetExceeded: the step is exhausted. Nothing was sent.
     """
-    active = current_step()
+    active = current_account()
     return None if active is None else open_meter(adapter, active, Call(instance, args, kwargs, operation))
 
 
@@ -195,19 +195,23 @@ def _send(adapter: ClientAdapter) -> Wrapper:
     """Refuse what an exhausted step sends."""
 
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        active = current_step()
-        if active is not None and not _is_metered(adapter) and _is_model_call(adapter, instance, args, kwargs):
-            active.admit()
+        active = current_account()
+        if active is not None and not _is_metered(adapter):
+            request = _request_to_model(adapter, instance, args, kwargs)
+            if request is not None:
+                admit(active, request)
         return wrapped(*args, **kwargs)
 
     return send
 
 
-def _is_model_call(adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _request_to_model(
+    adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Request | None:
     with _READING_REQUEST:
         # A request is built from its options alone, which come second where it is made.
-        return adapter.request(Call(instance, (None, *args), kwargs)) is not None
-    return False
+        return adapter.request(Call(instance, (None, *args), kwargs))
+    return None
 
 
 def _response(adapter: ClientAdapter) -> Wrapper:
@@ -218,7 +222,7 @@ def _response(adapter: ClientAdapter) -> Wrapper:
         if meter is not None and meter.is_of(adapter):
             meter.http_response = kwargs.get("response")
             return wrapped(*args, **kwargs)
-        active = current_step()
+        active = current_account()
         meter = None if active is None else open_meter(adapter, active, Call(instance, args, kwargs), is_sent=True)
         if meter is None:
             return wrapped(*args, **kwargs)
@@ -284,7 +288,7 @@ def _fill(_: ClientAdapter) -> Wrapper:
 
     def fill(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if "model" not in kwargs and not args:
-            active = current_step()
+            active = current_account()
             if active is not None and active.definition.model is not None:
                 kwargs = {**kwargs, "model": active.definition.model}
         return wrapped(*args, **kwargs)

@@ -17,7 +17,8 @@ from opentelemetry.trace import get_current_span
 
 from otel_harn_steps._calls.span_dialects import ReportedCall
 from otel_harn_steps._cost.usage import Usage
-from otel_harn_steps._steps.active import ActiveStep, current_step
+from otel_harn_steps._steps.account import Account
+from otel_harn_steps._steps.active import current_account
 from otel_harn_steps._steps.totals import ModelCall
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class OpenSpan:
 
     __slots__ = ("active", "is_billed", "is_late", "parent")
 
-    def __init__(self, active: ActiveStep, parent: OpenSpan | None, *, is_billed: bool, is_late: bool) -> None:
+    def __init__(self, active: Account, parent: OpenSpan | None, *, is_billed: bool, is_late: bool) -> None:
         self.active = active
         self.parent = parent
         self.is_billed = is_billed
@@ -119,7 +120,7 @@ def watch_spans(processor: object, *, is_on: bool) -> None:
 # -- the engine's side -----------------------------------------------------------------------------------------------
 
 
-def call_opened(active: ActiveStep, model: str | None, context: Context) -> BilledCall | None:
+def call_opened(active: Account, model: str | None, context: Context) -> BilledCall | None:
     """The engine is about to make a call in `context`, which it will bill."""
     if not _is_watched:
         return None
@@ -146,9 +147,12 @@ def call_void(call: BilledCall, end_time_ns: int) -> None:
     call.end_time_ns = end_time_ns
 
 
-def hold(active: ActiveStep, call: BilledCall, make: Callable[[], None]) -> None:
+def hold(active: Account, call: BilledCall, make: Callable[[], None]) -> None:
     """Make the span of a call, which is over, once it is certain that no other instrumentation made one."""
-    with active._lock:
+    if active.status is not None:  # no exit is to come
+        make()
+        return
+    with active.tree.lock:
         watch = _watch_of(active)
         if not watch.releases_on_leave:
             watch.releases_on_leave = True
@@ -157,7 +161,7 @@ def hold(active: ActiveStep, call: BilledCall, make: Callable[[], None]) -> None
     release(active)
 
 
-def release(active: ActiveStep, *, at_exit: bool = False) -> None:
+def release(active: Account, *, at_exit: bool = False) -> None:
     """Make the spans that are held back, except for calls that others have reported."""
     watch = watch_in(active)
     if watch is None:
@@ -166,7 +170,7 @@ def release(active: ActiveStep, *, at_exit: bool = False) -> None:
         watch.releases_on_leave = False
     if not watch.held:
         return
-    with active._lock:
+    with active.tree.lock:
         unreported = [(call, make) for call, make in watch.held if not call.scopes]
         is_sure = at_exit or not watch.late_spans
         watch.held = [] if is_sure else unreported
@@ -190,7 +194,7 @@ def span_started(
         is_late: whether it shows only when it ends whether it reports a call.
     """
     parent = None if parent_id is None else _open.get(parent_id)
-    active = current_step(context)
+    active = current_account(context)
     if active is None and parent is not None:  # some start spans in a context that holds nothing but the parent
         active = parent.active
     if active is None:
@@ -199,7 +203,7 @@ def span_started(
         if span_id in _open:  # another processor was here first
             return
         _open[span_id] = OpenSpan(active, parent, is_billed=is_in_call, is_late=is_late)
-    with active._lock:
+    with active.tree.lock:
         _watch_of(active).open_spans += 1
         _watch_of(active).late_spans += is_late
 
@@ -211,7 +215,7 @@ def span_ended(span_id: int) -> OpenSpan | None:
     with _lock:
         span = _open.pop(span_id, None)
     if span is not None:
-        with span.active._lock:
+        with span.active.tree.lock:
             _watch_of(span.active).open_spans -= 1
             _watch_of(span.active).late_spans -= span.is_late
     return span
@@ -220,7 +224,7 @@ def span_ended(span_id: int) -> OpenSpan | None:
 def claim(span: OpenSpan, reported: ReportedCall, scope: str, start_time_ns: int, end_time_ns: int) -> bool:
     """Whether the call of an ended span is still to be billed. True once for each call."""
     active = span.active
-    with active._lock:
+    with active.tree.lock:
         if span.is_billed or _is_known(active, reported, scope, start_time_ns):
             return False
         span.cover()
@@ -231,7 +235,7 @@ def claim(span: OpenSpan, reported: ReportedCall, scope: str, start_time_ns: int
     return True
 
 
-def _is_known(active: ActiveStep, reported: ReportedCall, scope: str, start_time_ns: int) -> bool:
+def _is_known(active: Account, reported: ReportedCall, scope: str, start_time_ns: int) -> bool:
     for call in reversed(_watch_of(active).calls):
         # One instrumentation reports a call once: its next span is about another call.
         if not call.is_void and scope not in call.scopes and call.is_reported_by(reported, start_time_ns):
@@ -240,8 +244,8 @@ def _is_known(active: ActiveStep, reported: ReportedCall, scope: str, start_time
     return False
 
 
-def _remember(active: ActiveStep, call: BilledCall) -> None:
-    with active._lock:
+def _remember(active: Account, call: BilledCall) -> None:
+    with active.tree.lock:
         watch = _watch_of(active)
         calls = watch.calls
         if not watch.open_spans:  # no open span is left that could report what is over
@@ -252,12 +256,12 @@ def _remember(active: ActiveStep, call: BilledCall) -> None:
         calls.append(call)
 
 
-def watch_in(active: ActiveStep) -> Watch | None:
+def watch_in(active: Account) -> Watch | None:
     """What the step remembers of other instrumentations' spans. None: there has been no such span."""
     return cast("Watch | None", active.watch)
 
 
-def _watch_of(active: ActiveStep) -> Watch:
+def _watch_of(active: Account) -> Watch:
     watch = watch_in(active)
     if watch is None:
         active.watch = watch = Watch()

@@ -25,7 +25,7 @@ class _Jobs:
 
     def started(self, job: _JobKey, meter: Meter) -> None:
         """Bill the start of a job when its step ends, unless the result is fetched before."""
-        meter.stream_opened()
+        meter.job_started()
         self._keep(job, meter)
 
     def is_first_fetch(self, job: _JobKey) -> bool:

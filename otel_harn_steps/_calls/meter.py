@@ -6,25 +6,29 @@ from dataclasses import replace
 from threading import Lock
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 from opentelemetry.context import Context, create_key, get_current, set_value
 
+from otel_harn_steps._calls.budget_estimate import Output, estimated
 from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Part, Request
 from otel_harn_steps._calls.jobs import jobs
 from otel_harn_steps._calls.raw_bodies import body_of, decoded
 from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._cost.money import to_picousd
-from otel_harn_steps._cost.price_book import cost_picousd
+from otel_harn_steps._cost.price_book import price_of
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.errors import StepBudgetExceeded
+from otel_harn_steps._steps.ledger import OpenCall
 from otel_harn_steps._steps.totals import ModelCall
+from otel_harn_steps._telemetry.call_row import Certainty, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otel_harn_steps._steps.active import ActiveStep
-    from otel_harn_steps._steps.errors import StepBudgetExceeded
+    from otel_harn_steps._steps.account import Account
 
 # Made once: they are entered at every call.
 _ASKING_WHETHER_CALL_WAS_SENT = guard("asking whether a call was sent")
@@ -33,7 +37,9 @@ _READING_STREAM_EVENT = guard("reading a stream event")
 _READING_USAGE = guard("reading usage")
 _ADDING_UP_CALL = guard("adding up a call")
 _PRICING_CALL = guard("pricing a call")
+_ESTIMATING = guard("estimating a call")
 _READING_REQUEST = guard("reading a request")
+_SETTLING_DROPPED_STREAM = guard("settling a stream that the app has dropped")
 _OPENING_METER = guard("opening a meter")
 
 _METER_KEY = create_key("otel_harn_steps.meter")
@@ -59,9 +65,13 @@ class Meter:
     __slots__ = (
         "_active",
         "_adapter",
+        "_billed",
         "_call",
+        "_held",
         "_is_done",
         "_lock",
+        "_open",
+        "_output",
         "_request",
         "_span",
         "_start_time_ns",
@@ -71,9 +81,7 @@ class Meter:
         "is_delegated",
     )
 
-    def __init__(
-        self, adapter: ClientAdapter, call: Call, request: Request, active: ActiveStep, context: Context
-    ) -> None:
+    def __init__(self, adapter: ClientAdapter, call: Call, request: Request, active: Account, context: Context) -> None:
         self._adapter = adapter
         self._call = call
         self._request = request
@@ -84,15 +92,22 @@ class Meter:
         self._lock = Lock()
         self.is_delegated = False
         self.http_response: Any = None
+        self._billed: ModelCall | None = None
+        self._output: Output | None = None
+        self._held: ref[Any] | None = None
+        self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
         outer = current_meter(context)
         if outer is not None:
-            outer.delegate()
+            outer.delegate(self._open)
+        if request.job != "fetch":  # a look at a job is a call where it is the first to report what the job used
+            self._open.send()
         self._span = CallSpan(request, active, context, self._start_time_ns)
         self.context = set_value(_METER_KEY, self, self._span.context)
 
-    def delegate(self) -> None:
+    def delegate(self, below: OpenCall) -> None:
         """A client below makes the call: it bills, and its span is the call's."""
         self.is_delegated = True
+        below.take_over(self._open)
         self._span.leave()
 
     def is_of(self, adapter: ClientAdapter) -> bool:
@@ -145,6 +160,7 @@ class Meter:
         """The call raised. What was spent all the same is billed quietly: the app's exception goes first."""
         if self.is_delegated:  # the client below has billed it
             if self._finish():
+                self._open.close("failed")
                 self._span.end(self._request, None, None, error)
             return
         body = body_of(self.http_response)
@@ -155,8 +171,9 @@ class Meter:
         with _ASKING_WHETHER_CALL_WAS_SENT:
             sent = self._adapter.was_sent(error)
         if sent:
-            self._close(_NOTHING, error=error)
+            self._close(_NOTHING, error=error, outcome="cut")
         elif self._finish():
+            self._open.close("failed")
             self._span.end(self._request, None, None, error)
 
     def should_retry_without_usage(self, error: BaseException) -> bool:
@@ -173,7 +190,7 @@ class Meter:
     def abandoned(self) -> None:
         """Close the meter of a call that somebody else bills, or that was none."""
         if self._finish():
-            self._active.forget_on_leave(self.settle)
+            self._open.close("void")
             self._span.end(self._request, None, None, None)
 
     # -- a stream --------------------------------------------------------------------------------------------------
@@ -183,11 +200,30 @@ class Meter:
         with _READING_STREAM_EVENT:
             if not self._is_done:
                 self._state = self._adapter.fold(self._state, event)
+                if self._output is not None:
+                    self._output.add(event)
             return self._adapter.restore(event) if self._request.asks_usage else event
         return event
 
-    def stream_opened(self) -> None:
-        """Bill the stream when the step ends, unless it is read to its end before."""
+    def stream_opened(self, held: object = None) -> None:
+        """The app is about to read a stream. When the step ends, it is billed with what is known then.
+
+        Args:
+            held: what the app reads it from. The stream is over when the app drops that.
+        """
+        if held is not None:
+            # An async generator that is dropped is closed by its event loop, which may be long after.
+            self._held = ref(held, self._dropped)
+        self._active.on_leave(self.settle_for_now)
+        if self._active.is_covered and settings().unmetered == "estimate":
+            self._output = Output()
+
+    def _dropped(self, _: object) -> None:
+        with _SETTLING_DROPPED_STREAM:
+            self.settle()
+
+    def job_started(self) -> None:
+        """Bill the start of a job when the step ends, unless its result is fetched before."""
         self._active.on_leave(self.settle)
 
     def stream_ended(self) -> None:
@@ -200,13 +236,30 @@ class Meter:
         if breach is not None:
             raise breach
 
+    def settle_for_now(self) -> None:
+        """The step ends: bill what is known of a stream that is still open. What comes later amends the step."""
+        parsed = self._read_stream()
+        if parsed is NOT_A_CALL:
+            self.abandoned()
+            return
+        call = self._bill_of(parsed, self._call)
+        with self._lock:
+            if self._is_done or self._billed is not None:
+                return
+            self._billed = call
+        self._open.bill_for_now(call)
+
+    def ended_quietly(self) -> None:
+        """As `stream_ended`, where nothing can be raised: the step's next call or its exit raises."""
+        self._close(self._read_stream())
+
     def settle(self) -> None:
         """Bill a stream with what is known so far. Quiet: the step's next call or its exit raises."""
-        self._close(self._read_stream())
+        self._close(self._read_stream(), outcome="cut")
 
     def stream_broke(self, error: BaseException) -> None:
         """The stream raised `error`, which goes on to the app."""
-        self._close(self._read_stream(), error=error)
+        self._close(self._read_stream(), error=error, outcome="cut")
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -235,54 +288,85 @@ class Meter:
         """Whether this is the first to finish the meter: readers, the step's exit and the collector may race."""
         with self._lock:
             first, self._is_done = not self._is_done, True
+        if first:
+            self._active.forget_on_leave(self.settle)
+            self._active.forget_on_leave(self.settle_for_now)
         # Both lead back here; only the garbage collector frees a cycle.
-        self.context, self.http_response, self._call = _LEFT, None, _LEFT_CALL
+        self.context, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
         return first
 
     def _close(
-        self, parsed: ParsedResponse, *, error: BaseException | None = None, response: Any = None
+        self,
+        parsed: ParsedResponse,
+        *,
+        error: BaseException | None = None,
+        response: Any = None,
+        outcome: Outcome = "answered",
     ) -> StepBudgetExceeded | None:
         if parsed is NOT_A_CALL:
             self.abandoned()
             return None
+        asked = self._call
         if not self._finish():
             return None
-        self._active.forget_on_leave(self.settle)
-        call = ModelCall(self._request.provider, parsed.model or self._request.model, None)
+        call = self._bill_of(parsed, asked, response)
+        self._span.end(self._request, parsed, call, error)
+        return self._open.settle(call, outcome, response, replaces=self._billed)
+
+    def _bill_of(self, parsed: ParsedResponse, asked: Call, response: Any = None) -> ModelCall:
+        call = ModelCall(self._request.provider, parsed.model or self._request.model, None, certainty="unknown")
         with _ADDING_UP_CALL:
             call = self._priced(parsed)
-        self._span.end(self._request, parsed, call, error)
-        return self._active.add(call, response)
+        if self._active.is_covered:
+            with _ESTIMATING:
+                call = self._with_estimate(call, asked, response)
+        return call
 
     def _priced(self, parsed: ParsedResponse) -> ModelCall:
         request = self._request
         model = parsed.model or request.model
         if not parsed.parts:
-            return ModelCall(request.provider, model, None)
+            return ModelCall(request.provider, model, None, certainty="unknown")
         usage: Usage = parsed.parts[0].usage
         for part in parsed.parts[1:]:
             usage = usage + part.usage
-        cost = None
+        cost, book = None, None
+        certainty: Certainty = "measured" if usage.is_complete else "unknown"
         with _PRICING_CALL:  # what it used is known all the same
             cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
-            if cost is None:
-                cost = self._cost_of(parsed.parts, model)
-        return ModelCall(request.provider, model, usage, cost)
+            if cost is not None:
+                certainty, book = "reported", "provider"
+            else:
+                cost, book = self._cost_of(parsed.parts, model)
+        terms = parsed.parts[0].terms + request.terms
+        return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, terms)
 
-    def _cost_of(self, parts: Sequence[Part], model: str | None) -> int | None:
-        total = 0
+    def _cost_of(self, parts: Sequence[Part], model: str | None) -> tuple[int | None, str | None]:
+        """What the parts cost, and where the prices are from."""
+        request, at = self._request, self._start_time_ns / 1e9
+        total, book = 0, None
         for part in parts:
-            terms = part.terms + self._request.terms if self._request.terms else part.terms
-            cost = cost_picousd(
-                self._request.provider, part.model or model, part.usage, terms, self._start_time_ns / 1e9
-            )
+            terms = part.terms + request.terms if request.terms else part.terms
+            cost, book = price_of(request.provider, part.model or model, part.usage, terms, at, host=request.host)
             if cost is None:
-                return None
+                return None, None
             total += cost
-        return total
+        return total, book
+
+    def _with_estimate(self, call: ModelCall, asked: Call, response: Any) -> ModelCall:
+        """The call with what a budget assumes for what is not known of it."""
+        request = self._request
+        return estimated(
+            call,
+            asked=self._adapter.sent_body(asked) if asked is not _LEFT_CALL else None,
+            output=self._output,
+            response=response,
+            at=self._start_time_ns / 1e9,
+            host=request.host,
+        )
 
 
-def open_meter(adapter: ClientAdapter, active: ActiveStep, call: Call, *, is_sent: bool = False) -> Meter | None:
+def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False) -> Meter | None:
     """The meter of a call at a seam, with the call prepared for it, unless it is sent already.
 
     None: not a request to a model.
@@ -296,20 +380,33 @@ def open_meter(adapter: ClientAdapter, active: ActiveStep, call: Call, *, is_sen
     if request is None:
         return None
     if not is_sent:
-        active.admit()
+        admit(active, request)
     with _OPENING_METER:
         return Meter(adapter, call, request, active, get_current())
     return None
 
 
-def prepare_deferred(adapter: ClientAdapter, active: ActiveStep | None, call: Call) -> bool:
+def admit(active: Account, request: Request) -> None:
+    """Let a call be sent, unless a budget has no room for it.
+
+    Raises:
+        StepBudgetExceeded: the step is exhausted. Nothing was sent.
+    """
+    try:
+        active.admit()
+    except StepBudgetExceeded:
+        OpenCall(active, request.provider, request.operation, request.model, time_ns()).refuse()
+        raise
+
+
+def prepare_deferred(adapter: ClientAdapter, active: Account | None, call: Call) -> bool:
     """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
     with _READING_REQUEST:
         return (adapter.request(call) if active is None else _prepared(adapter, active, call)) is not None
     return False
 
 
-def _prepared(adapter: ClientAdapter, active: ActiveStep, call: Call) -> Request | None:
+def _prepared(adapter: ClientAdapter, active: Account, call: Call) -> Request | None:
     request = adapter.request(call)
     if request is None:
         return None

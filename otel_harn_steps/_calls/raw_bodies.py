@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._calls.meter import Meter
 
 _EVENTS_WITH_MODEL = 4
+_END = b"data: [DONE]"
 # Every event of a chat stream that was asked for its usage has it, and only such a stream's.
 _NO_USAGE = re.compile(rb',\s*"usage":\s*null(?=\s*[,}])')
 
@@ -46,7 +47,7 @@ def watch_body(http_response: Any, meter: Meter) -> None:
     # methods, and are gone when the body is.
     http_response.iter_bytes = _tap(ref(http_response), body)
     http_response.aiter_bytes = _tap_async(ref(http_response), body)
-    meter.stream_opened()
+    meter.stream_opened(http_response)
 
 
 def _untapped(http_response: ref[Any]) -> Any:
@@ -114,6 +115,9 @@ class _Body:
         if self._drops_blank and not line.strip():
             self._drops_blank = False
             return b""
+        if line.startswith(_END):  # a client may read no further
+            self._meter.ended_quietly()
+            return line
         # The first events name the model; after them, only those that may report usage are worth decoding.
         if line.startswith(b"data:") and (self._seen < _EVENTS_WITH_MODEL or b"usage" in line):
             self._seen += 1

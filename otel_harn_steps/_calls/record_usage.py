@@ -5,11 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from time import time
 
+from otel_harn_steps._calls.budget_estimate import bill_at_once
 from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.usage import LIST_PRICE, Usage, token_count
 from otel_harn_steps._guard import guard
-from otel_harn_steps._steps.active import current_step
+from otel_harn_steps._steps.active import current_account
 from otel_harn_steps._steps.totals import ModelCall
+from otel_harn_steps._telemetry.call_row import Certainty
 
 
 def record_llm_usage(
@@ -24,7 +26,8 @@ def record_llm_usage(
     reasoning_tokens: int = 0,
     provider: str | None = None,
 ) -> None:
-    """Bill a call that was made with a client we do not patch to the active step. Without one, nothing happens.
+    """Bill a call that was made with a client we do not patch to the active step, else to the run that is open.
+    Without either, nothing happens.
 
     Always added, also when the step is exhausted: the money is spent. A negative count becomes 0.
 
@@ -43,7 +46,7 @@ def record_llm_usage(
     Raises:
         StepBudgetExceeded: the call crossed a limit of a budget that covers it.
     """
-    active = current_step()
+    active = current_account()
     if active is None:
         return
     priced_as = model or active.definition.model
@@ -57,10 +60,17 @@ def record_llm_usage(
     )
     known = usage.input_tokens is not None or usage.output_tokens is not None
     cost = None if cost_usd is None else to_picousd(cost_usd)
+    book = None if cost is None else "given"
     with guard("pricing a call"):
         if cost_usd is None and known:
-            from otel_harn_steps._cost.price_book import cost_picousd  # noqa: PLC0415 -- only for who prices
+            from otel_harn_steps._cost.price_book import price_of  # noqa: PLC0415 -- only for who prices
 
-            cost = cost_picousd(provider, priced_as, usage, LIST_PRICE, time())
+            cost, book = price_of(provider, priced_as, usage, LIST_PRICE, time())
     billed_as = priced_as if model is None else model or None
-    active.bill(ModelCall(provider or "unknown", billed_as, usage if known else None, cost))
+    certainty: Certainty = "measured" if usage.is_complete else "unknown"
+    call = ModelCall(
+        provider or "unknown", billed_as, usage if known else None, cost, certainty=certainty, price_book=book
+    )
+    breach = bill_at_once(active, call, time())
+    if breach is not None:
+        raise breach

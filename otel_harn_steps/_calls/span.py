@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from otel_harn_steps._calls.client import ParsedResponse, Request
-    from otel_harn_steps._steps.active import ActiveStep
+    from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.totals import ModelCall
 
 # Made once: they are entered at every call.
@@ -38,19 +38,20 @@ class CallSpan:
 
     __slots__ = ("_billed", "_held_in", "_late", "_span", "context")
 
-    def __init__(self, request: Request, active: ActiveStep, context: Context, start_time_ns: int) -> None:
+    def __init__(self, request: Request, active: Account, context: Context, start_time_ns: int) -> None:
         self._span: Span = INVALID_SPAN
         self.context = context
         self._late: Callable[[], Span] | None = None
-        self._held_in: ActiveStep | None = None
+        self._held_in: Account | None = None
         self._billed = call_opened(active, request.model, context)
         if is_suppressed(context) or not _is_wanted(request, active, context):
             return
         attributes: dict[str, AttributeValue] = {
             names.OPERATION: request.operation,
             names.PROVIDER: request.provider,
-            names.STEP_NAME: active.definition.name,
         }
+        if active.step_id is not None:
+            attributes[names.STEP_NAME] = active.definition.name
         if request.model:
             attributes[names.REQUEST_MODEL] = request.model
         name = f"{request.operation} {request.model}" if request.model else request.operation
@@ -115,7 +116,7 @@ class CallSpan:
             span.end(end_time_ns)
 
 
-def _is_wanted(request: Request, active: ActiveStep, context: Context) -> bool:
+def _is_wanted(request: Request, active: Account, context: Context) -> bool:
     wanted = settings().call_spans
     if wanted != "auto":
         return wanted

@@ -44,7 +44,7 @@ def watched(result: Any, meter: Meter) -> Any:
         shown = _WatchedAsyncStream(result, meter)
     else:
         return None
-    meter.stream_opened()
+    meter.stream_opened(shown)
     return shown
 
 

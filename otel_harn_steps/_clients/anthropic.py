@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, model_in
@@ -11,6 +12,8 @@ from otel_harn_steps._calls.fields import Fields, field, fields_of, items_of, te
 from otel_harn_steps._calls.peers import client_traces_itself
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
+from otel_harn_steps._clients._shared.openai_usage import reported_usd
+from otel_harn_steps._cost.hosts import provider_at
 from otel_harn_steps._cost.usage import Terms
 from otel_harn_steps._cost.values import value
 
@@ -23,6 +26,8 @@ _PLACES: Final = (
     "lib.bedrock._beta_messages",  # copies, made when these are imported
     "lib.vertex._beta_messages",
 )
+# These clouds sell Anthropic's own platform too, at its prices.
+_CLOUDS: Final = frozenset({"aws.bedrock", "azure.ai.openai", "gcp.vertex_ai"})
 # Requests within the call that its top-level numbers leave out (the client's own documentation of `iterations`).
 _LEFT_OUT: Final = frozenset({"compaction", "advisor_message"})
 _USAGE_FIELDS: Final = (
@@ -37,6 +42,10 @@ _USAGE_FIELDS: Final = (
     "speed",
     "inference_geo",
     "iterations",
+    # OpenRouter's
+    "cost",
+    "cost_details",
+    "is_byok",
 )
 _usage: Final = usage_table(
     input_tokens="input_tokens",
@@ -70,15 +79,22 @@ class _Anthropic(ClientAdapter):
         operation = _OPERATIONS.get(path)
         if operation is None or options.method != "post":
             return None
-        kind = type(call.instance).__name__
-        provider = "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else "anthropic"
-        model = model_in(stainless.body_of(options))
-        return Request(operation, provider, model, makes_own_span=client_traces_itself(call.instance, options))
+        kind, host = type(call.instance).__name__, call.instance.base_url.host
+        return Request(
+            operation,
+            "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else _provider_at(host),
+            model_in(stainless.body_of(options)),
+            makes_own_span=client_traces_itself(call.instance, options),
+            host=host,
+        )
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         if request.operation != "batch":
             stainless.fill_in_model(call, request)
         return request
+
+    def sent_body(self, call: Call) -> Any:
+        return stainless.body_of(stainless.options_of(call))
 
     def started_job(self, request: Request, result: Any) -> str | None:
         batch_id = field(result, "id") if request.operation == "batch" else None
@@ -93,6 +109,7 @@ class _Anthropic(ClientAdapter):
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             () if usage is None else tuple(_parts(usage)),
+            reported_usd(request.provider, response),
         )
 
     def fold(self, state: Any, event: Any) -> Any:
@@ -110,6 +127,12 @@ class _Anthropic(ClientAdapter):
             message = field(event, "result.message")
             return [*(state or ()), message] if field(message, "usage") is not None else state
         return state
+
+
+@lru_cache(maxsize=256)
+def _provider_at(host: str) -> str:
+    provider = provider_at(host, "anthropic")
+    return "anthropic" if provider in _CLOUDS and "bedrock" not in host else provider
 
 
 def _batch(request: _Results, messages: Any) -> ParsedResponse:

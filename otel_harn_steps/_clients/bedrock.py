@@ -15,6 +15,7 @@ from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.raw_bodies import decoded
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._bedrock_bodies import is_async_body, put_back, watch_async_body, watch_events
+from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._clients._shared.openai_usage import parts_of as openai_parts_of
 from otel_harn_steps._clients.anthropic import ANTHROPIC
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage
@@ -76,7 +77,8 @@ class _Bedrock(ClientAdapter):
         if service != "bedrock-runtime" or call.args[0] not in _OPERATIONS:
             return None
         model = text_of(call.args[1].get("modelId"))
-        return Request("embeddings" if model and "embed" in model else "chat", "aws.bedrock", model)
+        operation = "embeddings" if model and "embed" in model else "chat"
+        return Request(operation, "aws.bedrock", model, host=host_in(field(call.instance, "meta.endpoint_url")))
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         if request.model is not None and not call.args[1].get("modelId"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import count, field, items_of, text_of
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.hosts import provider_at
+from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._clients.google_genai import charged_searches, tier_terms
+from otel_harn_steps._cost.hosts import provider_at
 
 _INTERACTIONS: Final = re.compile(r"/interactions(?P<one>/[^/]+)?$")
 _OF_MODULE: Final = "google.genai._gaos.interactions"
@@ -52,12 +52,12 @@ class _Interactions(ClientAdapter):
             host, model = instance.base_url.host, model_in(stainless.body_of(options))
         else:
             is_fetch = not call.operation
-            host = urlsplit(str(field(instance, "sdk_configuration.server_url"))).hostname
+            host = host_in(field(instance, "sdk_configuration.server_url"))
             model = model_in(call.kwargs) or text_of(field(call.kwargs, "request.body.model"))
         provider = provider_at(host or "", "gcp.gemini")
         if is_fetch:  # looking is no call, and gets no span
-            return Request("chat", provider, None, makes_own_span=True, job="fetch")
-        return Request("chat", provider, model)
+            return Request("chat", provider, None, makes_own_span=True, job="fetch", host=host)
+        return Request("chat", provider, model, host=host)
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # an interaction without a model is one with an agent

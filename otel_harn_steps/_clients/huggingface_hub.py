@@ -7,6 +7,7 @@ from typing import Any, Final
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, items_of, text_of
 from otel_harn_steps._calls.usage_table import usage_table
+from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._clients._shared.openai_usage import parts_of
 from otel_harn_steps._cost.usage import Usage
 
@@ -40,7 +41,10 @@ class _HuggingFace(ClientAdapter):
         served_by = getattr(call.instance, "provider", None)
         provider = "huggingface" if not served_by or served_by in _NOBODY_ELSE else f"huggingface_{served_by}"
         if call.operation:
-            return Request(call.operation, provider, model_in(call.kwargs) or _model_of(call.instance))
+            own = model_in(vars(call.instance))
+            host = host_in(own) if _is_address(own) else None
+            model = model_in(call.kwargs) or (own if host is None else None)
+            return Request(call.operation, provider, model, host=host)
         parameters = call.args[0] if call.args else call.kwargs.get("request_parameters")
         task = field(parameters, "task")
         if task in _SEEN or not isinstance(task, str):
@@ -59,9 +63,9 @@ class _HuggingFace(ClientAdapter):
         return event if reports or state is None else state
 
 
-def _model_of(client: Any) -> str | None:
-    model = model_in(vars(client))  # of a client for one server, its address
-    return None if model is None or model.startswith(("http://", "https://")) else model
+def _is_address(model: str | None) -> bool:
+    """Whether the "model" of a client is the address of the one server that it is for."""
+    return model is not None and model.startswith(("http://", "https://"))
 
 
 def _parts(details: Any) -> tuple[Part, ...]:

@@ -17,6 +17,7 @@ from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.transport_errors import was_sent
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._litellm_streams import StreamedSoFar, watched_stream
+from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd
 from otel_harn_steps._clients.anthropic import anthropic_terms
 from otel_harn_steps._guard import guard
@@ -81,8 +82,8 @@ class _LiteLLM(ClientAdapter):
         if kwargs.get("mock_response") is not None:  # nothing is sent
             return None
         name = args[0] if args and isinstance(args[0], str) else kwargs.get("model")
-        model, provider = _named(name, kwargs) if isinstance(name, str) and name else (None, "litellm")
-        return Request(call.operation, provider, model, may_delegate=True)
+        model, provider, host = _named(name, kwargs) if isinstance(name, str) and name else (None, "litellm", None)
+        return Request(call.operation, provider, model, may_delegate=True, host=host)
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request if call.args else super().prepare(call, request, ask_usage=ask_usage)
@@ -113,15 +114,16 @@ class _LiteLLM(ClientAdapter):
         )
 
 
-def _named(name: str, kwargs: Mapping[str, Any]) -> tuple[str, str]:
-    """The model and its provider, as litellm itself separates them."""
+def _named(name: str, kwargs: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """The model, its provider and its host, as litellm itself separates them."""
     with guard("reading a model's name", ours=False):
         # It is imported: this is one of its calls.
-        model, provider, *_ = sys.modules["litellm"].get_llm_provider(
+        api_base = kwargs.get("api_base") or kwargs.get("base_url")
+        model, provider, _, found = sys.modules["litellm"].get_llm_provider(
             model=name, custom_llm_provider=kwargs.get("custom_llm_provider"), api_base=kwargs.get("api_base")
         )
-        return model, _PROVIDERS.get(provider, provider)
-    return name, "litellm"
+        return model, _PROVIDERS.get(provider, provider), host_in(api_base or found)
+    return name, "litellm", None
 
 
 def _parts(request: Request, response: Any) -> tuple[Part, ...]:

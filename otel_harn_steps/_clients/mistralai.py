@@ -9,6 +9,7 @@ from typing import Any, Final
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, text_of
 from otel_harn_steps._calls.usage_table import usage_table
+from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, token_count
 
 # By module and class: the operation, and the methods of which each has a sync and an async form.
@@ -67,7 +68,8 @@ class _MistralAI(ClientAdapter):
 
     def request(self, call: Call) -> Request | None:
         package = type(call.instance).__module__.rpartition(".")[0]
-        return Request(call.operation, _ON_CLOUDS.get(package, "mistral_ai"), model_in(call.kwargs))
+        host = host_in(field(call.instance, "sdk_configuration.server_url"))  # "" stands for the provider's own
+        return Request(call.operation, _ON_CLOUDS.get(package, "mistral_ai"), model_in(call.kwargs), host=host)
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         # An agent and a conversation that goes on have their own model.

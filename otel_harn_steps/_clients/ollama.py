@@ -8,6 +8,7 @@ from typing import Any, Final
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, text_of
 from otel_harn_steps._calls.usage_table import usage_table
+from otel_harn_steps._clients._shared.hosts import host_in
 
 _OPERATIONS: Final = {
     "/api/chat": "chat",
@@ -32,7 +33,10 @@ class _Ollama(ClientAdapter):
     def request(self, call: Call) -> Request | None:
         # (response class, HTTP method, path)
         operation = _OPERATIONS.get(call.args[2]) if len(call.args) > 2 else None
-        return None if operation is None else Request(operation, "ollama", model_in(call.kwargs.get("json") or {}))
+        if operation is None:
+            return None
+        host = host_in(field(call.instance, "_client.base_url"))
+        return Request(operation, "ollama", model_in(call.kwargs.get("json") or {}), host=host)
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # the client does not come here without a model

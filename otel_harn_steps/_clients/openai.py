@@ -12,8 +12,8 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, R
 from otel_harn_steps._calls.fields import field, fields_of
 from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.hosts import is_regional, provider_at
 from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, usage_of
+from otel_harn_steps._cost.hosts import is_regional, provider_at
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms
 
 # By the end of the path: clients differ in what is before it. Nothing else that they post runs a model.
@@ -98,7 +98,7 @@ class OpenAIProtocol(ClientAdapter):
             if operation is None:
                 return None
             terms = _TERMS.get(operation, LIST_PRICE) + region
-            return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch")
+            return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch", host=host)
         operation = _operation_at(path)
         if operation is None or options.method != "post":
             return None
@@ -109,6 +109,7 @@ class OpenAIProtocol(ClientAdapter):
             makes_own_span=has_span_later(path),
             terms=_TERMS.get(operation, LIST_PRICE) + region,
             job="resume" if path.endswith(_RESUMES) else "",
+            host=host,
         )
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
@@ -122,6 +123,9 @@ class OpenAIProtocol(ClientAdapter):
             return request
         stainless.change_body(options, stream_options={**(body.get("stream_options") or {}), "include_usage": True})
         return replace(request, asks_usage=True)
+
+    def sent_body(self, call: Call) -> Any:
+        return stainless.body_of(stainless.options_of(call))
 
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         if getattr(error, "status_code", None) not in (400, 422) or "stream_options" not in str(error):

@@ -1,74 +1,62 @@
-"""What a call costs: the user's prices first, then genai-prices. Unknown stays unknown.
+"""What a call costs: the user's prices first, then what its host says, then list prices. Unknown stays unknown.
 
-Pricing through the library takes 170 to 330 microseconds a call; a compiled rate card takes about one. So the library
-is imported at the first pricing and asked once per (provider, model, terms), for misses too.
+A card is made once per (provider, model, terms, host), for misses too.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
-from functools import cache
-from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from otel_harn_steps._cost.rate_card import PRICE_KEYS, Prices, RateCard, TieredRate, compile_card
-from otel_harn_steps._cost.surcharges import REGIONAL_RATES, factor_of_place, factor_of_term, rates_of_term
+from otel_harn_steps._cost.hosts import is_known, is_local
+from otel_harn_steps._cost.list_prices import dearest_rates, knows_model, knows_provider, list_card
+from otel_harn_steps._cost.money import PICOUSD_PER_USD
+from otel_harn_steps._cost.rate_card import FREE, PRICE_KEYS, Prices, RateCard, compile_card
 from otel_harn_steps._cost.usage import Terms, Usage
+from otel_harn_steps._cost.vendors import is_in_ollamas_cloud, vendor_of
 from otel_harn_steps._settings import Rates, settings
-
-if TYPE_CHECKING:
-    from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant, Provider
 
 _logger = logging.getLogger("otel_harn_steps")
 
-# Where the GenAI conventions and the price book name a provider differently.
-_BOOK_PROVIDERS: Final = {
-    "aws.bedrock": "aws",
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "moonshot_ai": "moonshotai",
-    "x_ai": "x-ai",
-}
-# An answer that names one of these tiers is billed at the list price.
-_STANDARD_TIERS: Final = frozenset({"auto", "default", "on_demand", "standard", "standard_only"})
-# Audio never costs what text costs at these; elsewhere a model without an audio price has one price for all input.
-_AUDIO_IS_DEARER: Final = frozenset({"azure", "openai"})
-# What stands before a model's name: Google's resource paths, and the ARNs of Bedrock's own models and profiles.
-_PATH: Final = re.compile(
-    r"^(?:projects/.*/)?publishers/[^/]+/models/|^models/|^arn:[^/]*:(?:foundation-model|inference-profile)/"
-)
-# A later snapshot of a known model has its price until the book knows better.
-_SNAPSHOT: Final = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
 _MOST_CARDS: Final = 4096
 
-_Key = tuple[str | None, str, Terms]
+# Who bills for these clients' calls depends on who answers at the host: local servers speak their protocols.
+_SPOKEN_BY_LOCAL_SERVERS: Final = frozenset({"anthropic", "openai"})
+_OLLAMA: Final = "ollama"
+
+_Key = tuple[str | None, str, Terms, str | None]
 _cards: dict[_Key, RateCard | None] = {}
 _warned: set[tuple[str | None, str]] = set()
 
+_UNKNOWN: Final = (None, None)
+
 
 def cost_picousd(provider: str | None, model: str | None, usage: Usage, terms: Terms, at: float) -> int | None:
-    """What `usage` cost at the time `at` (seconds since the epoch), in pico-dollars. None for an unknown price.
+    """What `usage` cost, in pico-dollars. None for an unknown price. The arguments are those of `price_of`."""
+    return price_of(provider, model, usage, terms, at)[0]
+
+
+def price_of(
+    provider: str | None, model: str | None, usage: Usage, terms: Terms, at: float, *, host: str | None = None
+) -> tuple[int | None, str | None]:
+    """What `usage` cost in pico-dollars, and where that price is from. None and None for an unknown price.
+
+    Prices are from the price book ("genai-prices 0.2.3"), from `instrument(prices=...)` ("prices"), from the rates that
+    `instrument(unpriced=...)` assumes ("unpriced"); or the model runs on a machine of your own ("local"), for free.
 
     Args:
         provider: who bills, as in `gen_ai.provider.name`; None: the one that the model's name points to.
         model: the model that answered, or that was asked for.
         usage: what was used.
         terms: what else decides the price (service tier, batch, ...).
-        at: when the request was made.
+        at: when the request was made, in seconds since the epoch.
+        host: the name of the host that the request goes to; None: unknown, and the provider's own is meant.
     """
     if not model:
-        return None
-    key = (provider, model, terms)
+        return _UNKNOWN
+    key = (provider, model, terms, host)
     try:
         card = _cards[key]
     except KeyError:
@@ -76,9 +64,23 @@ def cost_picousd(provider: str | None, model: str | None, usage: Usage, terms: T
     if card is not None and not card.valid_from <= at < card.valid_until:
         card = _cards_add(key, at)
     cost = None if card is None else card.cost_picousd(usage)
-    if cost is None:
+    if card is None or cost is None:
         _warn_unpriced(provider, model)
-    return cost
+        return _UNKNOWN
+    return cost, card.book
+
+
+def dearest_picousd(provider: str | None, usage: Usage) -> int:
+    """What `usage` costs at the most expensive text rates that the price book knows, in pico-dollars. For budgets only.
+
+    Args:
+        provider: the rates are its own where the book knows it, else those of all providers.
+        usage: unknown counts are 0.
+    """
+    input_rate, output_rate = dearest_rates(provider)
+    input_tokens = max(usage.input_tokens or 0, usage.cache_read_tokens + usage.cache_write_tokens, 0)
+    output_tokens = max(usage.output_tokens or 0, 0)
+    return int((input_tokens * input_rate + output_tokens * output_rate) * PICOUSD_PER_USD)
 
 
 def forget_prices() -> None:
@@ -126,12 +128,31 @@ def _cards_add(key: _Key, at: float) -> RateCard | None:
     return card
 
 
-def _make_card(provider: str | None, model: str, terms: Terms, at: float) -> RateCard | None:
+def _make_card(provider: str | None, model: str, terms: Terms, host: str | None, at: float) -> RateCard | None:
     known_as = _known_as(provider, model)
     given = _user_rates(provider, model, known_as)
     if given is not None:
-        return compile_card(checked_rates(f"prices[{model!r}]", given))
-    return _book_card(_BOOK_PROVIDERS.get(provider or "", provider), known_as, terms, at) or _assumed_card()
+        return compile_card(checked_rates(f"prices[{model!r}]", given), book="prices")
+    is_elsewhere = provider == _OLLAMA if host is None else not is_known(host)
+    card = _card_elsewhere(provider, known_as, terms, host, at) if is_elsewhere else None
+    return card or list_card(provider, known_as, terms, at) or _assumed_card()
+
+
+def _card_elsewhere(provider: str | None, model: str, terms: Terms, host: str | None, at: float) -> RateCard | None:
+    """The card of a model at a host that is not known to be a provider's: a gateway, or a server of your own.
+
+    None: the host changes nothing.
+    """
+    if is_in_ollamas_cloud(model):
+        return None
+    vendor = vendor_of(model)
+    if vendor is not None:  # a cloud that sells another's models has prices of its own for them
+        return None if knows_model(provider, model) else list_card(*vendor, terms, at)
+    if provider == _OLLAMA:
+        return FREE
+    # The client of one provider (groq, mistralai, ...) at a local host talks to that provider through a proxy.
+    may_be_local = provider in _SPOKEN_BY_LOCAL_SERVERS or not knows_provider(provider)
+    return FREE if host is not None and may_be_local and is_local(host) else None
 
 
 def _known_as(provider: str | None, model: str) -> str:
@@ -150,120 +171,27 @@ def _user_rates(provider: str | None, model: str, known_as: str) -> Rates | None
 
 def _assumed_card() -> RateCard | None:
     assumed = settings().unpriced
-    return None if isinstance(assumed, str) else compile_card(checked_rates("unpriced", assumed))
+    return None if isinstance(assumed, str) else compile_card(checked_rates("unpriced", assumed), book="unpriced")
 
 
-# -- genai-prices ------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _book() -> DataSnapshot:
-    """A price book of our own: one that others update or replace would change prices in the middle of a run."""
-    from genai_prices.data import providers  # noqa: PLC0415 -- half a second: only for who prices
-    from genai_prices.data_snapshot import DataSnapshot  # noqa: PLC0415
-
-    return DataSnapshot(providers=providers, from_auto_update=False)
-
-
-def _book_card(provider: str | None, model: str, terms: Terms, at: float) -> RateCard | None:
-    model = _PATH.sub("", model)
-    factor = factor_of_place(provider, model)
-    context: dict[str, str] = {}
-    rates: dict[str, Decimal] = {}
-    for term in terms:
-        more, others = factor_of_term(term, model), rates_of_term(term, model)
-        if others is not None:
-            rates.update(others)
-        elif more is not None:
-            factor *= more
-        elif term[0] != "service_tier" or term[1] not in _STANDARD_TIERS:
-            context[term[0]] = term[1]
-    if provider == "aws" and model in REGIONAL_RATES:
-        return None if context else compile_card(REGIONAL_RATES[model], token_factor=factor)
-    found = _found(provider, model) or _found(provider, _SNAPSHOT.sub("", model))
-    return None if found is None else _found_card(found, context, rates, factor, at)
-
-
-def _found(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | None:
-    try:
-        return _book().find_provider_model(model, None, provider, None)
-    except LookupError:
-        return None
-
-
-def _found_card(
-    found: tuple[Provider, ModelInfo],
-    context: Mapping[str, str],
-    rates: Mapping[str, Decimal],
-    factor: Fraction,
-    at: float,
-) -> RateCard | None:
-    provider, info = found
-    moment = datetime.fromtimestamp(at, UTC)
-    # A provider that sells another's models has that one's list prices here, and not its terms.
-    variants = (info.price_variants or ()) if any(info is own for own in provider.models) else ()
-    if not all(_has_price_for(term, variants, moment) for term in context.items()):
-        return None
-    valid_from, valid_until = _window(info, moment)
-    return compile_card(
-        {**_book_prices(info.get_prices(moment, dict(context) if variants else None)), **rates},
-        token_factor=factor,
-        needs_audio_price=provider.id in _AUDIO_IS_DEARER,
-        valid_from=valid_from,
-        valid_until=valid_until,
-    )
-
-
-def _has_price_for(
-    term: tuple[str, str], variants: tuple[PriceVariant, ...] | list[PriceVariant], at: datetime
-) -> bool:
-    """The book answers terms that it does not know with the list price; that would be a guess."""
-    key, value = term
-    return any(
-        each.when.get(key) == value and (each.constraint is None or each.constraint.active(at)) for each in variants
-    )
-
-
-def _book_prices(prices: ModelPrice) -> Prices:
-    found: dict[str, Decimal | TieredRate] = {}
-    for key in PRICE_KEYS:
-        price = getattr(prices, key)
-        if isinstance(price, Decimal):
-            found[key] = price
-        elif price is not None:
-            found[key] = TieredRate(price.base, tuple((tier.start, tier.price) for tier in price.tiers))
-    return found
-
-
-def _window(info: ModelInfo, at: datetime) -> tuple[float, float]:
-    """From when until when the prices of `info` are those of the moment `at`."""
-    edges = [edge.timestamp() for edge in _edges(info, at)]
-    now = at.timestamp()
-    return max((e for e in edges if e <= now), default=-inf), min((e for e in edges if e > now), default=inf)
-
-
-def _edges(info: ModelInfo, at: datetime) -> Iterator[datetime]:
-    dated: list[ConditionalPrice | PriceVariant] = list(info.price_variants or ())
-    if isinstance(info.prices, list):
-        dated.extend(info.prices)
-    for each in dated:
-        constraint: Any = each.constraint
-        start: date | None = getattr(constraint, "start_date", None)
-        if start is not None:
-            yield datetime.combine(start, time(), UTC)
-        elif constraint is not None:  # a time of day, which comes round every day
-            for clock in (constraint.start_time, constraint.end_time):
-                for days in (-1, 0, 1):
-                    yield datetime.combine(at.date() + timedelta(days=days), clock, clock.tzinfo or UTC)
+_UNDER_A_BUDGET: Final = {
+    "estimate": "a max_usd budget counts it at the most expensive rate that is known",
+    "ignore": "a max_usd budget does not count it",
+    "refuse": "under a max_usd budget it is a breach",
+}
 
 
 def _warn_unpriced(provider: str | None, model: str) -> None:
-    if (provider, model) not in _warned and len(_warned) < _MOST_CARDS:
-        _warned.add((provider, model))
-        _logger.warning(
-            "the price of model %r of provider %r is not known for what a call used: its tokens are counted, its cost "
-            "is not; give a price with instrument(prices={%r: {'input_mtok': ..., 'output_mtok': ...}})",
-            model,
-            provider,
-            model,
-        )
+    if (provider, model) in _warned or len(_warned) >= _MOST_CARDS:
+        return
+    _warned.add((provider, model))
+    policy = settings().unpriced
+    _logger.warning(
+        "the price of model %r of provider %r is not known for what a call used: its tokens are counted, its cost is "
+        "not, and %s (unpriced=%r); give a price with instrument(prices={%r: {'input_mtok': ..., 'output_mtok': ...}})",
+        model,
+        provider,
+        _UNDER_A_BUDGET[policy if isinstance(policy, str) else "ignore"],
+        policy if isinstance(policy, str) else dict(policy),
+        model,
+    )

@@ -82,12 +82,14 @@ class RateCard:
     """Integer rates of one model under one set of terms, for as long as they hold.
 
     Attributes:
+        book: where the rates are from, with its version.
         valid_from, valid_until: when these rates hold, in seconds since the epoch.
     """
 
     _tiers: tuple[tuple[int, tuple[tuple[Callable[[Usage], int], int], ...]], ...]
     _scale: int
     _unknown: tuple[Callable[[Usage], int], ...]
+    book: str
     valid_from: float = -inf
     valid_until: float = inf
 
@@ -107,9 +109,14 @@ class RateCard:
         return total if self._scale == 1 else round(Fraction(total, self._scale))
 
 
+FREE: Final = RateCard(((-1, ()),), 1, (), "local")
+"""The card of a model that nobody bills for."""
+
+
 def compile_card(
     prices: Prices,
     *,
+    book: str,
     token_factor: Fraction = Fraction(1),
     needs_audio_price: bool = False,
     valid_from: float = -inf,
@@ -119,6 +126,7 @@ def compile_card(
 
     Args:
         prices: as the price book gives them.
+        book: where they are from, with its version.
         token_factor: what the price of every token is multiplied with.
         needs_audio_price: whether audio without a price of its own is unknown, and not the price of text.
         valid_from: when these prices begin to hold, in seconds since the epoch.
@@ -139,6 +147,7 @@ def compile_card(
         ),
         scale,
         tuple(_UNITS[key].count for key in needed if key not in known),
+        book,
         valid_from,
         valid_until,
     )

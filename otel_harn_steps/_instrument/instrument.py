@@ -21,8 +21,12 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
             `{"my-model": {"input_mtok": 2.5, "output_mtok": 10}}`. Keys: "model", "provider:model", "provider:*".
         models: the model behind a name of your own (a deployment, an inference profile), for its price: as in
             `{"my-prod-deployment": "gpt-4o"}`. Keys: "name", "provider:name".
-        unpriced: what happens to a call of unknown price under a `max_usd` budget: "warn" (tokens are counted, dollars
-            are not), "raise" (as if the budget were crossed), or the rates to assume for it.
+        unpriced: what a `max_usd` budget does about a call of unknown price: "estimate" (it counts the most expensive
+            rate that the price book knows for the provider, or for any), "ignore" (it counts nothing), "refuse" (the
+            call breaches it), or the rates to assume, which are then the call's cost with and without a budget.
+        unmetered: what a budget does about a call whose usage is unknown (a stream that was cut, a response without
+            usage): "estimate" (it counts an estimate of the tokens), "ignore" (it counts nothing), "refuse" (the call
+            breaches it). Estimates are kept apart from what was measured.
         call_spans: whether each call gets a span. "auto": unless another instrumentation makes one.
         stream_usage: whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the
             same chunks either way.

@@ -17,6 +17,7 @@ from otel_harn_steps._instrument.options import Options, client_of
 from otel_harn_steps._instrument.processor import StepSpanProcessor
 from otel_harn_steps._patching.patcher import Patcher
 from otel_harn_steps._settings import use_settings
+from otel_harn_steps._steps.program_run import join_run
 from otel_harn_steps._steps.registry import watch_limits
 from otel_harn_steps._telemetry.metrics import start_at_zero
 
@@ -37,6 +38,7 @@ class Instrumentation:
         self.patcher = Patcher()
         use_settings(options)
         forget_prices()
+        join_run()
         self.processor = StepSpanProcessor(*options.sinks)
         add = getattr(self.tracer_provider, "add_span_processor", None)
         if add is not None:

@@ -7,18 +7,19 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Final, Literal, ParamSpec
+from typing import Final, Literal, ParamSpec, cast, get_args
 
 from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.price_book import checked_rates
-from otel_harn_steps._settings import Rates, Settings
+from otel_harn_steps._settings import FORMER_WORDS, Rates, Settings, UnknownSpend
 from otel_harn_steps._steps.definition import did_you_mean
 from otel_harn_steps._telemetry.delivery import Sink
 from otel_harn_steps.frameworks import FRAMEWORKS
 
 _P = ParamSpec("_P")
-_Unpriced = Literal["warn", "raise"] | Rates
+_Unpriced = UnknownSpend | Rates
+_UNKNOWN_SPEND: Final = get_args(UnknownSpend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ def checked(options: Options) -> Options:
         prices=MappingProxyType(_checked_prices(options.prices)),
         models=MappingProxyType(_checked_models(options.models)),
         unpriced=_checked_unpriced(options.unpriced),
+        unmetered=_checked_policy("unmetered", options.unmetered, "'estimate', 'ignore' or 'refuse'"),
         sinks=checked_sinks(options.sinks),
         clients=_checked_clients(options.clients),
         frameworks=_checked_frameworks(options.frameworks),
@@ -88,15 +90,19 @@ def checked(options: Options) -> Options:
     )
 
 
+_SINK_METHODS: Final = ("call_sent", "call_settled", "step_started", "step_ended")
+_SINKS: Final = f"callables that take a CompletedStep, or objects with {' or '.join(_SINK_METHODS)}"
+
+
 def checked_sinks(sinks: object) -> tuple[Sink, ...]:
-    """The sinks, each an object that can be called with a record."""
+    """The sinks, each an object that can be called with a record, or that has a method of `LedgerSink`."""
     if isinstance(sinks, (str, Mapping)) or not isinstance(sinks, Sequence):
-        raise TypeError(f"sinks must be a list of callables that take a CompletedStep, not {sinks!r}")
+        raise TypeError(f"sinks must be a list of {_SINKS}, not {sinks!r}")
     for sink in sinks:
         if isinstance(sink, type):
             raise TypeError(f"sinks must hold callables, not the class {sink!r}; did you mean {sink.__name__}(...)?")
-        if not callable(sink):
-            raise TypeError(f"sinks must hold callables that take a CompletedStep, not {sink!r}")
+        if not callable(sink) and not any(callable(getattr(sink, method, None)) for method in _SINK_METHODS):
+            raise TypeError(f"sinks must hold {_SINKS}, not {sink!r}")
     return tuple(sinks)
 
 
@@ -129,9 +135,15 @@ def _checked_unpriced(unpriced: _Unpriced) -> _Unpriced:
     if isinstance(unpriced, Mapping):
         _check_rates("unpriced", unpriced)
         return MappingProxyType(dict(unpriced))
-    if unpriced not in ("warn", "raise"):
-        raise ValueError(f"unpriced must be 'warn', 'raise' or a mapping of rates, not {unpriced!r}")
-    return unpriced
+    return _checked_policy("unpriced", unpriced, "'estimate', 'ignore', 'refuse' or a mapping of rates")
+
+
+def _checked_policy(name: str, policy: object, allowed: str) -> UnknownSpend:
+    if policy in _UNKNOWN_SPEND:
+        return cast("UnknownSpend", policy)
+    renamed = FORMER_WORDS.get(policy) if isinstance(policy, str) else None
+    hint = f"; {policy!r} is {renamed!r} now" if renamed else did_you_mean(policy, _UNKNOWN_SPEND)
+    raise ValueError(f"{name} must be {allowed}, not {policy!r}{hint}")
 
 
 def _checked_clients(clients: object) -> tuple[str, ...]:

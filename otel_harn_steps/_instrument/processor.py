@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
+from otel_harn_steps._calls.budget_estimate import bill_at_once
 from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_ended, span_started, watch_spans
 from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._calls.peers import LATE_SCOPES
 from otel_harn_steps._calls.span_dialects import parse_span_attributes
-from otel_harn_steps._cost.price_book import cost_picousd
+from otel_harn_steps._cost.price_book import price_of
 from otel_harn_steps._cost.usage import LIST_PRICE
 from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.options import checked_sinks
 from otel_harn_steps._steps.totals import ModelCall
+from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
 from otel_harn_steps._telemetry.names import SCOPE
 from otel_harn_steps._telemetry.record import CompletedStep
@@ -31,8 +35,8 @@ class StepSpanProcessor(SpanProcessor):
     """Hands the `CompletedStep` of every step to its sinks, once, when the step's span ends.
 
     A step whose span is not recorded (sampled out, or made by another provider) is handed over when it ends. The
-    in-process log has every record anyway. A sink is any callable that takes a `CompletedStep`; its faults are logged
-    once and never reach the app.
+    in-process log has every record anyway. A sink is any callable that takes a `CompletedStep`, or an object with some
+    of the methods of `LedgerSink`, which receive calls as well; its faults are logged once and never reach the app.
 
     It also bills the calls of clients that are not patched, where another instrumentation's span reports their usage.
     A budget that such a call crosses is noted, and raises at the step's next call or at its exit.
@@ -45,15 +49,31 @@ class StepSpanProcessor(SpanProcessor):
             TypeError: a sink is not callable, or is a class.
         """
         self.sinks = checked_sinks(sinks)
+        self._on_record = _wanted(self.sinks, "step_ended", "a record", or_called=True)
+        self._on_start = _wanted(self.sinks, "step_started", "the start of a step")
+        self._on_sent = _wanted(self.sinks, "call_sent", "a call")
+        self._on_settled = _wanted(self.sinks, "call_settled", "a call")
+        self.takes_starts = bool(self._on_start)
+        self.takes_calls = bool(self._on_sent or self._on_settled)
         self._is_shut_down = False
         self._sees_spans = False
         add_receiver(self)
 
     def receive(self, record: CompletedStep) -> None:
         """Hand `record` to every sink."""
-        for sink in self.sinks:
-            with guard(f"writing a record to {sink!r}", ours=False):
-                sink(record)
+        _hand(record, self._on_record)
+
+    def call_sent(self, row: CallRow) -> None:
+        """Hand the row of a call that is about to be sent to every sink that wants it."""
+        _hand(row, self._on_sent)
+
+    def call_settled(self, row: CallRow) -> None:
+        """Hand the row of a call that has ended to every sink that wants it."""
+        _hand(row, self._on_settled)
+
+    def step_started(self, step: StartedStep) -> None:
+        """Hand a step that has begun to every sink that wants it."""
+        _hand(step, self._on_start)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a span of another instrumentation that starts in a step. It may report a call when it ends."""
@@ -106,6 +126,25 @@ class StepSpanProcessor(SpanProcessor):
         return True
 
 
+_Handlers = tuple[tuple[Callable[[Any], object], AbstractContextManager[object]], ...]
+
+
+def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool = False) -> _Handlers:
+    """The methods of that name, each with the guard that it is called in; `or_called`: else the sink itself."""
+    found = []
+    for sink in sinks:
+        handler = getattr(sink, method, sink if or_called and callable(sink) else None)
+        if handler is not None:
+            found.append((handler, guard(f"writing {what} to {sink!r}", ours=False)))
+    return tuple(found)
+
+
+def _hand(what: object, handlers: _Handlers) -> None:
+    for handler, guarded in handlers:
+        with guarded:
+            handler(what)
+
+
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
     reported = None if foreign.is_billed or span.attributes is None else parse_span_attributes(span.attributes)
     if reported is None:
@@ -113,5 +152,8 @@ def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
     scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
     start_time_ns = span.start_time or 0
     if claim(foreign, reported, scope, start_time_ns, span.end_time or 0):
-        cost = cost_picousd(reported.provider, reported.model, reported.usage, LIST_PRICE, start_time_ns / 1e9)
-        foreign.active.observe(ModelCall(reported.provider or "unknown", reported.model, reported.usage, cost))
+        cost, book = price_of(reported.provider, reported.model, reported.usage, LIST_PRICE, start_time_ns / 1e9)
+        provider = reported.provider or "unknown"
+        call = ModelCall(provider, reported.model, reported.usage, cost, certainty="observed", price_book=book)
+        foreign.active.observe(call)
+        bill_at_once(foreign.active, call, start_time_ns / 1e9)

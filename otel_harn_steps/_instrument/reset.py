@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from otel_harn_steps._steps.active import forget_warnings
+from otel_harn_steps._steps.account import forget_warnings
+from otel_harn_steps._steps.active import forget_bare_threads
 from otel_harn_steps._steps.registry import forget_registered_steps
 from otel_harn_steps._telemetry.delivery import log
 
@@ -11,4 +12,5 @@ def reset_steps() -> None:
     """Forget registered steps, records and warnings given. For tests; steps that are running go on."""
     forget_registered_steps()
     forget_warnings()
+    forget_bare_threads()
     log.clear()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from contextvars import Token
 from operator import attrgetter
 from time import time_ns
 
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._process import run_id
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.active import ActiveStep, context_of, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
@@ -19,52 +19,46 @@ from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
 from otel_harn_steps._telemetry import metrics, names
-from otel_harn_steps._telemetry.delivery import end_span_with
-from otel_harn_steps._telemetry.record import CompletedStep, completed_step
+from otel_harn_steps._telemetry.call_row import StartedStep
+from otel_harn_steps._telemetry.delivery import end_span_with, has_start_sinks, step_started
+from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
 _RECORD_COUNTERS = (*COUNTERS, *(f"total_{counter}" for counter in SUBTREE_COUNTERS))
 _record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{each}" for each in SUBTREE_COUNTERS))
 # Made once: they are entered for every step.
 _MAKING, _DELIVERING, _COUNTING = guard("making a record"), guard("delivering a record"), guard("counting a step")
+_TELLING_START = guard("telling that a step has begun")
 _CLOSING = guard("closing a step's span", ours=False)
-
-_generation = 0
-"""Counts the forks up to this process: a step that was entered before a fork leaves its record in the parent."""
-
-
-def _forked() -> None:
-    global _generation  # noqa: PLW0603 -- the one place that counts
-    _generation += 1
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)
 
 
 class StepRun:
     """A step that has been entered. Made current at once; `leave` it exactly once."""
 
-    __slots__ = ("_context", "_generation", "_is_left", "_is_quiet", "_start_time_ns", "_token", "active")
+    __slots__ = ("_context", "_is_left", "_is_quiet", "_start_time_ns", "_token", "active")
 
     def __init__(self, definition: StepDefinition) -> None:
         self._start_time_ns = time_ns()
-        self._generation = _generation
         self._is_left = False
         context = get_current()
         self.active = active = ActiveStep(definition, current_step())
         self._is_quiet = is_suppressed(context)
+        span: Span | None = None
         if not self._is_quiet:
             # Another processor's `on_start` may raise; the step runs on without a span then.
             with guard("starting a step's span", ours=False):
-                active.span = tracer().start_span(
+                span = tracer().start_span(
                     f"step {definition.name}",
                     context,
                     SpanKind.INTERNAL,
                     start_attributes(definition, active.path),
                     start_time=self._start_time_ns,
                 )
-                context = set_span_in_context(active.span, context)
+                context = set_span_in_context(span, context)
+        active.begin(span)
+        if has_start_sinks():
+            with _TELLING_START:
+                step_started(_started(active, self._start_time_ns))
         self._context = context_of(active, context)
         self._token: Token[Context] = attach(self._context)
 
@@ -93,9 +87,10 @@ class StepRun:
         try:
             interrupt = active.run_leave_callbacks()
             verdict = decide(active, raised if interrupt is None else interrupt)
-            if self._generation == _generation:
+            if active.is_of_this_process:
                 self._end(verdict)
         finally:
+            active.end()
             # A generator that another task closes runs in another context, where this token would only be logged about.
             if current_step() is active:
                 detach(self._token)
@@ -106,8 +101,10 @@ class StepRun:
         active = self.active
         end_time_ns = time_ns()
         record: CompletedStep | None = None
-        with _MAKING:
-            record = _record(active, verdict, self._start_time_ns, end_time_ns)
+        with active.tree.lock:  # a call that ends meanwhile is in the record, or it amends it
+            with _MAKING:
+                record = _record(active, verdict, self._start_time_ns, end_time_ns)
+            active.status = verdict.status
         if record is None:
             return
         with _CLOSING:
@@ -116,8 +113,7 @@ class StepRun:
             end_span_with(active.span, record, end_time_ns)
         if not self._is_quiet and settings().metrics:
             with _COUNTING:
-                breached = None if active.breach is None else active.breach.limit
-                metrics.count(record, breached, active.by_model)
+                metrics.count(record, active.by_model)
 
 
 def _close_span(active: ActiveStep, verdict: Verdict, record: CompletedStep) -> None:
@@ -127,11 +123,34 @@ def _close_span(active: ActiveStep, verdict: Verdict, record: CompletedStep) -> 
     # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
     attributes = zeros_of(active.shown)
     attributes[names.STATUS] = verdict.status
+    if record.open_calls:
+        attributes[names.OPEN_CALLS] = record.open_calls
     if verdict.cause is not None:
         attributes[names.ERROR_TYPE] = _type_name(verdict.cause)
     span.set_attributes(attributes)
     if verdict.cause is not None:
         span.set_status(Status(StatusCode.ERROR, record.error))
+
+
+def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
+    definition, budget = active.definition, active.definition.budget
+    context = active.span.get_span_context()
+    return StartedStep(
+        active.step_id,
+        run_id(),
+        active.parent_id,
+        definition.name,
+        definition.function,
+        active.path,
+        start_time_ns,
+        model=definition.model,
+        agent=active.agent,
+        labels=active.labels,
+        max_tokens=budget.max_tokens,
+        max_usd=None if budget.max_usd is None else float(budget.max_usd),
+        error_boundary=definition.error_boundary,
+        trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
+    )
 
 
 def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_ns: int) -> CompletedStep:
@@ -154,6 +173,16 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         span_id=f"{context.span_id:016x}" if context.is_valid else None,
         parent_step=None if active.parent is None else active.parent.definition.name,
         path=active.path,
+        run_id=run_id(),
+        step_id=active.step_id,
+        parent_id=active.parent_id,
+        agent=active.agent,
+        labels=active.labels,
+        breach=None if active.breach is None else active.breach.limit,
+        by_model=tuple([model_spend(*key, tally) for key, tally in active.by_model.items()]),
+        estimated_cost_usd=active.estimated_cost_usd,
+        open_calls=active.open_calls,
+        price_book=active.price_book,
         **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )
 

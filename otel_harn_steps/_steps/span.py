@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from operator import attrgetter
 from typing import Final
 
@@ -20,11 +19,12 @@ _SHOWN: Final = (*_OWN, names.COST_USD, *_SUBTREE, names.TOTAL_COST_USD)
 _own_counts = attrgetter(*COUNTERS)
 _subtree_counts = attrgetter(*SUBTREE_COUNTERS)
 _MOST_INT: Final = 2**63 - 1  # the largest integer that OTLP carries
-_ZEROS: Final[Mapping[str, AttributeValue]] = {
+_ZEROS: Final[dict[str, AttributeValue]] = {
     **dict.fromkeys((*_OWN, *_SUBTREE), 0),
     **dict.fromkeys((names.COST_USD, names.TOTAL_COST_USD), 0.0),
     names.BUDGET_EXCEEDED: False,
 }
+del _ZEROS[names.ESTIMATED_TOKENS]
 
 
 def start_attributes(definition: StepDefinition, path: str) -> dict[str, AttributeValue]:
@@ -72,6 +72,8 @@ class ShownTotals:
         news: dict[str, AttributeValue] = {
             name: value for name, value in zip(_SHOWN, values, strict=True) if value != shown.get(name, 0)
         }
+        if own.estimated_picousd:
+            news[names.ESTIMATED_COST_USD] = to_usd(own.estimated_picousd)
         if model and model != shown.get(names.MODEL):
             news[names.MODEL] = model
         if breached is not None and names.BUDGET_LIMIT not in shown:

@@ -14,10 +14,14 @@ from weakref import ref
 from opentelemetry.trace import Span
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.record import CompletedStep
 
-Sink = Callable[[CompletedStep], object]
-"""Receives a record. Its return value is ignored; its exceptions are logged once and dropped."""
+Sink = Callable[[CompletedStep], object] | object
+"""Receives records: a callable that takes a `CompletedStep`, or an object with methods of `LedgerSink`.
+
+What it returns is ignored; its exceptions are logged once and dropped.
+"""
 
 DEFAULT_CAPACITY = 10_000
 
@@ -53,11 +57,49 @@ class RecordLog:
         return list(self._records)
 
 
+class LedgerSink(Protocol):
+    """A sink of the ledger. Each of the methods is optional.
+
+    They are called in the thread of the app's call: what takes long belongs into a queue of the sink's own. A call that
+    is over when it begins (`record_llm_usage`, another instrumentation's span, a call that a budget refused) is settled
+    without having been sent.
+    """
+
+    def call_sent(self, row: CallRow) -> object:
+        """A call is about to be sent."""
+
+    def call_settled(self, row: CallRow) -> object:
+        """A call has ended. The row is complete: nothing of the one that was sent is needed."""
+
+    def step_started(self, step: StartedStep) -> object:
+        """A step has been entered."""
+
+    def step_ended(self, record: CompletedStep) -> object:
+        """A step has ended, or is amended."""
+
+
 class Receiver(Protocol):
-    """A processor with sinks."""
+    """A processor with sinks.
+
+    Attributes:
+        takes_calls: whether one of them receives the rows of calls.
+        takes_starts: whether one of them is to know when steps begin.
+    """
+
+    takes_calls: bool
+    takes_starts: bool
 
     def receive(self, record: CompletedStep) -> None:
         """Hand `record` to the sinks."""
+
+    def call_sent(self, row: CallRow) -> None:
+        """Hand the row to the sinks that want it."""
+
+    def call_settled(self, row: CallRow) -> None:
+        """Hand the row to the sinks that want it."""
+
+    def step_started(self, step: StartedStep) -> None:
+        """Hand the step to the sinks that want it."""
 
 
 class _Leaving:
@@ -74,6 +116,9 @@ log = RecordLog()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=log.clear)
 _receivers: tuple[ref[Receiver], ...] = ()
+# Those of them that take these, so that there is nothing to do where nobody does.
+_of_calls: tuple[ref[Receiver], ...] = ()
+_of_starts: tuple[ref[Receiver], ...] = ()
 _leaving: dict[tuple[int, int], _Leaving] = {}
 
 
@@ -94,14 +139,67 @@ def dropped_completed_steps() -> int:
 
 def add_receiver(receiver: Receiver) -> None:
     """Let `receiver` have every record from now on, as long as it lives."""
-    global _receivers  # noqa: PLW0603 -- replaced whole, so that a reader never sees it half changed
-    _receivers = (*(each for each in _receivers if each() not in (None, receiver)), ref(receiver))
+    _use_receivers(*_others(receiver), ref(receiver))
 
 
 def remove_receiver(receiver: Receiver) -> None:
     """Let `receiver` have no more records."""
-    global _receivers  # noqa: PLW0603 -- as above
-    _receivers = tuple(each for each in _receivers if each() not in (None, receiver))
+    _use_receivers(*_others(receiver))
+
+
+def _others(receiver: Receiver) -> list[ref[Receiver]]:
+    return [each for each in _receivers if each() not in (None, receiver)]
+
+
+def _use_receivers(*receivers: ref[Receiver]) -> None:
+    global _receivers, _of_calls, _of_starts  # noqa: PLW0603 -- replaced whole: no reader sees them half changed
+    living = [(each, receiver) for each in receivers if (receiver := each()) is not None]
+    _receivers = receivers
+    _of_calls = tuple(each for each, receiver in living if receiver.takes_calls)
+    _of_starts = tuple(each for each, receiver in living if receiver.takes_starts)
+
+
+def has_call_sinks() -> bool:
+    """Whether anybody receives the rows of calls."""
+    return bool(_of_calls)
+
+
+def has_start_sinks() -> bool:
+    """Whether anybody is to know when steps begin."""
+    return bool(_of_starts)
+
+
+def call_sent(row: CallRow) -> None:
+    """Hand the row of a call that is about to be sent to everyone who receives such rows."""
+    for each in _of_calls:
+        receiver = each()
+        if receiver is not None:
+            receiver.call_sent(row)
+
+
+def call_settled(row: CallRow) -> None:
+    """Hand the row of a call that has ended to everyone who receives such rows."""
+    for each in _of_calls:
+        receiver = each()
+        if receiver is not None:
+            receiver.call_settled(row)
+
+
+def step_started(step: StartedStep) -> None:
+    """Tell everyone who is to know that a step has begun."""
+    for each in _of_starts:
+        receiver = each()
+        if receiver is not None:
+            receiver.step_started(step)
+
+
+def deliver(record: CompletedStep) -> None:
+    """Hand a record that leaves without a span to everyone who receives records."""
+    log(record)
+    for each in _receivers:
+        receiver = each()
+        if receiver is not None:
+            receiver.receive(record)
 
 
 def end_span_with(span: Span, record: CompletedStep, end_time_ns: int) -> None:

@@ -15,6 +15,7 @@ from otel_harn_steps._version import __version__
 if TYPE_CHECKING:
     from opentelemetry.metrics import Counter, Histogram
 
+    from otel_harn_steps._cost.usage import Usage
     from otel_harn_steps._telemetry.record import CompletedStep
 
 _DURATION_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -31,6 +32,9 @@ class _Instruments:
     unpriced: Counter
     duration: Histogram
     run_cost: Histogram
+    call_cost: Counter
+    call_tokens: Counter
+    calls: Counter
 
 
 _made: tuple[Settings, _Instruments] | None = None
@@ -56,6 +60,9 @@ def _instruments() -> _Instruments:
             run_cost=meter.create_histogram(
                 *names.METRIC_RUN_COST, explicit_bucket_boundaries_advisory=_COST_BUCKETS_USD
             ),
+            call_cost=meter.create_counter(*names.METRIC_CALL_COST),
+            call_tokens=meter.create_counter(*names.METRIC_CALL_TOKENS),
+            calls=meter.create_counter(*names.METRIC_CALLS),
         )
         _made = now, made
     return _made[1]
@@ -82,25 +89,62 @@ class Spend(Protocol):
     unpriced_calls: int
 
 
-def count(record: CompletedStep, breached: str | None, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
+def count(record: CompletedStep, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
     """Count what the step itself spent, by model and provider, and the run as a whole.
 
     Args:
         record: the step's record.
-        breached: the limit that was crossed; None for none.
         by_model: what the step's own calls spent, by provider and model.
     """
     made = _instruments()
     run: dict[str, str] = {names.STEP_NAME: record.name, names.STATUS: record.status}
     made.duration.record((record.end_time - record.start_time) / 1e9, run)
     made.run_cost.record(record.cost_usd, run)
-    if breached is not None:
-        made.breaches.add(1, {names.STEP_NAME: record.name, names.BUDGET_LIMIT: breached})
+    if record.breach is not None:
+        count_breach(record.name, record.breach)
+    count_spend(record.name, record.status, by_model)
+
+
+def count_breach(step: str, limit: str) -> None:
+    """Count a budget that was crossed."""
+    _instruments().breaches.add(1, {names.STEP_NAME: step, names.BUDGET_LIMIT: limit})
+
+
+def count_spend(step: str, status: str, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
+    """Count what a step's own calls spent, by provider and model."""
+    made = _instruments()
     for (provider, model), spent in by_model.items():
-        attributes = {**run, names.PROVIDER: provider, names.MODEL: model or "unknown"}
-        made.llm_calls.add(spent.llm_calls, attributes)
-        made.input_tokens.add(spent.input_tokens, attributes)
-        made.output_tokens.add(spent.output_tokens, attributes)
-        made.cost.add(to_usd(spent.cost_picousd), attributes)
-        if spent.unpriced_calls:
+        attributes = {
+            names.STEP_NAME: step,
+            names.STATUS: status,
+            names.PROVIDER: provider,
+            names.MODEL: model or "unknown",
+        }
+        # An amendment may take something back, which a counter cannot.
+        made.llm_calls.add(max(spent.llm_calls, 0), attributes)
+        made.input_tokens.add(max(spent.input_tokens, 0), attributes)
+        made.output_tokens.add(max(spent.output_tokens, 0), attributes)
+        made.cost.add(to_usd(max(spent.cost_picousd, 0)), attributes)
+        if spent.unpriced_calls > 0:
             made.unpriced.add(spent.unpriced_calls, attributes)
+
+
+def count_call(  # noqa: PLR0917 -- called once, for every call
+    step: str, provider: str, model: str | None, certainty: str, usage: Usage | None, cost_picousd: int | None
+) -> None:
+    """Count a call as it ends, so that a step that runs for an hour is on a dashboard meanwhile."""
+    made = _instruments()
+    attributes = {
+        names.STEP_NAME: step,
+        names.PROVIDER: provider,
+        names.MODEL: model or "unknown",
+        names.CERTAINTY: certainty,
+    }
+    made.calls.add(1, attributes)
+    if cost_picousd:
+        made.call_cost.add(to_usd(cost_picousd), attributes)
+    if usage is not None:
+        if usage.input_tokens:
+            made.call_tokens.add(usage.input_tokens, {**attributes, names.TOKEN_TYPE: "input"})
+        if usage.output_tokens:
+            made.call_tokens.add(usage.output_tokens, {**attributes, names.TOKEN_TYPE: "output"})

@@ -84,6 +84,18 @@ OBSERVED_CALLS: Final = _attribute(
     "live",
     "Own calls that were read from another instrumentation's span, because no patched client made them.",
 )
+ESTIMATED_TOKENS: Final = _attribute(
+    "harn.step.estimated_tokens",
+    "int",
+    "live",
+    "What a budget assumed that own calls used beyond what was reported. In no other number. Absent for 0.",
+)
+ESTIMATED_COST_USD: Final = _attribute(
+    "harn.step.estimated_cost_usd",
+    "double",
+    "live",
+    "US dollars that a budget assumed for what is unknown of own calls. In no other number. Absent for 0.",
+)
 TOTAL_INPUT_TOKENS: Final = _attribute(
     "harn.step.total.input_tokens", "int", "live", "As above with all nested steps. Never sum over spans."
 )
@@ -104,6 +116,12 @@ BUDGET_LIMIT: Final = _attribute(
 )
 BUDGET_EXCEEDED: Final = _attribute(
     "harn.step.budget.exceeded", "boolean", "live", "Whether the step's own budget was crossed."
+)
+OPEN_CALLS: Final = _attribute(
+    "harn.step.open_calls",
+    "int",
+    "end",
+    "Calls that had been sent and had not ended when the step did. Absent for 0.",
 )
 STATUS: Final = _attribute(
     "harn.step.status", "string", "end", "`completed`, `failed`, `skipped`, `escalated` or `cancelled`."
@@ -149,6 +167,14 @@ METRIC_DURATION: Final = _metric("harn.step.duration", "histogram", "s", "How lo
 METRIC_RUN_COST: Final = _metric(
     "harn.step.run.cost", "histogram", "{USD}", "US dollars that one run of a step spent itself"
 )
+
+METRIC_CALL_COST: Final = _metric("harn.call.cost", "counter", "{USD}", "US dollars of calls, counted as each ends")
+METRIC_CALL_TOKENS: Final = _metric("harn.call.tokens", "counter", "{token}", "Tokens of calls, counted as each ends")
+METRIC_CALLS: Final = _metric("harn.calls", "counter", "{call}", "Calls, counted as each ends")
+CERTAINTY: Final = "harn.call.certainty"
+"""On the metrics of calls: where the numbers are from."""
+TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 -- a name, and no secret
+"""On `harn.call.tokens`: "input" or "output"."""
 
 _STEP: Final = "harn.step."
 OF_STEP: Final = {

@@ -15,6 +15,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from otel_harn_steps._settings import FORMER_WORDS
 from otel_harn_steps.config._finding import PYPROJECT, SECTION
 from otel_harn_steps.config._lines import KeyPath, key_lines
 from otel_harn_steps.config._model import (
@@ -247,7 +248,9 @@ def _text(error: ErrorDetails, path: KeyPath, value: object) -> str:
     text = f"must be {allowed}"
     if isinstance(value, str):
         near = closest(value, re.findall(r'"([\w-]+)"', allowed))
-        if near is not None:
+        if value in FORMER_WORDS and '"refuse"' in allowed:
+            text += f'; "{value}" is "{FORMER_WORDS[value]}" now'
+        elif near is not None:
             meant = f'["{near}"]' if "array of" in allowed and near != "auto" else f'"{near}"'
             text += f"; did you mean {meant}?"
         elif value.lower() in ("true", "false", "yes", "no", "on", "off") and "true" in allowed:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from otel_harn_steps._cost.rate_card import PRICE_KEYS
 from otel_harn_steps._instrument.options import CLIENTS, OPTIONS
+from otel_harn_steps._settings import UnknownSpend
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.frameworks import FRAMEWORKS
 
@@ -129,14 +130,16 @@ def _price_key(key: str) -> str:
 
 _JSON: Final = Allowed("a string, number, boolean, array or table")
 _RATES: Final = Allowed("a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }")
-_UNPRICED: Final = Allowed('"warn", "raise", or a table of rates such as { input_mtok = 2.5, output_mtok = 10 }')
+_UNPRICED: Final = Allowed(
+    '"estimate", "ignore", "refuse", or a table of rates such as { input_mtok = 2.5, output_mtok = 10 }'
+)
 _Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Rates = Annotated[
     dict[Annotated[str, AfterValidator(_price_key)], _Rate],
     Field(min_length=1, json_schema_extra={"propertyNames": {"enum": list(PRICE_KEYS)}}),
 ]
 _Unpriced = Annotated[
-    Annotated[Literal["warn", "raise"], Tag("policy")] | Annotated[_Rates, Tag("rates")],
+    Annotated[UnknownSpend, Tag("policy")] | Annotated[_Rates, Tag("rates")],
     Discriminator(lambda value: "rates" if isinstance(value, dict) else "policy"),
     _UNPRICED,
 ]
@@ -341,9 +344,14 @@ class ConfigFile(BaseModel):
     """The model, for its price, behind a name of your own (a deployment, an inference profile): by `"name"` or
     `"provider:name"`.
     """
-    unpriced: _Unpriced = "warn"
-    """What a call of unknown price does under a `max_usd` budget: `warn` counts its tokens only, `raise` acts
-    as if the budget were crossed, a table of rates is assumed for it.
+    unpriced: _Unpriced = "estimate"
+    """What a `max_usd` budget does about a call of unknown price: `estimate` counts the most expensive rate that the
+    price book knows for the provider, `ignore` counts nothing, `refuse` makes it a breach; a table of rates is assumed
+    for it.
+    """
+    unmetered: Annotated[UnknownSpend, Allowed('"estimate", "ignore" or "refuse"')] = "estimate"
+    """What a budget does about a call of unknown usage: `estimate` counts an estimate of its tokens, `ignore` counts
+    nothing, `refuse` makes it a breach.
     """
     call_spans: Annotated[Literal["auto"] | bool, Allowed('"auto", true or false')] = "auto"
     """Whether each call gets a span of its own; `auto`: unless another instrumentation makes one."""

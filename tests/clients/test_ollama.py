@@ -34,16 +34,17 @@ def test_a_prompt_without_a_count_leaves_the_call_partly_unmetered(app: App, ste
     assert Bill.of_record(record) == Bill(llm_calls=1, unmetered_calls=1, output_tokens=79)
 
 
-def test_a_local_model_costs_what_the_user_says_and_else_nobody_knows(app: App, instrumented: Any) -> None:
+def test_a_local_model_costs_what_the_user_says_and_is_free_otherwise(app: App, instrumented: Any) -> None:
     async def go(client: Any) -> None:
         await app.mode.settle(client.generate(model="llama3", prompt="hi"))
 
     script = (recorded(case("ollama.generate.ollama_generation_legacy")),)
     with instrumented() as steps:
-        unknown, _ = app.run(steps, script, go)
-    with instrumented(prices={"ollama:*": {"input_mtok": 0, "output_mtok": 0}}) as steps:
         free, _ = app.run(steps, script, go)
-    assert (unknown.unpriced_calls, free.unpriced_calls, free.cost_usd) == (1, 0, 0)
+    with instrumented(prices={"ollama:*": {"input_mtok": 1, "output_mtok": 1}}) as steps:
+        priced, _ = app.run(steps, script, go)
+    assert (free.unpriced_calls, free.cost_usd) == (priced.unpriced_calls, 0) == (0, 0)
+    assert priced.cost_usd == (priced.input_tokens + priced.output_tokens) / 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ STEP_KEYS = (
     "target, name, allowed_values, model, budget, error_boundary, fallback, scope, agent, approval, receipt, retry, "
     "metadata"
 )
-SETTINGS = "strict, steps, frameworks, clients, prices, models, unpriced, call_spans, stream_usage, metrics, redact_errors, sinks"
+SETTINGS = "strict, steps, frameworks, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, redact_errors, sinks"
 RATES = "a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }"
 
 EXPECTED = {
@@ -148,9 +148,10 @@ EXPECTED = {
     ],
     "unpriced_misspelt": [
         (
-            ':1: unpriced = "rase": must be "warn", "raise", or a table of rates such as '
-            '{ input_mtok = 2.5, output_mtok = 10 }; did you mean "raise"?'
+            ':1: unpriced = "refused": must be "estimate", "ignore", "refuse", or a table of rates such as '
+            '{ input_mtok = 2.5, output_mtok = 10 }; did you mean "refuse"?'
         ),
+        ':2: unmetered = "raise": must be "estimate", "ignore" or "refuse"; "raise" is "refuse" now',
     ],
     "steps_as_one_table": [
         ':1: steps = { target = "shop.agent:plan" }: must be an array of tables: [[steps]]',

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 FULL = """
 strict = true
 unpriced = { input_mtok = 3, output_mtok = 15 }
+unmetered = "ignore"
 call_spans = false
 stream_usage = false
 metrics = false
@@ -60,6 +61,7 @@ def test_every_key_arrives(full, tmp_path):
     assert full.strict is True
     options = full.plan.options
     assert options["unpriced"] == {"input_mtok": 3, "output_mtok": 15}
+    assert options["unmetered"] == "ignore"
     assert options["prices"] == {"my-model": {"input_mtok": 2.5}}
     assert (options["call_spans"], options["stream_usage"], options["metrics"]) == (False, False, False)
     assert (options["redact_errors"], full.plan.log_events) == (True, True)
@@ -82,7 +84,8 @@ def test_the_file_and_instrument_have_the_same_settings_with_the_same_defaults()
     in_file = ConfigFile()
 
     assert set(OPTIONS) - only_in_code == set(ConfigFile.model_fields) - {"strict", "steps"}
-    for name in ("unpriced", "call_spans", "stream_usage", "metrics", "redact_errors", "clients", "prices", "models"):
+    spend = ("prices", "models", "unpriced", "unmetered")
+    for name in (*spend, "call_spans", "stream_usage", "metrics", "redact_errors", "clients"):
         assert getattr(in_file, name) == getattr(Options(), name)
 
 

@@ -185,7 +185,7 @@ def test_a_compiled_card_says_what_the_book_says(provider: str, model: str, usag
         ("openai", "ft:gpt-4.1-mini-2025-04-14:acme::id"),
         ("openai", "ft:o4-mini-2025-04-16:acme::id"),
         ("groq", "groq/compound"),
-        ("ollama", "llama3.2"),
+        ("ollama", "glm-4.6:cloud"),
         ("ibm.watsonx.ai", "granite"),
     ],
 )
@@ -248,10 +248,10 @@ def test_tokens_are_counted_where_the_price_is_unknown(instrumented: Instrumente
 
 
 def test_an_unknown_model_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from otel_harn_steps._cost import price_book
+    from otel_harn_steps._cost import list_prices
 
     price("gpt-99", provider="openai", input_tokens=1)
-    monkeypatch.setattr(price_book, "_book", lambda: pytest.fail("looked up again"))
+    monkeypatch.setattr(list_prices, "_book", lambda: pytest.fail("looked up again"))
     assert price("gpt-99", provider="openai", input_tokens=1) is None
 
 

@@ -283,11 +283,16 @@ def test_a_forked_child_goes_on_with_its_step(steps, tmp_path):
             spend(10)
             with step("in child"):
                 spend(5)
-            os.write(write_end, repr([(r.name, r.path, r.llm_calls) for r in drain_completed_steps()]).encode())
+            os.write(
+                write_end,
+                repr([(r.name, r.path, r.llm_calls, r.amends is not None) for r in drain_completed_steps()]).encode(),
+            )
             os._exit(0)
         os.waitpid(child, 0)
     os.close(write_end)
-    assert os.read(read_end, 1000).decode() == "[('in child', 's/in child', 1)]"
+    # Of the step that goes on in the parent, the child has amendments: its own call, and then that of the step below.
+    seen_in_child = [("s", "s", 1, True), ("s", "s", 0, True), ("in child", "s/in child", 1, False)]
+    assert os.read(read_end, 1000).decode() == repr(seen_in_child)
     os.close(read_end)
     assert [(record.name, record.llm_calls) for record in drain_completed_steps()] == [("s", 0)]
 

@@ -242,7 +242,7 @@ def test_a_model_without_a_price_is_unpriced_with_one_warning(caplog):
 
 
 def test_an_unknown_price_may_count_as_a_breach():
-    harn.instrument(unpriced="raise")
+    harn.instrument(unpriced="refuse")
     with step("no dollars", max_tokens=100):
         record_llm_usage("nobody-knows-it", 10, 5)
     with pytest.raises(StepBudgetExceeded, match="price of model `nobody-knows-it` is unknown") as caught:
@@ -282,7 +282,7 @@ def test_the_users_prices_come_first(prices, usd):
         {"prices": {"m": {"input_mtok": -1}}},
         {"prices": {"m": {"input_mtok": "much"}}},
         {"prices": {"m": 3}},
-        {"unpriced": "ignore"},
+        {"unpriced": "warn"},
         {"call_spans": "always"},
     ],
 )

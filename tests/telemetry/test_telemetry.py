@@ -223,7 +223,7 @@ def test_metrics_count_what_was_spent_by_step_model_provider_and_status():
         with step("spends"):
             harn.record_llm_usage("m", 100, 30, 0.25, provider="openai")
             harn.record_llm_usage("m", 10, 3, 0.5, provider="openai")
-            harn.record_llm_usage("nobody-knows-it", 1, 1, provider="ollama")
+            harn.record_llm_usage("nobody-knows-it", 1, 1, provider="acme")
         with pytest.raises(StepBudgetExceeded), step("over", max_tokens=5):
             spend(6)
     finally:
@@ -239,6 +239,9 @@ def test_metrics_count_what_was_spent_by_step_model_provider_and_status():
         "harn.step.unpriced_calls": "{call}",
         "harn.step.duration": "s",
         "harn.step.run.cost": "{USD}",
+        "harn.call.cost": "{USD}",
+        "harn.call.tokens": "{token}",
+        "harn.calls": "{call}",
     }
 
     def by(metric, **labels):
@@ -272,7 +275,8 @@ def test_a_log_event_carries_the_record_in_the_context_of_its_span(spans):
     harn.uninstrument()
     (event,) = [each.log_record for each in exporter.get_finished_logs()]
     assert (event.event_name, event.timestamp) == ("harn.step.completed", record.end_time)
-    assert dict(event.attributes) == {name: value for name, value in record.to_dict().items() if value is not None}
+    expected = {name: value for name, value in record.to_dict().items() if value is not None}
+    assert dict(event.attributes) == {**expected, "by_model": tuple(expected["by_model"])}
     assert (f"{event.trace_id:032x}", f"{event.span_id:016x}") == (record.trace_id, record.span_id)
 
 

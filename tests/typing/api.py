@@ -116,7 +116,7 @@ async def use() -> None:
     assert_type(drain_completed_steps(), list[CompletedStep])
     assert_type(is_step_budget_exhausted({}), bool)
     record_llm_usage("m", 1, 2, None, cache_read_tokens=1)
-    instrument(prices={"m": {"input_mtok": 1}}, unpriced="raise", call_spans=False)
+    instrument(prices={"m": {"input_mtok": 1}}, unpriced="refuse", unmetered="ignore", call_spans=False)
     instrument(clients=["openai"], frameworks="auto")
     instrument(frameworks=["langgraph", "crewai"])
 

@@ -1,0 +1,48 @@
+"""What this process is: how many forks lie behind it, which run it is part of, and new ids."""
+
+from __future__ import annotations
+
+import os
+
+_generation = 0
+
+
+def new_id() -> str:
+    """16 lowercase hex digits that no other id has, in this process and in those that are forked from it."""
+    # Not of `random`: an app that seeds it would get the same ids twice, and other numbers than without us.
+    return os.urandom(8).hex()
+
+
+_OWN_RUN = new_id()
+"""The run of a process in which none was opened. What is forked from it is part of it."""
+_run_id = _OWN_RUN
+
+
+def run_id() -> str:
+    """The id of the run that this process is part of: the one that is open, else one of its own."""
+    return _run_id
+
+
+def use_run(opened: str) -> None:
+    """A run has been opened."""
+    global _run_id  # noqa: PLW0603 -- the one place that holds it
+    _run_id = opened
+
+
+def leave_run() -> None:
+    """The run has been closed."""
+    use_run(_OWN_RUN)
+
+
+def generation() -> int:
+    """Counts the forks up to this process: what was begun before a fork is of the process above."""
+    return _generation
+
+
+def _forked() -> None:
+    global _generation  # noqa: PLW0603 -- the one place that counts
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,418 @@
+"""Accounts: what the calls of a step, or of a run, have spent, and whether more of them may begin.
+
+The totals of an account are the truth. Spans, records and metrics show them and decide nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from otel_harn_steps._cost.money import to_picousd, to_usd
+from otel_harn_steps._guard import guard
+from otel_harn_steps._process import generation
+from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.errors import StepBudgetExceeded, unmetered_detail, unpriced_detail
+from otel_harn_steps._steps.totals import ModelCall, Tally
+from otel_harn_steps._telemetry.record import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otel_harn_steps._steps.definition import StepDefinition
+
+_logger = logging.getLogger("otel_harn_steps")
+_limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
+_warned_uncovered: set[str] = set()
+_NO_LABELS: Final[Mapping[str, str]] = {}
+
+
+class Tree:
+    """The lock of an account and of all that is nested in it: a call changes every total above it at once."""
+
+    __slots__ = ("_generation", "_lock")
+
+    _renewing = Lock()
+
+    def __init__(self) -> None:
+        # Reentrant, because the garbage collector may settle an abandoned stream in the middle of anything.
+        self._lock: Any = RLock()
+        self._generation = generation()
+
+    @property
+    def lock(self) -> Any:
+        """The lock of this process. Whoever held it at a fork is not in the child, and would never let it go."""
+        if self._generation != generation():
+            with Tree._renewing:
+                if self._generation != generation():
+                    self._lock = RLock()
+                    self._generation = generation()
+        return self._lock
+
+    @classmethod
+    def forked(cls) -> None:
+        """Begin anew in a forked child."""
+        cls._renewing = Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=Tree.forked)
+
+
+class Account:
+    """What calls are billed to.
+
+    `input_tokens`, `output_tokens`, `cost_usd`, `llm_calls` are what its own calls spent; the `total_*` properties
+    hold what is nested in it too. US dollars; calls of unknown price are in `unpriced_calls` and not in the dollars.
+    What is estimated for a budget is in `estimated_tokens` and `estimated_cost_usd`, and in nothing else.
+
+    Attributes:
+        definition: what was declared.
+        above: the account around this one, which counts what this one spends as well.
+        status: how it ended. None while it lives: an account that has ended still counts, and refuses nothing.
+        open_calls: calls that have been sent and have not ended.
+        breach: the limit that was crossed first.
+        is_covered: whether a budget counts what this account's own calls spend.
+    """
+
+    __slots__ = (
+        "_covers_below",
+        "_generation",
+        "_max_picousd",
+        "_on_leave",
+        "above",
+        "breach",
+        "by_model",
+        "definition",
+        "is_covered",
+        "labels",
+        "last_model",
+        "open_calls",
+        "own",
+        "price_book",
+        "status",
+        "subtree",
+        "tree",
+        "watch",
+    )
+
+    span: Span = INVALID_SPAN
+    step_id: str | None = None
+    parent_id: str | None = None
+    path: str = ""
+    agent: str | None = None
+
+    def __init__(self, definition: StepDefinition, above: Account | None) -> None:
+        self.definition = definition
+        self.above = above
+        self.own = Tally()
+        self.subtree = Tally()
+        self.by_model: dict[tuple[str, str | None], Tally] = {}
+        self.last_model: str | None = None
+        self.price_book: str | None = None
+        self.labels: Mapping[str, str] = _NO_LABELS
+        self.breach: StepBudgetExceeded | None = None
+        self.status: Status | None = None
+        self.open_calls = 0
+        # Other instrumentations' spans in this account, kept for `_calls.foreign_spans` and read there alone.
+        self.watch: object = None
+        self._on_leave: list[Callable[[], None]] = []
+        self._generation = generation()
+        budget = definition.budget
+        self._max_picousd = None if budget.max_usd is None else _limit_picousd(budget.max_usd)
+        self._covers_below: bool = (budget.is_limited and definition.scope == "tree") or (
+            above is not None and above._covers_below
+        )
+        self.is_covered = budget.is_limited or self._covers_below
+        self.tree: Tree = Tree() if above is None else above.tree
+
+    # -- totals ------------------------------------------------------------------------------------------------
+
+    @property
+    def input_tokens(self) -> int:
+        """Input tokens of its own calls, cached ones included."""
+        return self.own.input_tokens
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of its own calls, reasoning included."""
+        return self.own.output_tokens
+
+    @property
+    def cost_usd(self) -> float:
+        """US dollars of its own priced calls."""
+        return to_usd(self.own.cost_picousd)
+
+    @property
+    def llm_calls(self) -> int:
+        """Calls billed to it, and to nothing nested in it."""
+        return self.own.llm_calls
+
+    @property
+    def unpriced_calls(self) -> int:
+        """Own calls whose price is unknown."""
+        return self.own.unpriced_calls
+
+    @property
+    def unmetered_calls(self) -> int:
+        """Own calls whose usage is unknown, or known in part."""
+        return self.own.unmetered_calls
+
+    @property
+    def observed_calls(self) -> int:
+        """Own calls that no patched client made: their usage is what another instrumentation's span reported."""
+        return self.own.observed_calls
+
+    @property
+    def estimated_tokens(self) -> int:
+        """What a budget assumes that own calls used beyond what was reported. In no other number."""
+        return self.own.estimated_tokens
+
+    @property
+    def estimated_cost_usd(self) -> float:
+        """US dollars that a budget assumes for what is not known of own calls. In no other number."""
+        return to_usd(self.own.estimated_picousd)
+
+    @property
+    def total_input_tokens(self) -> int:
+        """Input tokens of this account and all nested ones."""
+        return self.subtree.input_tokens
+
+    @property
+    def total_output_tokens(self) -> int:
+        """Output tokens of this account and all nested ones."""
+        return self.subtree.output_tokens
+
+    @property
+    def total_cost_usd(self) -> float:
+        """US dollars of this account and all nested ones."""
+        return to_usd(self.subtree.cost_picousd)
+
+    @property
+    def total_llm_calls(self) -> int:
+        """Calls billed to this account and all nested ones."""
+        return self.subtree.llm_calls
+
+    # -- spending ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether it was opened here. One from before a fork is reported by the process above."""
+        return self._generation == generation()
+
+    def admit(self) -> None:
+        """Let one more call begin.
+
+        Raises:
+            StepBudgetExceeded: the account is exhausted, or one above whose budget covers it. Nothing was sent.
+        """
+        account: Account | None = self
+        while account is not None:
+            if account.breach is not None and account.status is None and account._covers(self):
+                raise account._exceeded(account.breach.limit, detail=account.breach.detail)
+            account = account.above
+
+    def opened(self) -> None:
+        """A call is about to be sent."""
+        with self.tree.lock:
+            self.open_calls += 1
+
+    def closed(self) -> None:
+        """A call has ended without being billed."""
+        with self.tree.lock:
+            self.open_calls -= 1
+
+    def add(
+        self,
+        call: ModelCall,
+        response: object = None,
+        *,
+        was_open: bool = False,
+        replaces: ModelCall | None = None,
+    ) -> StepBudgetExceeded | None:
+        """Count a finished call in the totals, then hold them against every budget that covers it.
+
+        Accounts that have ended count it too, and what each of them reports of it leaves as an amendment.
+
+        Args:
+            call: what was spent. It stays in the totals whatever comes of it: the money is spent.
+            response: the provider's answer, kept on the error.
+            was_open: whether it was `opened` here.
+            replaces: what was counted of it before.
+
+        Returns:
+            The first breach of a living account, for the caller to raise. It is noted, and raises at the next call or
+            at the step's exit.
+        """
+        first: StepBudgetExceeded | None = None
+        late: list[tuple[Account, str | None]] = []
+        with self.tree.lock:
+            self.open_calls -= was_open
+            if replaces == call:
+                return None
+            self.own.add(call)
+            self._tally_of(call).add(call)
+            self._note(call)
+            if replaces is not None:
+                self._take_out(replaces)
+            account: Account | None = self
+            while account is not None:
+                account.subtree.add(call)
+                crossed = account._crossed(call, response) if account._covers(self) else None
+                is_new = crossed is not None and account.breach is None
+                if is_new:
+                    account.breach = crossed
+                if account.status is None:
+                    first = first or crossed
+                    account.show()
+                if account.status is not None or not account.is_of_this_process:
+                    late.append((account, crossed.limit if crossed is not None and is_new else None))
+                account = account.above
+        for each, limit in late:
+            each.amend(call, replaces, limit, is_own=each is self)
+        if self.above is not None:
+            self._warn_of_uncovered_spend()
+        return first
+
+    def observe(self, call: ModelCall) -> None:
+        """Count that another instrumentation's span reported a call, which is to be added as every call is."""
+        with self.tree.lock:
+            for tally in (self.own, self._tally_of(call)):
+                tally.observed_calls += 1
+            for account in self.lineage():
+                account.subtree.observed_calls += 1
+
+    def amend(self, call: ModelCall, replaces: ModelCall | None, breached: str | None, *, is_own: bool) -> None:
+        """Report a call that came after the account's own report. An account without reports has none to amend."""
+
+    def show(self) -> None:
+        """Show the totals. An account without a span shows nothing."""
+
+    def _take_out(self, call: ModelCall) -> None:
+        for tally in (self.own, self._tally_of(call), *(account.subtree for account in self.lineage())):
+            tally.remove(call)
+
+    def _note(self, call: ModelCall) -> None:
+        if call.model:
+            self.last_model = call.model
+        book = call.price_book
+        if book is not None and book != self.price_book:
+            books = set() if self.price_book is None else set(self.price_book.split(", "))
+            self.price_book = ", ".join(sorted(books | {book}))
+
+    def _tally_of(self, call: ModelCall) -> Tally:
+        key = call.provider, call.model
+        tally = self.by_model.get(key)
+        if tally is None:
+            tally = self.by_model[key] = Tally()
+        return tally
+
+    def lineage(self) -> Iterator[Account]:
+        """This account and those above it."""
+        account: Account | None = self
+        while account is not None:
+            yield account
+            account = account.above
+
+    # -- budgets -----------------------------------------------------------------------------------------------
+
+    def _covers(self, spender: Account) -> bool:
+        """Whether this account's budget counts what `spender` spends, which is this account or one nested in it."""
+        return spender is self or self.definition.scope == "tree"
+
+    def _covered(self) -> Tally:
+        return self.subtree if self.definition.scope == "tree" else self.own
+
+    def _crossed(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
+        max_tokens, max_picousd = self.definition.budget.max_tokens, self._max_picousd
+        if max_tokens is None and max_picousd is None:
+            return None
+        spent = self._covered()
+        # `>` and not `>=`: a step may spend its budget to the last token.
+        if max_tokens is not None and spent.budget_tokens > max_tokens:
+            return self._exceeded("max_tokens", response)
+        if max_picousd is not None and spent.budget_picousd > max_picousd:
+            return self._exceeded("max_usd", response)
+        return self._unknown(call, response)
+
+    def _unknown(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
+        """The breach that a call of unknown usage or price is where the settings refuse it."""
+        name, usage = self.definition.name, call.usage
+        if (usage is None or not usage.is_complete) and settings().unmetered == "refuse":
+            limit = "max_tokens" if self.definition.budget.max_tokens is not None else "max_usd"
+            return self._exceeded(limit, response, unmetered_detail(name, call.model, limit))
+        if self._max_picousd is None or usage is None or call.cost_picousd is not None:
+            return None
+        if settings().unpriced == "refuse":
+            return self._exceeded("max_usd", response, unpriced_detail(name, call.model, self._max_picousd))
+        return None
+
+    def _exceeded(self, limit: str, response: object = None, detail: str | None = None) -> StepBudgetExceeded:
+        definition, spent = self.definition, self._covered()
+        return StepBudgetExceeded(
+            step=definition.name,
+            function=definition.function,
+            limit=limit,
+            limit_value=float((definition.max_tokens if limit == "max_tokens" else definition.max_usd) or 0),
+            consumed_tokens=spent.budget_tokens,
+            consumed_cost_usd=to_usd(spent.budget_picousd),
+            error_boundary=definition.error_boundary,
+            response=response,
+            detail=detail,
+            owner=self,
+        )
+
+    def _warn_of_uncovered_spend(self) -> None:
+        for account in self.lineage():
+            definition = account.definition
+            if account._covers(self) or not definition.budget.is_limited or definition.name in _warned_uncovered:
+                continue
+            _warned_uncovered.add(definition.name)
+            _logger.warning(
+                "step %r has a budget for its own calls only: what the nested step %r spends is not covered by it; "
+                'give step %r scope="tree" to cover nested steps too',
+                definition.name,
+                self.definition.name,
+                definition.name,
+            )
+
+    # -- what is to be done when the account is closed ------------------------------------------------------------
+
+    def on_leave(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the step is left, before its boundary decides: the latest first, each once."""
+        with self.tree.lock:
+            self._on_leave.append(callback)
+
+    def forget_on_leave(self, callback: Callable[[], None]) -> None:
+        """Do not call `callback` any more; nothing happens if it is not there."""
+        if not self._on_leave:
+            return
+        with self.tree.lock:
+            if callback in self._on_leave:
+                self._on_leave.remove(callback)
+
+    def run_leave_callbacks(self) -> BaseException | None:
+        """Call what `on_leave` was given, each once, whatever is raised in it. What one of them adds is called too.
+
+        Returns the first interrupt (`KeyboardInterrupt` and the like) that was raised in one, to be passed on.
+        """
+        interrupt: BaseException | None = None
+        while self._on_leave:
+            callback = self._on_leave.pop()
+            try:
+                with guard("settling what a step left open"):
+                    callback()
+            except BaseException as error:  # noqa: BLE001 -- passed on when the step has been left
+                interrupt = interrupt or error
+        return interrupt
+
+
+def forget_warnings() -> None:
+    """Warn of everything again (tests)."""
+    _warned_uncovered.clear()

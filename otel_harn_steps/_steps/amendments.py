@@ -1,0 +1,82 @@
+"""Amendments: records of what came after a step's own record, or from another process than the step's."""
+
+from __future__ import annotations
+
+from time import time_ns
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import get_current
+
+from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._guard import guard
+from otel_harn_steps._process import run_id
+from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.totals import COUNTERS, ModelCall, Tally
+from otel_harn_steps._telemetry import metrics
+from otel_harn_steps._telemetry.delivery import deliver
+from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
+from otel_harn_steps._telemetry.tracer import is_suppressed
+
+if TYPE_CHECKING:
+    from otel_harn_steps._steps.active import ActiveStep
+
+_AMENDING, _COUNTING = guard("amending a step"), guard("counting an amendment")
+
+
+def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breached: str | None, *, is_own: bool) -> None:
+    """Let an amendment leave: a record that holds one late call, so that every sum over records stays right.
+
+    Args:
+        step: the step that it amends.
+        call: the call, which the step's totals hold.
+        replaces: what the step's record has of it. The amendment holds the difference.
+        breached: the limit that the call made it cross; None for none.
+        is_own: whether it is billed to this step itself, and not to one nested in it.
+    """
+    total = Tally.of(call, replaces=replaces)
+    own = total if is_own else Tally()
+    with _AMENDING:
+        deliver(_amendment(step, call if is_own else None, own, total, breached))
+    if settings().metrics and not is_suppressed(get_current()):
+        with _COUNTING:
+            if is_own:
+                metrics.count_spend(step.definition.name, step.status or "running", {(call.provider, call.model): own})
+            if breached is not None:
+                metrics.count_breach(step.definition.name, breached)
+
+
+def _amendment(
+    step: ActiveStep, call: ModelCall | None, own: Tally, total: Tally, breached: str | None
+) -> CompletedStep:
+    context = step.span.get_span_context()
+    now = time_ns()
+    definition = step.definition
+    return completed_step(
+        name=definition.name,
+        function=definition.function,
+        model=None if call is None else call.model,
+        status=step.status or "running",
+        error=None,
+        cost_usd=to_usd(own.cost_picousd),
+        estimated_cost_usd=to_usd(own.estimated_picousd),
+        total_input_tokens=total.input_tokens,
+        total_output_tokens=total.output_tokens,
+        total_cost_usd=to_usd(total.cost_picousd),
+        total_llm_calls=total.llm_calls,
+        start_time=now,
+        end_time=now,
+        trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
+        span_id=f"{context.span_id:016x}" if context.is_valid else None,
+        parent_step=None if step.parent is None else step.parent.definition.name,
+        path=step.path,
+        run_id=run_id(),
+        step_id=step.step_id,
+        parent_id=step.parent_id,
+        amends=step.step_id,
+        agent=step.agent,
+        labels=step.labels,
+        breach=breached,
+        by_model=() if call is None else (model_spend(call.provider, call.model, own),),
+        price_book=None if call is None else call.price_book,
+        **{counter: getattr(own, counter) for counter in COUNTERS},
+    )

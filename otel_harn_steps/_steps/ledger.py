@@ -1,0 +1,203 @@
+"""The ledger: one row for each call, from the moment it is sent to the moment its spend is known.
+
+In memory a row lives as long as its call: steps keep totals, and whoever wants rows subscribes as a sink.
+"""
+
+from __future__ import annotations
+
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import get_current
+
+from otel_harn_steps._guard import guard
+from otel_harn_steps._process import new_id, run_id
+from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.labels import current_labels
+from otel_harn_steps._steps.totals import ModelCall
+from otel_harn_steps._telemetry import metrics
+from otel_harn_steps._telemetry.call_row import NO_STEP, CallRow, Outcome
+from otel_harn_steps._telemetry.delivery import call_sent, call_settled, has_call_sinks
+from otel_harn_steps._telemetry.tracer import is_suppressed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otel_harn_steps._cost.usage import Usage
+    from otel_harn_steps._steps.account import Account
+    from otel_harn_steps._steps.errors import StepBudgetExceeded
+
+_WRITING_ROW = guard("writing a call's row")
+_COUNTING_CALL = guard("counting a call")
+_DETAILS = (
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "cache_read_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "tool_input_tokens",
+    "web_searches",
+    "output_citation_tokens",
+)
+
+
+class OpenCall:
+    """A call that has been sent, and has not ended.
+
+    Attributes:
+        account: what it is billed to.
+        provider, operation, requested_model: what it asks for.
+        sent_at: nanoseconds since the epoch.
+    """
+
+    __slots__ = (
+        "_call_id",
+        "_is_open",
+        "_labels",
+        "_run_id",
+        "account",
+        "operation",
+        "provider",
+        "requested_model",
+        "sent_at",
+    )
+
+    def __init__(
+        self, account: Account, provider: str, operation: str, requested_model: str | None, sent_at: int
+    ) -> None:
+        self.account = account
+        self.provider = provider
+        self.operation = operation
+        self.requested_model = requested_model
+        self.sent_at = sent_at
+        self._run_id = run_id()
+        self._labels = current_labels()
+        self._call_id: str | None = None
+        self._is_open = False
+
+    def send(self) -> None:
+        """It is about to be sent: its row begins."""
+        self._is_open = True
+        self.account.opened()
+        if has_call_sinks():
+            with _WRITING_ROW:
+                call_sent(self._row("open"))
+
+    def take_over(self, outer: OpenCall) -> None:
+        """This is what `outer` asked a client below it to send: one call, which has one row."""
+        if outer._is_open:
+            outer._is_open = False
+            self._is_open = True
+            self._call_id = outer._call_id
+
+    def bill_for_now(self, call: ModelCall) -> None:
+        """Bill what is known of it. It stays open."""
+        self.account.add(call)
+
+    def settle(
+        self,
+        call: ModelCall,
+        outcome: Outcome = "answered",
+        response: object = None,
+        *,
+        replaces: ModelCall | None = None,
+    ) -> StepBudgetExceeded | None:
+        """Bill it, and complete its row.
+
+        Args:
+            call: what it spent.
+            outcome: how it ended.
+            response: the provider's answer, kept on the breach.
+            replaces: what `bill_for_now` had of it.
+
+        Returns:
+            The breach of a budget, for the caller to raise.
+        """
+        account = self.account
+        was_open, self._is_open = self._is_open, False
+        is_late = account.status is not None or not account.is_of_this_process
+        breach = account.add(call, response, was_open=was_open, replaces=replaces)
+        if settings().metrics and not is_suppressed(get_current()):
+            with _COUNTING_CALL:
+                metrics.count_call(
+                    self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
+                )
+        if has_call_sinks():
+            with _WRITING_ROW:
+                call_settled(self._row(outcome, call, is_late=is_late))
+        return breach
+
+    def close(self, outcome: Outcome) -> None:
+        """Complete the row of a call that nobody is billed for. One whose row another call took over has none."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self.account.closed()
+        if has_call_sinks():
+            with _WRITING_ROW:
+                call_settled(self._row(outcome))
+
+    def refuse(self) -> None:
+        """Leave the row of a call that a budget did not let out."""
+        if has_call_sinks():
+            with _WRITING_ROW:
+                call_settled(self._row("refused"))
+
+    @property
+    def step_name(self) -> str:
+        """The name of the step, or what stands for it where no step claims the call."""
+        return NO_STEP if self.account.step_id is None else self.account.definition.name
+
+    def _row(self, outcome: Outcome, call: ModelCall | None = None, *, is_late: bool = False) -> CallRow:
+        account = self.account
+        if self._call_id is None:
+            self._call_id = new_id()
+        return CallRow(
+            self._call_id,
+            self._run_id,
+            account.step_id,
+            account.parent_id,
+            self.step_name,
+            account.path,
+            account.agent,
+            self._labels,
+            self.sent_at,
+            self.provider if call is None else call.provider,
+            self.operation,
+            self.requested_model,
+            outcome,
+            None if outcome == "open" else time_ns() - self.sent_at,
+            late=is_late,
+            **({} if call is None else _spend(call)),
+        )
+
+
+def _spend(call: ModelCall) -> dict[str, Any]:
+    spend: dict[str, Any] = {
+        "model": call.model,
+        "cost_picousd": call.cost_picousd,
+        "certainty": call.certainty,
+        "price_book": call.price_book,
+        "estimated_tokens": call.estimated_tokens,
+        "estimated_cost_picousd": call.estimated_picousd,
+    }
+    if call.terms:
+        spend["terms"] = {name: str(value) for name, value in call.terms}
+    usage = call.usage
+    if usage is not None:
+        spend["input_tokens"], spend["output_tokens"] = usage.input_tokens, usage.output_tokens
+        spend["cache_read_tokens"] = usage.cache_read_tokens
+        spend["cache_write_tokens"] = usage.cache_write_tokens
+        spend["reasoning_tokens"] = usage.reasoning_tokens
+        spend["details"] = _details(usage)
+    return spend
+
+
+def _details(usage: Usage) -> Mapping[str, int]:
+    return {name: count for name in _DETAILS if (count := getattr(usage, name))}
+
+
+def bill(account: Account, call: ModelCall, operation: str = "chat") -> StepBudgetExceeded | None:
+    """Bill a call that is over: its row is complete when it begins. Returns the breach of a budget, to be raised."""
+    return OpenCall(account, call.provider, operation, call.model, time_ns()).settle(call)

@@ -1,0 +1,152 @@
+"""A run: one start of a program, with all its processes. It is the account of every call that no step claims."""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+from time import time_ns
+from types import TracebackType
+from typing import Final
+
+from otel_harn_steps._process import generation, leave_run, new_id, use_run
+from otel_harn_steps._steps.account import Account
+from otel_harn_steps._steps.definition import StepDefinition
+from otel_harn_steps._steps.totals import Tally
+
+RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
+RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
+"""What child processes join a run by."""
+
+_lock = Lock()
+_open: Run | None = None
+
+
+class Run(Account):
+    """What a program spends while the run is open.
+
+    `llm_calls`, `cost_usd` and the like are of the calls that no step claims, the `total_*` properties of all calls:
+    those of this process. What the other processes of the run spent is in their own accounts, and in the journal.
+
+    Attributes:
+        run_id: 16 lowercase hex digits.
+        name: the run's name.
+        started_at: nanoseconds since the epoch.
+    """
+
+    __slots__ = ("name", "run_id", "started_at")
+
+    def __init__(self, name: str, run_id: str) -> None:
+        super().__init__(StepDefinition(name, name, scope="tree"), None)
+        self.name = name
+        self.run_id = run_id
+        self.started_at = time_ns()
+
+    def begin_again(self) -> None:
+        """Begin at zero, in a forked child: what was spent before the fork is the parent's."""
+        self.own, self.subtree, self.by_model = Tally(), Tally(), {}
+        self.open_calls, self.breach, self.last_model, self.price_book = 0, None, None, None
+        self._generation = generation()
+
+
+class run:  # noqa: N801 -- it is used as a function, and is a context manager
+    """Open a run for a block: `with run("nightly") as nightly:`. Calls outside of steps are billed to it.
+
+    There is one run in a process at a time. Opened while one is open, as by `otel-harn-steps run`, this joins that one.
+    Child processes that are started in the block, and call `instrument()`, join it too.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Name the run.
+
+        Raises:
+            TypeError: `name` is not a string.
+            ValueError: `name` is empty.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a run's name must be a string, not {name!r}")
+        if not name:
+            raise ValueError("a run's name must not be empty")
+        self._name = name
+        self._opened: Run | None = None
+        self._environment: dict[str, str | None] = {}
+
+    def __enter__(self) -> Run:
+        """Open the run, or join the one that is open."""
+        with _lock:
+            if _open is not None:
+                return _open
+            self._opened = _open_run(self._name, new_id())
+        self._environment = {name: os.environ.get(name) for name in (RUN_ID, RUN_NAME)}
+        os.environ[RUN_ID], os.environ[RUN_NAME] = self._opened.run_id, self._name
+        return self._opened
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the run, if it was opened here."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        for name, before in self._environment.items():
+            if before is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = before
+        with _lock:
+            _close_run(opened)
+
+    async def __aenter__(self) -> Run:
+        """As `__enter__`."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """As `__exit__`."""
+        self.__exit__(kind, error, traceback)
+
+
+def current_run() -> Run | None:
+    """The run that is open in this process."""
+    return _open
+
+
+def join_run() -> Run | None:
+    """Join the run that the environment names, if there is one, for as long as this process lives."""
+    run_id = os.environ.get(RUN_ID)
+    if not run_id:
+        return _open
+    with _lock:
+        return _open or _open_run(os.environ.get(RUN_NAME) or run_id, run_id)
+
+
+def forget_run() -> None:
+    """Close whatever run is open (tests)."""
+    with _lock:
+        if _open is not None:
+            _close_run(_open)
+
+
+def _open_run(name: str, run_id: str) -> Run:
+    global _open  # noqa: PLW0603 -- the one place that holds it
+    _open = Run(name, run_id)
+    use_run(run_id)
+    return _open
+
+
+def _close_run(opened: Run) -> None:
+    global _open  # noqa: PLW0603 -- as above
+    if _open is opened:
+        _open = None
+        leave_run()
+
+
+def _forked() -> None:
+    global _lock  # noqa: PLW0603 -- another thread may have held it
+    _lock = Lock()
+    if _open is not None:
+        _open.begin_again()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
