@@ -41,6 +41,8 @@ class Bill:
     cached_tokens: int
     output_tokens: int
     cost_usd: float
+    not_measured: int = 0
+    """Calls whose usage or price is not known, or that have not ended."""
 
     @classmethod
     def of(cls, program: Published, sent: Sequence[Sent]) -> Bill:
@@ -67,13 +69,9 @@ class Bill:
     def read(cls, summary: Path) -> Bill:
         """What `--json` wrote."""
         total = json.loads(summary.read_text(encoding="utf-8"))["total"]
-        return cls(
-            total["llm_calls"],
-            total["input_tokens"],
-            total["cache_read_tokens"],
-            total["output_tokens"],
-            total["cost_usd"],
-        )
+        names = ("calls", "input_tokens", "cache_read_tokens", "output_tokens", "cost_usd")
+        unsure = ("unmetered_calls", "unpriced_calls", "unknown_calls", "estimated_calls", "open_calls")
+        return cls(*(total[name] for name in names), not_measured=sum(total[name] for name in unsure))
 
 
 @dataclass(frozen=True, slots=True)
