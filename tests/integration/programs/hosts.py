@@ -84,6 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError, ssl.SSLError):  # a program that is gone
             super().handle()
 
+    def finish(self) -> None:
+        super().finish()
+        self.connection.close()  # the server closes what was below TLS
+
     def do_CONNECT(self) -> None:
         host = self.path.partition(":")[0]
         if host not in HOSTS:
@@ -92,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response_only(200)
         self.end_headers()
+        self.rfile.close()
         self.connection: socket.socket = self.server.tls.wrap_socket(self.connection, server_side=True)
         self.rfile = self.connection.makefile("rb")
         self.wfile = self.connection.makefile("wb", 0)
