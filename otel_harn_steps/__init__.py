@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from otel_harn_steps._instrument.reset import reset_steps
+from otel_harn_steps._instrument.unseen_counts import UnseenCalls, unseen_calls
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.decorator import Step, enter_step, step
 from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary
@@ -21,7 +22,12 @@ from otel_harn_steps._steps.labels import labels
 from otel_harn_steps._steps.program_run import Run, current_run, run
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
-from otel_harn_steps._telemetry.delivery import drain_completed_steps, dropped_completed_steps, peek_completed_steps
+from otel_harn_steps._telemetry.delivery import (
+    LedgerSink,
+    drain_completed_steps,
+    dropped_completed_steps,
+    peek_completed_steps,
+)
 from otel_harn_steps._telemetry.record import CompletedStep, ModelSpend
 from otel_harn_steps._version import __version__
 
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
     from otel_harn_steps._cost.price import price
     from otel_harn_steps._instrument.instrument import instrument, uninstrument
     from otel_harn_steps._instrument.processor import StepSpanProcessor
+    from otel_harn_steps._telemetry.journal import Journal
+    from otel_harn_steps._telemetry.journal import Journal
     from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 
 __all__ = [
@@ -37,7 +45,10 @@ __all__ = [
     "Budget",
     "CallRow",
     "CompletedStep",
+    "Journal",
+    "Journal",
     "JsonLinesSink",
+    "LedgerSink",
     "LogEventSink",
     "ModelSpend",
     "Run",
@@ -48,6 +59,7 @@ __all__ = [
     "StepErrorBoundary",
     "StepEscalated",
     "StepSpanProcessor",
+    "UnseenCalls",
     "__version__",
     "current_run",
     "current_step",
@@ -67,11 +79,14 @@ __all__ = [
     "run",
     "step",
     "uninstrument",
+    "unseen_calls",
 ]
 
 # Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
 # should not pay for.
 _LAZY = {
+    "Journal": "_telemetry.journal",
+    "Journal": "_telemetry.journal",
     "JsonLinesSink": "_telemetry.sinks",
     "LogEventSink": "_telemetry.sinks",
     "StepSpanProcessor": "_instrument.processor",
@@ -94,6 +109,7 @@ for _public in (
     StepDefinition,
     StepErrorBoundary,
     StepEscalated,
+    UnseenCalls,
 ):
     _public.__module__ = __name__  # so that tracebacks, `error.type` and pickles name the public place
 

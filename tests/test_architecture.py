@@ -29,6 +29,7 @@ ROOMS = (
     "frameworks",
     "_instrument",
     "config",
+    "store",
     "cli",
     "dashboard",
     "testing",

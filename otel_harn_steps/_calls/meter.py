@@ -215,8 +215,10 @@ class Meter:
             # An async generator that is dropped is closed by its event loop, which may be long after.
             self._held = ref(held, self._dropped)
         self._active.on_leave(self.settle_for_now)
-        if self._active.is_covered and settings().unmetered == "estimate":
-            self._output = Output()
+        if self._active.is_covered:
+            self._active.tree.unread.add(self.settle_for_now)
+            if settings().unmetered == "estimate":
+                self._output = Output()
 
     def _dropped(self, _: object) -> None:
         with _SETTLING_DROPPED_STREAM:
@@ -237,17 +239,20 @@ class Meter:
             raise breach
 
     def settle_for_now(self) -> None:
-        """The step ends: bill what is known of a stream that is still open. What comes later amends the step."""
+        """Bill what is known of a stream that is still open: its step ends, or a budget looks at what was spent.
+
+        What comes later is added then; where the step has ended, it amends the step.
+        """
         parsed = self._read_stream()
         if parsed is NOT_A_CALL:
             self.abandoned()
             return
         call = self._bill_of(parsed, self._call)
         with self._lock:
-            if self._is_done or self._billed is not None:
+            if self._is_done:
                 return
-            self._billed = call
-        self._open.bill_for_now(call)
+            before, self._billed = self._billed, call
+        self._open.bill_for_now(call, replaces=before)
 
     def ended_quietly(self) -> None:
         """As `stream_ended`, where nothing can be raised: the step's next call or its exit raises."""
@@ -291,6 +296,7 @@ class Meter:
         if first:
             self._active.forget_on_leave(self.settle)
             self._active.forget_on_leave(self.settle_for_now)
+            self._active.tree.unread.discard(self.settle_for_now)
         # Both lead back here; only the garbage collector frees a cycle.
         self.context, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
         return first

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _EVENTS_WITH_MODEL = 4
 _END = b"data: [DONE]"
+# What a stream of server-sent events can begin with. No JSON does.
+_EVENT_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 # Every event of a chat stream that was asked for its usage has it, and only such a stream's.
 _NO_USAGE = re.compile(rb',\s*"usage":\s*null(?=\s*[,}])')
 
@@ -85,12 +87,21 @@ def _tap_async(http_response: ref[Any], body: _Body) -> Callable[..., AsyncItera
     return aiter_bytes
 
 
+def _begins_events(head: bytes) -> bool | None:
+    """Whether a body that begins with `head` is a stream of server-sent events. None: too little has come to tell."""
+    head = head.lstrip()
+    if head.startswith(_EVENT_STARTS):
+        return True
+    return None if any(start.startswith(head) for start in _EVENT_STARTS) else False
+
+
 class _Body:
     """A body as it passes: server-sent events are observed one by one, anything else when it is complete."""
 
     def __init__(self, content_type: str, meter: Meter) -> None:
         self._meter = meter
-        self._is_events = content_type.startswith("text/event-stream")
+        # Some servers give a stream of events another content type: then the first bytes tell.
+        self._is_events = True if content_type.startswith("text/event-stream") else None
         self._rest = bytearray()
         self._seen = 0
         self._drops_blank = False
@@ -100,6 +111,10 @@ class _Body:
         shown = chunk
         with guard("reading a response body"):
             self._rest += chunk
+            if self._is_events is None:
+                self._is_events = _begins_events(bytes(self._rest))
+                if self._meter.asks_usage:  # held back so far
+                    shown = b"" if self._is_events is None else bytes(self._rest)
             if self._is_events:
                 *lines, self._rest = self._rest.splitlines(keepends=True) or [bytearray()]
                 if self._rest.endswith(b"\n"):
@@ -132,8 +147,10 @@ class _Body:
 
     def rest(self) -> bytes:
         """What has been held back because its line never ended."""
-        if not (self._is_events and self._meter.asks_usage):
+        if self._is_events is False or not self._meter.asks_usage:
             return b""
+        if self._is_events is None:
+            return bytes(self._rest)
         rest, self._rest = bytes(self._rest), bytearray()
         return self._observe(rest)
 

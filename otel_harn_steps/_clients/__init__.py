@@ -12,6 +12,7 @@ from otel_harn_steps._clients.google_interactions import GOOGLE_INTERACTIONS
 from otel_harn_steps._clients.groq import GROQ
 from otel_harn_steps._clients.huggingface_hub import HUGGINGFACE_HUB
 from otel_harn_steps._clients.litellm import LITELLM
+from otel_harn_steps._clients.lm15 import LM15
 from otel_harn_steps._clients.mistralai import MISTRALAI
 from otel_harn_steps._clients.ollama import OLLAMA
 from otel_harn_steps._clients.openai import OPENAI
@@ -31,5 +32,6 @@ ADAPTERS: tuple[ClientAdapter, ...] = (
     OLLAMA,
     HUGGINGFACE_HUB,
     *LITELLM,
+    LM15,
 )
 """Every client library that `instrument()` patches."""

@@ -12,14 +12,15 @@ from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.streams import watched_events, watched_events_async
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StreamedSoFar:
-    """What a stream has reported so far."""
+    """What a stream has reported so far, and the text that its last chunk brought."""
 
     model: Any
     id: Any
     usage: Any
     service_tier: Any
+    choices: Any
 
 
 def watched_stream(stream: Any, meter: Meter) -> Any:
@@ -39,12 +40,11 @@ class _Observed:
     def look(self) -> None:
         chunks = self._stream.chunks
         for chunk in chunks[self._seen :]:
-            usage = getattr(chunk, "usage", None)
-            if usage is not None or self._seen == 0:
-                tier = getattr(chunk, "service_tier", None)
-                self._meter.observe(
-                    StreamedSoFar(getattr(chunk, "model", None), getattr(chunk, "id", None), usage, tier)
+            self._meter.observe(
+                StreamedSoFar(
+                    *(getattr(chunk, each, None) for each in ("model", "id", "usage", "service_tier", "choices"))
                 )
+            )
             self._seen += 1
 
     def __iter__(self) -> Iterator[Any]:

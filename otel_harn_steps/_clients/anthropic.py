@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, model_in
-from otel_harn_steps._calls.fields import Fields, field, fields_of, items_of, text_of
+from otel_harn_steps._calls.fields import Fields, count, field, fields_of, items_of, text_of
 from otel_harn_steps._calls.peers import client_traces_itself
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.openai_usage import reported_usd
 from otel_harn_steps._cost.hosts import provider_at
-from otel_harn_steps._cost.usage import Terms
+from otel_harn_steps._cost.usage import Terms, Usage, token_count
 from otel_harn_steps._cost.values import value
 
 _OPERATIONS: Final = {"/v1/messages": "chat", "/v1/complete": "text_completion", "/v1/messages/batches": "batch"}
@@ -30,11 +30,10 @@ _PLACES: Final = (
 _CLOUDS: Final = frozenset({"aws.bedrock", "azure.ai.openai", "gcp.vertex_ai"})
 # Requests within the call that its top-level numbers leave out (the client's own documentation of `iterations`).
 _LEFT_OUT: Final = frozenset({"compaction", "advisor_message"})
+_INPUT_FIELDS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _USAGE_FIELDS: Final = (
-    "input_tokens",
+    *_INPUT_FIELDS,
     "output_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
     "cache_creation",
     "output_tokens_details",
     "server_tool_use",
@@ -121,8 +120,7 @@ class _Anthropic(ClientAdapter):
             usage = {**_known(field(message, "usage")), "output_tokens": None}
             return {"model": field(message, "model"), "id": field(message, "id"), "usage": usage}
         if kind == "message_delta" and state is not None:
-            # Counts of a delta are cumulative, and they replace; what it leaves out stands.
-            return {**state, "usage": {**state["usage"], **_known(fields.get("usage"))}}
+            return {**state, "usage": _with_delta(state["usage"], _known(fields.get("usage")))}
         if kind is None and fields.get("result") is not None:  # of one request of a batch
             message = field(event, "result.message")
             return [*(state or ()), message] if field(message, "usage") is not None else state
@@ -149,8 +147,34 @@ def _known(usage: Any) -> dict[str, Any]:
     return {name: value for name in _USAGE_FIELDS if (value := fields.get(name)) is not None}
 
 
+def _with_delta(start: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    """The usage after a delta: its counts are cumulative, and they replace; what it leaves out stands.
+
+    Compatible servers send an input of 0 with it. Input that the start has counted does not become less.
+    """
+    if _input_of(delta) < _input_of(start):
+        delta = {name: value for name, value in delta.items() if value or name not in _INPUT_FIELDS}
+    return {**start, **delta}
+
+
+def _input_of(usage: dict[str, Any]) -> int:
+    return sum(token_count(usage.get(name)) or 0 for name in _INPUT_FIELDS)
+
+
+def _read(reported: Any) -> Usage | None:
+    usage = _usage(reported)
+    if usage is None or usage.cache_write_tokens:
+        return usage
+    # Written tokens by how long they are kept, where their sum is missing.
+    written = count(reported, "cache_creation.ephemeral_5m_input_tokens") + usage.cache_write_1h_tokens
+    if not written:
+        return usage
+    total = None if usage.input_tokens is None else usage.input_tokens + written
+    return replace(usage, input_tokens=total, cache_write_tokens=written)
+
+
 def _parts(reported: Any) -> list[Part]:
-    own = _usage(reported)
+    own = _read(reported)
     if own is None:
         return []
     fields = fields_of(reported)
@@ -158,7 +182,7 @@ def _parts(reported: Any) -> list[Part]:
     parts = [Part(own, terms)]
     for iteration in items_of(fields.get("iterations")):
         if field(iteration, "type") in _LEFT_OUT:
-            usage = _usage(iteration)
+            usage = _read(iteration)
             if usage is not None:
                 parts.append(Part(usage, terms, text_of(field(iteration, "model"))))
     return parts

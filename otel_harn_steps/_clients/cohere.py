@@ -27,7 +27,7 @@ _V2: Final = ("chat", "chat_stream", "embed", "rerank")
 _OTHER_UNITS: Final = ("search_units", "classifications", "images", "image_tokens", "pages")
 
 
-_billed: Final = usage_table(input_tokens="input_tokens", output_tokens="output_tokens")
+_tokens: Final = usage_table(input_tokens="input_tokens", output_tokens="output_tokens")
 
 
 def _seams(module: str, owner: str, methods: Sequence[str]) -> Iterator[Seam]:
@@ -77,11 +77,12 @@ class _Cohere(ClientAdapter):
 
 
 def _parts(operation: str, meta: Any) -> tuple[Part, ...]:
-    billed = field(meta, "billed_units")
-    if billed is None:
-        return ()
-    # Cached tokens are not among the billed ones.
-    usage = _billed(billed) or Usage(None, None)
+    billed, processed = field(meta, "billed_units"), _tokens(field(meta, "tokens"))
+    if billed is None:  # of a deployment that bills by the hour
+        return () if processed is None else (Part(replace(processed, cache_read_tokens=_cached(meta, processed))),)
+    usage = _tokens(billed) or Usage(None, None)
+    if usage.input_tokens is not None and processed is not None:
+        usage = replace(usage, cache_read_tokens=_cached(meta, processed, usage.input_tokens))
     others = tuple((unit, "billed") for unit in _OTHER_UNITS if count(billed, unit))
     if operation == "embeddings" or (others and usage.output_tokens is None):
         usage = replace(usage, output_tokens=0)
@@ -89,6 +90,16 @@ def _parts(operation: str, meta: Any) -> tuple[Part, ...]:
         usage = replace(usage, input_tokens=0)
     is_reported = usage.input_tokens is not None or usage.output_tokens is not None
     return (Part(usage, others or LIST_PRICE),) if is_reported else ()
+
+
+def _cached(meta: Any, processed: Usage, billed: int | None = None) -> int:
+    """How many input tokens came from the cache; with `billed`, how many of those that are billed.
+
+    Cohere counts them among all that the model has processed, and bills nobody for what it adds to a prompt itself.
+    What does not fit into that part was the user's.
+    """
+    cached, total = count(meta, "cached_tokens"), processed.input_tokens or 0
+    return min(cached, total) if billed is None else min(max(cached - max(total - billed, 0), 0), billed)
 
 
 COHERE: Final = _Cohere()

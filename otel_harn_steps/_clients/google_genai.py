@@ -106,7 +106,8 @@ class _Stream:
         """Take in an event. Each reports the usage of all so far, and it may fall: the last one counts, whole."""
         for name in ("model_version", "response_id", "usage_metadata"):
             reported = _at(event, name)
-            if reported is not None:
+            # Vertex AI sends some that report nothing.
+            if reported is not None and (name != "usage_metadata" or self.usage_metadata is None or _counts(reported)):
                 setattr(self, name, reported)
         for candidate in items_of(_at(event, "candidates")):
             self.is_finished |= _at(candidate, "finish_reason") is not None
@@ -135,6 +136,7 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
     ):
         output = None
     else:  # a count that is zero is left out
+        thoughts = thoughts or _thoughts_in_total(usage, metadata)
         output = (usage.output_tokens or 0) + thoughts
     ins = [
         *items_of(_at(metadata, "prompt_tokens_details")),
@@ -145,6 +147,7 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
         usage,
         input_tokens=(usage.input_tokens or 0) + tools,
         output_tokens=output,
+        reasoning_tokens=thoughts,
         input_audio_tokens=_of_modality(ins, *_AUDIO),
         output_audio_tokens=_of_modality(outs, *_AUDIO),
         cache_read_audio_tokens=_of_modality(cached, *_AUDIO),
@@ -153,6 +156,20 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
         web_searches=_searches(model, items_of(_at(response, "candidates"))),
     )
     return (Part(tokens, _terms(metadata)),)
+
+
+def _counts(metadata: Any) -> bool:
+    """Whether it reports anything but zeros."""
+    names = ("prompt", "candidates", "thoughts", "total")
+    return any(token_count(_at(metadata, f"{name}_token_count")) for name in names)
+
+
+def _thoughts_in_total(usage: Usage, metadata: Any) -> int:
+    """The thoughts that only the total counts: it is documented as prompt + candidates + tool use + thoughts."""
+    total = token_count(_at(metadata, "total_token_count"))
+    if total is None or usage.input_tokens is None:
+        return 0
+    return max(total - usage.input_tokens - usage.tool_input_tokens - (usage.output_tokens or 0), 0)
 
 
 def _embedded(embeddings: Any) -> tuple[Part, ...]:

@@ -8,7 +8,7 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, P
 from otel_harn_steps._calls.fields import field, items_of, text_of
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared.hosts import host_in
-from otel_harn_steps._clients._shared.openai_usage import parts_of
+from otel_harn_steps._clients._shared.openai_usage import parts_of, streamed
 from otel_harn_steps._cost.usage import Usage
 
 _CLIENTS: Final = (
@@ -59,8 +59,7 @@ class _HuggingFace(ClientAdapter):
         return ParsedResponse(text_of(field(response, "model")), text_of(field(response, "id")), parts)
 
     def fold(self, state: Any, event: Any) -> Any:
-        reports = field(event, "usage") is not None or field(event, "details") is not None
-        return event if reports or state is None else state
+        return event if field(event, "details") is not None else streamed(state, event)
 
 
 def _is_address(model: str | None) -> bool:

@@ -99,7 +99,7 @@ class _LiteLLM(ClientAdapter):
 
     def fold(self, state: Any, event: Any) -> Any:
         if isinstance(event, StreamedSoFar):
-            return event
+            return event if event.usage is not None or state is None else state
         response = field(event, "response")  # of the Responses API
         return response if field(response, "usage") is not None else state
 

@@ -10,6 +10,7 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, P
 from otel_harn_steps._calls.fields import field, text_of
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.openai_usage import merged_usage
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, token_count
 
 # By module and class: the operation, and the methods of which each has a sync and an async form.
@@ -88,6 +89,8 @@ class _MistralAI(ClientAdapter):
     def fold(self, state: Any, event: Any) -> Any:
         data = field(event, "data")
         found = {name: value for name in ("model", "id", "usage") if (value := field(data, name)) is not None}
+        if state is not None and "usage" in found:
+            found["usage"] = merged_usage(state.get("usage"), found["usage"])
         return {**(state or {}), **found}
 
 

@@ -12,7 +12,7 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, R
 from otel_harn_steps._calls.fields import field, fields_of
 from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, usage_of
+from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, streamed, usage_of
 from otel_harn_steps._cost.hosts import is_regional, provider_at
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms
 
@@ -54,7 +54,7 @@ _REGIONAL: Final[Terms] = (("processing_region", "regional"),)
 
 
 @lru_cache(maxsize=256)
-def _operation_at(path: str) -> str | None:
+def operation_at(path: str) -> str | None:
     """What a request to `path` does. None where it runs no model."""
     for segments in (3, 2, 1):  # the longest first: "/completions" ends "/chat/completions" too
         parts = path.rsplit("/", segments)
@@ -99,7 +99,7 @@ class OpenAIProtocol(ClientAdapter):
                 return None
             terms = _TERMS.get(operation, LIST_PRICE) + region
             return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch", host=host)
-        operation = _operation_at(path)
+        operation = operation_at(path)
         if operation is None or options.method != "post":
             return None
         return Request(
@@ -167,9 +167,7 @@ class OpenAIProtocol(ClientAdapter):
         if response is None:
             run = fields.get("data")  # an assistant's; those of its steps are parts of it
             response = event if run is None or field(run, "object") != "thread.run" else run
-        if usage_of(response) is not None or not field(state, "model"):
-            return response
-        return state
+        return streamed(state, response)
 
     def restore(self, event: Any) -> Any:
         if field(event, "usage") is None:

@@ -24,6 +24,7 @@ PREVIEW_SEARCH: Final = ("web_search", "preview")
 """OpenAI's first search tool. It is dearer with a model that does not reason, and what it finds is no input then."""
 _REASONS: Final = re.compile(r"o\d|gpt-(?!3|4)")
 _PREVIEW_SEARCH_RATES: Final = {"web_searches_kcount": Decimal(25)}
+_SEARCH_RATES: Final = {"web_searches_kcount": Decimal(10)}
 
 # Bedrock in GovCloud: 20 % above the list price. For Claude the book has the regional price there, which is 10 % above.
 _GOV_FACTORS: Final = {
@@ -72,7 +73,7 @@ def factor_of_term(term: tuple[str, str], model: str) -> Fraction | None:
 def rates_of_term(term: tuple[str, str], model: str) -> Mapping[str, Decimal] | None:
     """The rates that a term of a call has in place of the book's. None: nothing, the price book has to know it."""
     if term == PREVIEW_SEARCH:
-        return {} if _REASONS.match(model) else _PREVIEW_SEARCH_RATES
+        return _SEARCH_RATES if _REASONS.match(model) else _PREVIEW_SEARCH_RATES
     return None
 
 

@@ -42,6 +42,10 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
         frameworks: agent frameworks whose agents, nodes and tasks are steps by their own names, as in `["langgraph"]`:
             "openai-agents", "langgraph", "pydantic-ai", "crewai"; "auto" for all of them.
         providers: adapters of your own for further client libraries: see `otel_harn_steps.providers`.
+        threads: whether threads, tasks of thread pools, and callbacks of their futures run in the OpenTelemetry Context
+            of those who started, submitted or added them, and so in their step.
+        unseen_calls: whether HTTP requests to known model hosts that no patched client made are counted, and named in a
+            WARNING: see `unseen_calls()`.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, its value and what is allowed.

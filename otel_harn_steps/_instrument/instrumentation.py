@@ -15,6 +15,7 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.clients import patch_clients
 from otel_harn_steps._instrument.options import Options, client_of
 from otel_harn_steps._instrument.processor import StepSpanProcessor
+from otel_harn_steps._instrument.unseen import patch_http_libraries
 from otel_harn_steps._patching.patcher import Patcher
 from otel_harn_steps._settings import use_settings
 from otel_harn_steps._steps.program_run import join_run
@@ -50,6 +51,12 @@ class Instrumentation:
             from otel_harn_steps.frameworks._patching import patch_frameworks  # noqa: PLC0415 -- only where wanted
 
             patch_frameworks(self.patcher, options.frameworks)
+        if options.threads:
+            from otel_harn_steps._instrument.threads import patch_threads  # noqa: PLC0415 -- only where wanted
+
+            patch_threads(self.patcher)
+        if options.unseen_calls:
+            patch_http_libraries(self.patcher)
         self._patched_again = set[type]()
         watch_bypass(self._patch_again)
         watch_limits(start_at_zero)

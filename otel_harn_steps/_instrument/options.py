@@ -30,6 +30,8 @@ class Options(Settings):
     clients: Sequence[str] | None = None
     frameworks: Sequence[str] | Literal["auto"] = ()
     providers: Sequence[ClientAdapter] = ()
+    threads: bool = False
+    unseen_calls: bool = False
 
 
 OPTIONS: Final = tuple(each.name for each in fields(Options))
@@ -72,7 +74,7 @@ def checked(options: Options) -> Options:
     Raises:
         TypeError, ValueError: a value is wrong; the message names the argument, the value and what is allowed.
     """
-    for name in ("stream_usage", "metrics", "redact_errors"):
+    for name in ("stream_usage", "metrics", "redact_errors", "threads", "unseen_calls"):
         if not isinstance(getattr(options, name), bool):
             raise TypeError(f"{name} must be True or False, not {getattr(options, name)!r}")
     if options.call_spans != "auto" and not isinstance(options.call_spans, bool):

@@ -120,6 +120,7 @@ class Patcher:
                 setattr(holder, name, ours)
             elif _is_wrapt(above[-1]):
                 above[-1].__wrapped__ = ours
+                _rebind(above[-1], innermost, ours)
             else:
                 # The closure calls what it holds as a class's attribute is called: with the instance first.
                 closures.hold(above[-1], ours.__get__(None, holder) if inspect.isclass(holder) else ours)
@@ -210,6 +211,17 @@ def _below(owner: Any) -> Iterator[Any]:
             yield from _below(each)
 
 
+def _rebind(wrapper: Any, before: Any, now: Any) -> None:
+    """Let a bound wrapper that somebody has put on a class call `now` in place of `before`.
+
+    wrapt binds it again for each instance, and then asks not it but the wrapper that it was once bound from.
+    """
+    if issubclass(type(wrapper), wrapt.BoundFunctionWrapper):
+        parent = wrapper._self_parent
+        if parent is not None and parent.__wrapped__ is before:
+            parent.__wrapped__ = now
+
+
 def _take_out(holder: Any, method: _Method) -> None:
     """Take every wrapper of ours that is not in force any more out of a method."""
     while True:
@@ -220,5 +232,7 @@ def _take_out(holder: Any, method: _Method) -> None:
             return
         if number == 0 or _is_wrapt(layers[number - 1]):
             wrapt.unwrap_object(holder, method.name, layers[number])
+            if number:
+                _rebind(layers[number - 1], layers[number], layers[number].__wrapped__)
         else:
             closures.hold(layers[number - 1], layers[number].__wrapped__)

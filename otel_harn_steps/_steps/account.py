@@ -34,9 +34,14 @@ _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
 class Tree:
-    """The lock of an account and of all that is nested in it: a call changes every total above it at once."""
+    """What an account and all that is nested in it have in common.
 
-    __slots__ = ("_generation", "_lock")
+    Attributes:
+        lock: a call changes every total above it at once.
+        unread: streams under a budget that have not ended. Each is called to bill what is known of it so far.
+    """
+
+    __slots__ = ("_generation", "_lock", "unread")
 
     _renewing = Lock()
 
@@ -44,6 +49,7 @@ class Tree:
         # Reentrant, because the garbage collector may settle an abandoned stream in the middle of anything.
         self._lock: Any = RLock()
         self._generation = generation()
+        self.unread: set[Callable[[], None]] = set()
 
     @property
     def lock(self) -> Any:
@@ -212,6 +218,10 @@ class Account:
         Raises:
             StepBudgetExceeded: the account is exhausted, or one above whose budget covers it. Nothing was sent.
         """
+        if self.is_covered and self.tree.unread:
+            # A stream that was left in the middle may stay unsettled until the garbage collector comes.
+            for bill_so_far in list(self.tree.unread):
+                bill_so_far()
         account: Account | None = self
         while account is not None:
             if account.breach is not None and account.status is None and account._covers(self):

@@ -91,9 +91,9 @@ class OpenCall:
             self._is_open = True
             self._call_id = outer._call_id
 
-    def bill_for_now(self, call: ModelCall) -> None:
-        """Bill what is known of it. It stays open."""
-        self.account.add(call)
+    def bill_for_now(self, call: ModelCall, *, replaces: ModelCall | None = None) -> None:
+        """Bill what is known of it, in place of what was known before. It stays open."""
+        self.account.add(call, replaces=replaces)
 
     def settle(
         self,

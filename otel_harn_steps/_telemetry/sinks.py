@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
 from opentelemetry.context import Context, get_current
@@ -12,6 +11,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import names
+from otel_harn_steps._telemetry.line_file import LineFile
 from otel_harn_steps._telemetry.record import CompletedStep
 from otel_harn_steps._telemetry.tracer import is_suppressed
 from otel_harn_steps._version import __version__
@@ -20,31 +20,25 @@ from otel_harn_steps._version import __version__
 class JsonLinesSink:
     """Appends each record to a file as one line of JSON, written out at once.
 
-    Several processes may write to one file: a line is one `write` to a file opened for appending, so lines are never
-    torn or lost. The file is opened at the first record.
+    Several threads and processes may write to one file: a line is one `write` to a file opened for appending, so lines
+    do not mix. The file is opened at the first record, and made readable for its owner alone. One that was rotated away
+    is noticed within about a second, and a new one is begun.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
-        self._descriptor: int | None = None
+        self._file = LineFile(path)
 
     def __call__(self, record: CompletedStep) -> None:
         """Write `record`.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: the file cannot be written. The next record is tried again.
         """
-        if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)
-        line = json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
-        # A lone surrogate, which UTF-8 has no bytes for, becomes the escape that JSON has for it.
-        os.write(self._descriptor, line.encode(errors="backslashreplace"))
+        self._file.append(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False))
 
     def close(self) -> None:
         """Close the file. A later record opens it again."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._file.close()
 
 
 class LogEventSink:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+import sys
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import trace
 
+from otel_harn_steps._calls.client import ClientAdapter
+from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._guard import guard
-from otel_harn_steps.cli._folder import RunFolder
-from otel_harn_steps.cli._spend import SpendSink
+from otel_harn_steps._instrument.options import client_of
+from otel_harn_steps._instrument.unseen_counts import watch_unseen
+from otel_harn_steps._patching.imports import when_imported
+from otel_harn_steps._patching.patcher import is_patched
+from otel_harn_steps._telemetry.journal import Journal
+from otel_harn_steps.cli._folder import RunFolder, RunTerms
+from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED, UNSEEN_CALL
 from otel_harn_steps.config._finding import RUN_FOLDER
 from otel_harn_steps.config._starting import start
 
+# Nobody has chosen what the program is made of: a run looks at all of it, unless the file says otherwise.
+_ON_IN_A_RUN: Final = {"threads": True, "unseen_calls": True}
 _joined_with: Any = None
 """The tracer provider that this process had when it joined."""
+_journal: Journal | None = None
 
 
 def join(**providers: Any) -> None:
@@ -27,15 +39,46 @@ def join(**providers: Any) -> None:
         return
     with guard("joining otel-harn-steps run"):
         folder = RunFolder(Path(path))
-        plan, with_sdk = folder.read()
-        if with_sdk:
+        terms = folder.read()
+        if terms.with_sdk:
             from otel_harn_steps.cli._sdk import set_up_sdk  # noqa: PLC0415 -- costs most of the start, where wanted
 
             set_up_sdk()
+        plan = replace(terms.plan, options={**_ON_IN_A_RUN, **terms.plan.options})
         _joined_with = trace.get_tracer_provider()
-        start(plan, sinks=(_spend_sink(folder.path),), on_seen=folder.note_seen, **providers)
+        start(plan, sinks=(_journal_of(terms),), on_seen=folder.note_seen, **providers)
+        _note_start()
+
+
+def journal() -> Journal | None:
+    """The journal of this process. None: it takes no part in a run."""
+    return _journal
+
+
+def _journal_of(terms: RunTerms) -> Journal:
+    global _journal  # noqa: PLW0603 -- the one place that sets it
+    if _journal is None:
+        _journal = Journal(terms.journal, run_id=terms.run_id, run_name=terms.run_name)
+    return _journal
 
 
 @cache
-def _spend_sink(folder: Path) -> SpendSink:
-    return SpendSink(folder)
+def _note_start() -> None:
+    """Note once that this process is here, and which client libraries it imports: what is not seen is explained so."""
+    _note(STARTED)
+    watch_unseen(lambda host, library: _note(UNSEEN_CALL, host=host, library=library))
+    for adapter in ADAPTERS:
+        for module in dict.fromkeys(seam.module for seam in adapter.seams):
+            when_imported(module, partial(_note_client, adapter, module))
+
+
+def _note_client(adapter: ClientAdapter, module: str, _module: object) -> None:
+    targets = [seam.target for seam in adapter.seams if seam.module == module]
+    patched = any(is_patched(sys.modules[module], target) for target in targets)
+    _note(CLIENT_PATCHED if patched else CLIENT_UNPATCHED, client=client_of(adapter), module=module)
+
+
+def _note(event: str, **facts: str) -> None:
+    with guard("noting a fact in the journal", ours=False):
+        if _journal is not None:
+            _journal.note(event, **facts)

@@ -18,9 +18,9 @@ _CLOSED_PIPE: Final = 141
 """As a shell shows a program that SIGPIPE has killed."""
 
 _RUN = """
-Run a program with steps, as a file declares them: otel-harn-steps run -- python app.py
-It needs no change: gunicorn and uvicorn, `python -m`, and processes that it starts itself are taken along.
-Exits as the program does.
+Run a program and show what its calls to models have cost: otel-harn-steps run -- python app.py
+It needs no change and no file: gunicorn and uvicorn, `python -m`, and processes that it starts itself are taken along.
+With a configuration file, it has steps and budgets. Exits as the program does.
 """
 _DOCTOR = """
 Show what a run would find: mistakes in the configuration, targets that are not there, clients that are installed.
@@ -60,15 +60,17 @@ def _do(parsed: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="otel-harn-steps", description="Steps for LLM agent apps, from a file.")
+    parser = argparse.ArgumentParser(prog="otel-harn-steps", description="What LLM agent apps cost, by step.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run a program with steps", description=_RUN)
+    run = commands.add_parser("run", help="run a program and show what it has cost", description=_RUN)
     _add_config(run)
     run.add_argument("--records", metavar="FILE", help="append the record of every step to FILE, as JSON lines")
+    run.add_argument("--journal", metavar="DIR", help="keep the journals of all calls and steps in this folder")
+    run.add_argument("--json", metavar="FILE", help="write what the run has cost to FILE, for scripts")
     run.add_argument("--otlp", metavar="URL", help="send spans and metrics to this OTLP endpoint, over HTTP")
-    run.add_argument("--no-table", action="store_true", help="do not print what the steps have spent")
+    run.add_argument("--no-table", action="store_true", help="do not print what the run has cost")
     run.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...", help="what to run")
 
     doctor = commands.add_parser("doctor", help="show what a run would find", description=_DOCTOR)

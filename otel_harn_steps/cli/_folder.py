@@ -6,10 +6,39 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from otel_harn_steps.config._plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class RunTerms:
+    """What `run` passes to the processes below it.
+
+    Attributes:
+        plan: what the configuration says, checked: no process below reads the file again.
+        with_sdk: whether to set up the SDK.
+        run_id, run_name: the run that they are part of.
+        journal: the folder for their journals.
+    """
+
+    plan: Plan
+    with_sdk: bool
+    run_id: str
+    run_name: str
+    journal: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The terms in values that JSON can hold."""
+        return asdict(self) | {"plan": self.plan.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RunTerms:
+        """The terms that `to_json` wrote."""
+        return cls(**{**values, "plan": Plan.from_json(values["plan"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +48,22 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, plan: Plan, *, with_sdk: bool) -> RunFolder:
-        """A new folder with a plan that has been checked: no process below reads the configuration file again."""
-        folder = cls(Path(tempfile.mkdtemp(prefix="otel-harn-steps-")))
-        content = {"plan": plan.to_json(), "with_sdk": with_sdk}
-        (folder.path / "run.json").write_text(json.dumps(content), encoding="utf-8")
-        return folder
+    def create(cls) -> RunFolder:
+        """A new folder, for its owner alone."""
+        return cls(Path(tempfile.mkdtemp(prefix="otel-harn-steps-")))
 
-    def read(self) -> tuple[Plan, bool]:
-        """The plan, and whether to set up the SDK."""
-        content = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        return Plan.from_json(content["plan"]), bool(content["with_sdk"])
+    @property
+    def journal(self) -> Path:
+        """Where the journals are, if they are not to be kept."""
+        return self.path / "journal"
+
+    def write(self, terms: RunTerms) -> None:
+        """Write what the processes below shall know."""
+        (self.path / "run.json").write_text(json.dumps(terms.to_json()), encoding="utf-8")
+
+    def read(self) -> RunTerms:
+        """What `write` wrote."""
+        return RunTerms.from_json(json.loads((self.path / "run.json").read_text(encoding="utf-8")))
 
     def note_seen(self, number: int) -> None:
         """The target of this step has appeared in this process."""

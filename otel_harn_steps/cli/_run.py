@@ -1,4 +1,4 @@
-"""`otel-harn-steps run`: starts the program, waits for it, and shows what its steps have spent."""
+"""`otel-harn-steps run`: starts the program, waits for it, and shows what it has cost."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import argparse
 import os
 import shutil
 import sys
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TextIO
 
+from otel_harn_steps._steps.program_run import RUN_ID, RUN_NAME
 from otel_harn_steps.cli._command import complain
-from otel_harn_steps.cli._folder import RunFolder
-from otel_harn_steps.cli._spend import read_spend
+from otel_harn_steps.cli._folder import RunFolder, RunTerms
 from otel_harn_steps.cli._supervisor import end_as, supervise
 from otel_harn_steps.config._finding import RUN_FOLDER, find_config
 from otel_harn_steps.config._plan import Plan
@@ -48,10 +49,26 @@ def run(arguments: argparse.Namespace) -> int:
         hint = f"; did you mean: python {command[0]}" if command[0].endswith(".py") else ""
         complain(f"{command[0]} is not a program that can be run{hint}")
         return 126 if Path(command[0]).is_file() else 127
-    folder = RunFolder.create(plan, with_sdk=bool(arguments.otlp) or any(map(os.environ.get, _SDK_VARIABLES)))
+    result = _open_result(arguments.json)
+    if result is False or not _can_make(arguments.journal):
+        return _USAGE_ERROR
+    folder = RunFolder.create()
+    terms = RunTerms(
+        plan=plan,
+        with_sdk=bool(arguments.otlp) or any(map(os.environ.get, _SDK_VARIABLES)),
+        run_id=os.urandom(8).hex(),
+        run_name=_program_name(command),
+        journal=str(Path(arguments.journal or folder.journal).absolute()),
+    )
     try:
-        code = supervise(executable, command, _environment(folder, plan, arguments, command))
-        _report(folder, plan, with_table=not arguments.no_table)
+        folder.write(terms)
+        started_s = time.monotonic()
+        code = supervise(executable, command, _environment(folder, terms, arguments))
+        finished = (code, time.monotonic() - started_s)
+        try:
+            _report(folder, terms, finished, result, with_table=not arguments.no_table)
+        except OSError:  # a terminal that has hung up: the program's end is ours all the same
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     finally:
         folder.remove()
     return end_as(code)
@@ -74,6 +91,28 @@ def _plan(given: str | None) -> Plan | None:
         complain(f"nothing was started{hint}")
         return None
     return loaded.plan
+
+
+def _open_result(path: str | None) -> TextIO | Literal[False] | None:
+    """The file of `--json`, open before the program starts, so that an old result is gone whatever happens."""
+    if path is None:
+        return None
+    try:
+        return Path(path).open("w", encoding="utf-8")
+    except OSError as error:
+        complain(f"--json {path}: {error.strerror}")
+        return False
+
+
+def _can_make(journal: str | None) -> bool:
+    if journal is None:
+        return True
+    try:
+        Path(journal).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        complain(f"--journal {journal}: {error.strerror}")
+        return False
+    return True
 
 
 def _can_write(records: str | None) -> bool:
@@ -107,43 +146,48 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _environment(folder: RunFolder, plan: Plan, arguments: argparse.Namespace, command: list[str]) -> dict[str, str]:
+def _environment(folder: RunFolder, terms: RunTerms, arguments: argparse.Namespace) -> dict[str, str]:
     environment = dict(os.environ)
     environment[RUN_FOLDER] = str(folder.path)
+    environment[RUN_ID], environment[RUN_NAME] = terms.run_id, terms.run_name
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_BOOTSTRAP, environment.get("PYTHONPATH"))))
     if arguments.otlp is not None:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = arguments.otlp
         environment.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         environment.setdefault("OTEL_TRACES_EXPORTER", "otlp")
-        environment.setdefault("OTEL_METRICS_EXPORTER", "otlp" if plan.options.get("metrics", True) else "none")
-        environment.setdefault("OTEL_LOGS_EXPORTER", "otlp" if plan.log_events else "none")
+        environment.setdefault("OTEL_METRICS_EXPORTER", "otlp" if terms.plan.options.get("metrics", True) else "none")
+        environment.setdefault("OTEL_LOGS_EXPORTER", "otlp" if terms.plan.log_events else "none")
     if "service.name=" not in environment.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        environment.setdefault("OTEL_SERVICE_NAME", _service(command))
+        environment.setdefault("OTEL_SERVICE_NAME", Path(terms.run_name).stem)
     return environment
 
 
-def _service(command: list[str]) -> str:
-    """What the program is called: the script, the module, or else the executable."""
+def _program_name(command: list[str]) -> str:
+    """What the program is called: the script, the module, or else the executable. Never its arguments."""
     words = iter(command[1:]) if Path(command[0]).name.startswith("python") else iter(())
     for word in words:
         if word in ("-m", "-c"):
             return next(words, word) if word == "-m" else "python"
         if not word.startswith("-"):
-            return Path(word).stem
-    return Path(command[0]).stem
+            return Path(word).name
+    return Path(command[0]).name
 
 
-def _report(folder: RunFolder, plan: Plan, *, with_table: bool) -> None:
+def _report(
+    folder: RunFolder, terms: RunTerms, finished: tuple[int, float], result: TextIO | None, *, with_table: bool
+) -> None:
     """On stderr: stdout is the program's."""
+    from otel_harn_steps.cli._outcome import print_table, read_journals, write_result  # noqa: PLC0415 -- after the app
+
     sys.stdout.flush()
+    summary = read_journals(terms)
+    if result is not None:
+        write_result(result, terms, finished, summary)
     seen = folder.seen()
-    for number, step in enumerate(plan.steps):
+    for number, step in enumerate(terms.plan.steps):
         if number not in seen:
             complain(step.never_appeared())
     for line in folder.elsewhere():
         complain(f"no steps in a Python that cannot import otel_harn_steps: {line}")
-    spend = read_spend(folder.path)
-    if with_table and spend:
-        from otel_harn_steps.cli._table import print_spend  # noqa: PLC0415 -- Rich is loaded when the app is done
-
-        print_spend(spend)
+    if with_table:
+        print_table(terms, finished, summary)

@@ -365,6 +365,14 @@ class ConfigFile(BaseModel):
     """Whether records and spans name the type of an app's exception instead of its message, which may quote a
     prompt.
     """
+    threads: Annotated[bool, Allowed("true or false")] = False
+    """Whether threads, tasks of thread pools, and callbacks of their futures run in the step of those who started,
+    submitted or added them. Default under `otel-harn-steps run`: true.
+    """
+    unseen_calls: Annotated[bool, Allowed("true or false")] = False
+    """Whether HTTP requests to known model hosts that no patched client made are counted, and named in a WARNING.
+    Default under `otel-harn-steps run`: true.
+    """
     sinks: Annotated[SinksTable, Allowed("a table with json_lines, log_events, or both")] = Field(
         default_factory=SinksTable
     )

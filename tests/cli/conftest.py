@@ -73,6 +73,10 @@ class App:
         """The records in a file. Fails on a torn line."""
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
 
+    def result(self, name: str = "run.json") -> dict[str, Any]:
+        """What `--json` has written."""
+        return json.loads((self.folder / name).read_text())
+
 
 @pytest.fixture
 def app(tmp_path: Path) -> App:

@@ -51,6 +51,13 @@ def counted(app):
     return Counter(each["path"] for each in app.records())
 
 
+RESULTS = ("--records", "records.jsonl", "--json", "run.json")
+
+
+def runs_in_journal(app):
+    return {step["path"]: step["runs"] for step in app.result()["steps"]}
+
+
 def runs_of(app):
     return {(each["path"], each["start_time"], each["end_time"]) for each in app.records()}
 
@@ -59,13 +66,13 @@ def runs_of(app):
 def test_every_record_of_every_worker_arrives_once(work, method):
     work.write("main.py", POOL)
 
-    done = work.run("python", "main.py", method, options=("--records", "records.jsonl"))
+    done = work.run("python", "main.py", method, options=RESULTS)
 
     assert (done.returncode, done.stdout) == (0, "40000\n")
     assert counted(work) == {"outer": 200, "outer/inner": 200}
     assert len(runs_of(work)) == 400
     assert "has never appeared" not in done.stderr
-    assert [line.split()[:2] for line in done.stderr.splitlines() if "outer" in line] == [["outer", "200"]]
+    assert runs_in_journal(work) == {"outer": 200, "outer/inner": 200}
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -103,10 +110,10 @@ def test_a_fork_by_hand_has_its_records_in_the_file_and_in_the_table(work):
         """,
     )
 
-    done = work.run("python", "main.py", options=("--records", "records.jsonl"))
+    work.run("python", "main.py", options=RESULTS)
 
     assert counted(work) == {"inner": 3}
-    assert [line.split()[:2] for line in done.stderr.splitlines() if "inner" in line] == [["inner", "3"]]
+    assert runs_in_journal(work) == {"inner": 3}
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -133,11 +140,12 @@ def test_a_killed_worker_loses_its_unfinished_steps_only(work, method):
     )
     work.write("harn-steps.toml", STEPS + '\n[[steps]]\ntarget = "main:die"\n')
 
-    done = work.run("python", "main.py", method, options=("--records", "records.jsonl"))
+    done = work.run("python", "main.py", method, options=RESULTS)
 
     assert done.stdout == "-9\n"
     assert counted(work) == {"die/inner": 50, "inner": 1}
-    assert [line.split()[:2] for line in done.stderr.splitlines() if "inner" in line] == [["inner", "51"]]
+    runs = runs_in_journal(work)
+    assert (runs["die/inner"], runs["inner"]) == (50, 1)
 
 
 def test_many_threads_and_processes_write_whole_lines(work):
@@ -158,10 +166,10 @@ def test_many_threads_and_processes_write_whole_lines(work):
         """,
     )
 
-    done = work.run("python", "main.py", options=("--records", "records.jsonl"))
+    work.run("python", "main.py", options=RESULTS)
 
     assert counted(work) == {"inner": 1600}
-    assert [line.split()[:2] for line in done.stderr.splitlines() if "inner" in line] == [["inner", "1600"]]
+    assert runs_in_journal(work) == {"inner": 1600}
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_records_go_where_the_configuration_says_seen_from_its_folder(greeter):
     assert [each["name"] for each in greeter.records("conf/out.jsonl")] == ["greet"]
 
 
-def test_tokens_and_dollars_are_billed_and_told_in_the_table(app, ask):
+def test_tokens_and_dollars_are_billed_to_steps(app, ask):
     pytest.importorskip("openai")
     ask()
     app.write("main.py", "from agent import plan\nprint(plan('x'), plan('y'))\n")
@@ -72,12 +72,6 @@ def test_tokens_and_dollars_are_billed_and_told_in_the_table(app, ask):
     assert [(each["input_tokens"], each["output_tokens"]) for each in app.records()] == [(100, 20)] * 2
     # gpt-4o-mini: 0.15 and 0.60 dollars per million tokens
     assert [each["cost_usd"] for each in app.records()] == [0.000027] * 2
-    for name in ("plan", "total"):
-        assert _row(done.stderr, name)[:6] == [name, "2", "2", "200", "40", "0.000054"]
-
-
-def _row(table, name):
-    return next(line.split() for line in table.splitlines() if line.split()[:1] == [name])
 
 
 def test_a_budget_holds_in_an_app_that_knows_nothing_of_it(app, ask, provider):
@@ -104,17 +98,7 @@ def test_a_budget_holds_in_an_app_that_knows_nothing_of_it(app, ask, provider):
 def test_an_app_without_any_configuration_runs(app):
     done = app.run("python", "-c", "print('fine')")
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
-
-
-def test_the_table_is_plain_without_rich(greeter):
-    greeter.write("hide/rich/__init__.py", "raise ImportError('not here')")
-    path = os.pathsep.join((str(greeter.folder / "hide"), greeter.environment["PYTHONPATH"]))
-
-    done = greeter.run("python", "main.py", "Ann", env={"PYTHONPATH": path})
-
-    assert _row(done.stderr, "greet")[:3] == ["greet", "1", "0"]
-    assert "│" not in done.stderr
+    assert (done.returncode, done.stdout) == (0, "fine\n")
 
 
 # -- what python does with a program -----------------------------------------------------------------------------------
@@ -255,6 +239,8 @@ def test_a_target_that_no_process_has_seen_is_told_at_the_end(greeter):
     ("words", "code", "message"),
     [
         ((), 2, "say what to run"),
+        (("--json", "no/folder/x", "--", "python"), 2, "--json no/folder/x: No such file or directory"),
+        (("--journal", "main.py/x", "--", "python"), 2, "--journal main.py/x: Not a directory"),
         (("--", "nothing-like-this"), 127, "nothing-like-this is not a program that can be run"),
         (("--", "main.py"), 126, "did you mean: python main.py"),
         (("--otlp", "localhost:4318", "--", "python"), 2, "--otlp must be a URL such as http://localhost:4318"),

@@ -126,6 +126,30 @@ def test_an_answer_that_tells_no_billed_units_is_unmetered(app: App, steps: Modu
     assert (record.llm_calls, record.unmetered_calls) == (1, 1)
 
 
+@pytest.mark.parametrize(("cached", "of_billed"), [(0, 0), (144, 0), (208, 8), (212, 12), (300, 12)])
+def test_cached_tokens_are_the_users_where_they_are_more_than_cohere_added(
+    cached: int, of_billed: int, app: App, steps: ModuleType
+) -> None:
+    async def go(client: Any) -> None:
+        await app.mode.settle(client.chat(model="command-r7b-12-2024", messages=HELLO))
+
+    usage = {"billed_units": {"input_tokens": 12, "output_tokens": 36}, "tokens": {"input_tokens": 212}}
+    record, _ = app.run(steps, (json_answer({**SAID, "usage": {**usage, "cached_tokens": cached}}),), go)
+    bill = Bill(llm_calls=1, input_tokens=12, output_tokens=36, cache_read_tokens=of_billed)
+    assert Bill.of_record(record) == bill
+    assert record.cost_usd == pytest.approx(12 * 0.0375e-6 + 36 * 0.15e-6, abs=1e-15)  # no cheaper for that
+
+
+def test_processed_tokens_count_where_nothing_is_billed_by_tokens(app: App, steps: ModuleType) -> None:
+    async def go(client: Any) -> None:
+        await app.mode.settle(client.chat(model="command-r7b-12-2024", messages=HELLO))
+
+    usage = {"tokens": {"input_tokens": 212, "output_tokens": 36}, "cached_tokens": 208}
+    record, _ = app.run(steps, (json_answer({**SAID, "usage": usage}),), go)
+    bill = Bill(llm_calls=1, input_tokens=212, output_tokens=36, cache_read_tokens=208)
+    assert Bill.of_record(record) == bill
+
+
 def test_a_budget_error_keeps_the_clients_own_answer(app: App, steps: ModuleType) -> None:
     async def go(client: Any) -> None:
         with pytest.raises(steps.StepBudgetExceeded) as caught:

@@ -15,7 +15,10 @@ STEP_KEYS = (
     "target, name, allowed_values, model, budget, error_boundary, fallback, scope, agent, approval, receipt, retry, "
     "metadata"
 )
-SETTINGS = "strict, steps, frameworks, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, redact_errors, sinks"
+SETTINGS = (
+    "strict, steps, frameworks, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
+    "redact_errors, threads, unseen_calls, sinks"
+)
 RATES = "a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }"
 
 EXPECTED = {

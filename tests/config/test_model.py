@@ -85,7 +85,8 @@ def test_the_file_and_instrument_have_the_same_settings_with_the_same_defaults()
 
     assert set(OPTIONS) - only_in_code == set(ConfigFile.model_fields) - {"strict", "steps"}
     spend = ("prices", "models", "unpriced", "unmetered")
-    for name in (*spend, "call_spans", "stream_usage", "metrics", "redact_errors", "clients"):
+    same = ("call_spans", "stream_usage", "metrics", "redact_errors", "clients", "threads", "unseen_calls")
+    for name in (*spend, *same):
         assert getattr(in_file, name) == getattr(Options(), name)
 
 

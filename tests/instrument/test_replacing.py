@@ -112,6 +112,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"metrics": "no"}, "metrics must be True or False, not 'no'"),
     ({"redact_errors": "false"}, "redact_errors must be True or False, not 'false'"),
     ({"stream_usage": None}, "stream_usage must be True or False, not None"),
+    ({"threads": 1}, "threads must be True or False, not 1"),
+    ({"unseen_calls": "auto"}, "unseen_calls must be True or False, not 'auto'"),
     ({"call_spans": "never"}, "call_spans must be 'auto', True or False, not 'never'"),
     ({"prices": {"m": {}}}, r"prices\['m'\] must have at least one rate, such as .*, not \{\}"),
     ({"prices": ["m"]}, "prices must be a mapping such as .*, not \\['m'\\]"),

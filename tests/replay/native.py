@@ -357,10 +357,11 @@ def _mistral_bill(usage: Mapping[str, Any]) -> Bill:
 
 
 def _cohere_bill(usage: Mapping[str, Any]) -> Bill:
-    billed = usage["billed_units"]
-    return Bill(
-        llm_calls=1, input_tokens=int(billed.get("input_tokens", 0)), output_tokens=int(billed.get("output_tokens", 0))
-    )
+    billed, processed = usage["billed_units"], usage.get("tokens") or {}
+    read, written = int(billed.get("input_tokens", 0)), int(billed.get("output_tokens", 0))
+    not_cached = int(processed.get("input_tokens", 0)) - int(usage.get("cached_tokens", 0))
+    cached = max(read - not_cached, 0) if "cached_tokens" in usage else 0
+    return Bill(llm_calls=1, input_tokens=read, output_tokens=written, cache_read_tokens=cached)
 
 
 def _ollama_bill(usage: Mapping[str, Any]) -> Bill:

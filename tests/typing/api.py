@@ -8,6 +8,7 @@ from otel_harn_steps import (
     Budget,
     CompletedStep,
     Step,
+    UnseenCalls,
     current_step,
     drain_completed_steps,
     enter_step,
@@ -15,6 +16,7 @@ from otel_harn_steps import (
     is_step_budget_exhausted,
     record_llm_usage,
     step,
+    unseen_calls,
 )
 
 
@@ -114,11 +116,13 @@ async def use() -> None:
         assert_type(maybe, ActiveStep | None)
     assert_type(current_step(), ActiveStep | None)
     assert_type(drain_completed_steps(), list[CompletedStep])
+    assert_type(unseen_calls(), list[UnseenCalls])
     assert_type(is_step_budget_exhausted({}), bool)
     record_llm_usage("m", 1, 2, None, cache_read_tokens=1)
     instrument(prices={"m": {"input_mtok": 1}}, unpriced="refuse", unmetered="ignore", call_spans=False)
     instrument(clients=["openai"], frameworks="auto")
     instrument(frameworks=["langgraph", "crewai"])
+    instrument(threads=True, unseen_calls=True)
 
 
 async def what_a_fallback_may_give() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
@@ -14,6 +16,11 @@ from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, token_count
 
 _NO_OUTPUT: Final = frozenset({"embeddings", "rerank"})
 _XAI_TICKS_PER_USD: Final = Decimal(10**10)
+# Models that search the web before every answer (OpenAI's documentation of chat completions), and report no searches.
+_SEARCHES_ALWAYS: Final = re.compile(r"gpt-[\w.-]+-search-(?:preview|api)\b")
+# Google's totals are documented to be prompt + candidates + thoughts + what tools put into the prompt. On its endpoint
+# for OpenAI's clients the thoughts are in none of the other counts. Nobody else's total says what it is the sum of.
+_GOOGLE: Final = frozenset({"gcp.gemini", "gcp.vertex_ai"})
 
 
 def _details(name: str, *sides: str) -> tuple[str, ...]:
@@ -51,9 +58,10 @@ def parts_of(request: Request, response: Any) -> tuple[Part, ...]:
     if usage is None:
         return ()
     searches = _web_searches(reported, fields)
-    if searches:
-        usage = replace(usage, web_searches=searches)
-    part = Part(usage, _terms(request.provider, usage, fields))
+    is_search_model = request.provider == "openai" and _is_search_model(request, fields)
+    if searches or is_search_model:
+        usage = replace(usage, web_searches=searches or 1)
+    part = Part(usage, _terms(request.provider, usage, fields, is_search_model=is_search_model))
     drawing = fields.get("svg_usage")  # next to the image model's own usage, of a model that it names
     drawn = None if drawing is None else _read(request, drawing)
     if drawn is None:
@@ -97,6 +105,9 @@ def _read(request: Request, reported: Any) -> Usage | None:
         return replace(usage, output_tokens=output, reasoning_tokens=reasoning, output_citation_tokens=citations)
     if reasoning and _is_outside_output(usage, reported):
         return replace(usage, output_tokens=(usage.output_tokens or 0) + reasoning)
+    if not reasoning and request.provider in _GOOGLE and request.operation not in _NO_OUTPUT:
+        thoughts = _thoughts_in_total(usage, reported)
+        return replace(usage, output_tokens=(usage.output_tokens or 0) + thoughts, reasoning_tokens=thoughts)
     return usage
 
 
@@ -107,14 +118,31 @@ def _is_outside_output(usage: Usage, reported: Any) -> bool:
     return total is not None and total == counted + usage.reasoning_tokens
 
 
-def _terms(provider: str, usage: Usage, response: Fields) -> Terms:
+def _thoughts_in_total(usage: Usage, reported: Any) -> int:
+    """The thoughts that only the total counts. 0 where a part of it is unknown."""
+    total = token_count(field(reported, "total_tokens"))
+    if total is None or usage.input_tokens is None or usage.output_tokens is None:
+        return 0
+    return max(total - usage.input_tokens - usage.output_tokens, 0)
+
+
+def _terms(provider: str, usage: Usage, response: Fields, *, is_search_model: bool) -> Terms:
     tier = response.get("service_tier")
     terms: Terms = (("service_tier", tier),) if isinstance(tier, str) else LIST_PRICE
+    if is_search_model:
+        return (*terms, PREVIEW_SEARCH)
     if usage.web_searches and provider == "openai":
         tools = (field(each, "type") for each in items_of(response.get("tools")))
         if any(isinstance(each, str) and each.startswith("web_search_preview") for each in tools):
             return (*terms, PREVIEW_SEARCH)
     return terms
+
+
+def _is_search_model(request: Request, response: Fields) -> bool:
+    if request.operation != "chat":
+        return False
+    model = response.get("model") or request.model
+    return isinstance(model, str) and _SEARCHES_ALWAYS.match(model) is not None
 
 
 def _web_searches(usage: Any, response: Fields) -> int:
@@ -132,3 +160,69 @@ def _web_searches(usage: Any, response: Fields) -> int:
 def _is_search(item: Any) -> bool:
     # Opening a page that was found, and searching in it, are not charged.
     return field(item, "type") == "web_search_call" and field(item, "action.type") in (None, "search")
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+# What `parts_of` and its callers read of a response.
+_OF_RESPONSE: Final = (
+    "id",
+    "model",
+    "service_tier",
+    "background",
+    "output",
+    "tools",
+    "tool_usage",
+    "svg_usage",
+)
+# Some servers send these with the first chunk only.
+_STANDS: Final = ("id", "model", "service_tier")
+
+
+def streamed(state: Any, response: Any) -> Any:
+    """What a stream has reported, with one more chunk: in the places of a whole response.
+
+    Some servers report usage in parts (the input first, the output last), or send an empty one after it.
+    """
+    usage = usage_of(response)
+    if usage is None:
+        return state if field(state, "model") or usage_of(state) is not None else response
+    if state is None:
+        return response
+    before, fields = fields_of(state), fields_of(response)
+    stands = {name: value for name in _STANDS if not fields.get(name) and (value := before.get(name))}
+    merged = merged_usage(usage_of(state), usage)
+    if merged is usage and not stands:
+        return response
+    return {**{name: fields.get(name) for name in _OF_RESPONSE}, **stands, "usage": merged}
+
+
+def merged_usage(known: Any, usage: Any) -> Any:
+    """The usage that holds when `usage` comes after `known`: one that reports both sides replaces what came before.
+
+    Else counts replace those of the same name, and zeros and what is left out say nothing against a count.
+    """
+    if known is None:
+        return usage
+    reported = _usage(usage)
+    if reported is not None and reported.input_tokens and reported.output_tokens:
+        return usage
+    return _merged(known, usage)
+
+
+def _merged(known: Any, usage: Any) -> dict[str, Any]:
+    merged = _as_dict(known)
+    for name, value in _as_dict(usage).items():
+        held = merged.get(name)
+        if isinstance(value, Mapping) or hasattr(value, "__pydantic_extra__"):
+            merged[name] = _merged(held, value)
+        elif value or held is None:
+            merged[name] = value
+    return merged
+
+
+def _as_dict(source: Any) -> dict[str, Any]:
+    if isinstance(source, Mapping):
+        return dict(source)
+    fields = fields_of(source)
+    return dict(fields) if isinstance(fields, dict) else {}

@@ -1,0 +1,53 @@
+"""What a run has not seen, and why: from the notes in its journals."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED, UNSEEN_CALL
+from otel_harn_steps.store import RunSummary
+from otel_harn_steps.store._numbers import counted, shown
+
+
+def unseen_requests(summary: RunSummary) -> Iterator[str]:
+    """The requests that went past every patched client."""
+    hosts = Counter[str]()
+    for facts, count in _notes(summary, UNSEEN_CALL):
+        hosts[shown(str(facts.get("host", "a model's host")))] += count * _count(facts)
+    for host, count in hosts.most_common(5):
+        yield f"! {counted(count, 'request')} to {host} by no client that is known here: not in this table"
+
+
+def why_nothing_was_seen(summary: RunSummary) -> Iterator[str]:
+    """Why no call was seen. Nothing where one was."""
+    if summary.total.calls or summary.total.open_calls or summary.outcomes:
+        return
+    if UNSEEN_CALL in summary.notes:
+        return  # which says it
+    patched = _clients(summary, CLIENT_PATCHED)
+    unpatched = _clients(summary, CLIENT_UNPATCHED)
+    if unpatched:
+        yield f"no call was seen: {unpatched} was imported, in a version whose calls cannot be seen"
+    elif patched:
+        yield f"no call was seen: {patched} was imported, and nothing was called with it"
+    elif STARTED in summary.notes:
+        yield "no call was seen: the program imported no client library of a model provider that is known here"
+    else:
+        yield "no call was seen: no Python process of the program could be followed"
+
+
+def _clients(summary: RunSummary, event: str) -> str:
+    return ", ".join(sorted({shown(str(facts.get("client"))) for facts, _ in _notes(summary, event)}))
+
+
+def _notes(summary: RunSummary, event: str) -> Iterator[tuple[dict[str, Any], int]]:
+    for facts, count in summary.notes.get(event, {}).items():
+        yield json.loads(facts), count
+
+
+def _count(facts: dict[str, Any]) -> int:
+    count = facts.get("count", 1)
+    return count if isinstance(count, int) else 1

@@ -1,0 +1,157 @@
+"""Measures how far the estimates of budgets are off, over the recorded traffic, and writes the table in the docs.
+
+python tools/estimates.py           writes it
+python tools/estimates.py --check   exits with 1 if it is not current
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from botocore.eventstream import EventStreamBuffer
+
+_ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_ROOT))
+
+from otel_harn_steps._cost.estimate import output_tokens, request_tokens, text_size  # noqa: E402 -- of this tree
+from otel_harn_steps.testing import Bill  # noqa: E402
+from otel_harn_steps.testing._answers import events_of  # noqa: E402
+from tests.replay.bills import bill_of  # noqa: E402
+from tests.replay.cases import Case, all_cases  # noqa: E402
+from tests.replay.native import native_bill  # noqa: E402
+
+_DOCS = _ROOT / "docs" / "prices.md"
+_BEGINS = "<!-- The table is made by tools/estimates.py, of the recorded traffic. -->\n\n"
+_ENDS = "\n\n<!-- The table ends. -->"
+_FAMILIES = {
+    "google_genai": "google-genai",
+    "google_vertex": "google-genai",
+    "mistral": "mistralai",
+    "bedrock": "botocore",
+}
+_SPREAD = "median | 5 % below | 5 % above"
+_AWS_STREAM = b":event-type"
+# Thoughts that the response shows are text like any other; those that it hides can only be counted by the provider.
+_SHOWS_THOUGHTS = re.compile(rb'"(?:reasoning|reasoning_content|thinking)": ?"[^"]|"thought": ?true')
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Estimate through actual tokens, of the calls of one client."""
+
+    inputs: list[float]
+    outputs: list[float]
+
+
+def measured() -> dict[str, Measured]:
+    """The ratios by client. Where the provider reported nothing, there is none."""
+    found: dict[str, Measured] = defaultdict(lambda: Measured([], []))
+    for case in all_cases().values():
+        usage = usage_of(case)
+        if usage is None:
+            continue
+        ratios = found[_FAMILIES.get(case.client, case.client)]
+        if usage.input_tokens:
+            ratios.inputs.append(request_tokens(case.request) / usage.input_tokens)
+        hidden = 0 if _SHOWS_THOUGHTS.search(case.body) else usage.reasoning_tokens
+        shown = usage.output_tokens - hidden
+        if shown > 0:
+            sizes = [size for event in events(case) if (size := text_size(event))]
+            estimate = output_tokens(sum(sizes), len(sizes) if len(sizes) > 1 else 0)
+            ratios.outputs.append(estimate / shown)
+    return dict(sorted(found.items()))
+
+
+def usage_of(case: Case) -> Bill | None:
+    """What the provider reported. None where it reported nothing."""
+    reported = case.expected_usage
+    if case.status >= 400 or reported is None or case.endpoint == "count_tokens":
+        return None
+    if case.client in ("openai", "anthropic"):
+        return bill_of(case)
+    return bedrock_usage(reported) if case.client == "bedrock" else native_bill(case)
+
+
+def bedrock_usage(reported: Mapping[str, Any]) -> Bill | None:
+    """Usage in the form of Converse, or in Anthropic's, which leave out cached tokens; the other forms are left out."""
+    ins = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+    ins += ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    counts = [reported.get(name) or 0 for name in ins]
+    output = reported.get("outputTokens") or reported.get("output_tokens") or 0
+    return Bill(llm_calls=1, input_tokens=sum(counts), output_tokens=output) if any(counts) else None
+
+
+def events(case: Case) -> Iterator[Any]:
+    """The events of a stream, or the whole response, as their JSON says them."""
+    if _AWS_STREAM in case.body:
+        buffer = EventStreamBuffer()
+        buffer.add_data(case.body)
+        yield from buffer
+        return
+    if not case.stream:
+        yield json.loads(case.body)
+        return
+    for event in events_of(case):
+        for line in event.splitlines():
+            data = line.removeprefix(b"data:").strip()
+            if data.startswith(b"{"):
+                yield json.loads(data)
+
+
+def table() -> str:
+    """The table, in Markdown."""
+    found = measured()
+    everything = Measured(
+        [each for ratios in found.values() for each in ratios.inputs],
+        [each for ratios in found.values() for each in ratios.outputs],
+    )
+    rows = [f"| `{client}` | {cells(ratios)} |" for client, ratios in found.items()]
+    return "\n".join(
+        (
+            f"| Client | Input: calls | {_SPREAD} | Output: calls | {_SPREAD} |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+            f"| all | {cells(everything)} |",
+        )
+    )
+
+
+def cells(ratios: Measured) -> str:
+    """The numbers of a row."""
+    return " | ".join(cell for side in (ratios.inputs, ratios.outputs) for cell in (str(len(side)), *spread(side)))
+
+
+def spread(ratios: list[float]) -> tuple[str, str, str]:
+    """Median, 5th and 95th percentile."""
+    if len(ratios) < 2:
+        return ("", "", "")
+    cuts = quantiles(ratios, n=20, method="inclusive")
+    return f"{cuts[9]:.2f}", f"{cuts[0]:.2f}", f"{cuts[-1]:.2f}"
+
+
+def main() -> int:
+    """Write the table, or check it."""
+    text = _DOCS.read_text(encoding="utf-8")
+    before, _, rest = text.partition(_BEGINS)
+    _, found, after = rest.partition(_ENDS)
+    if not found:
+        raise LookupError("docs/prices.md has lost the comments around its table")
+    wanted = before + _BEGINS + table() + _ENDS + after
+    if "--check" not in sys.argv[1:]:
+        _DOCS.write_text(wanted, encoding="utf-8")
+    elif wanted != text:
+        print("not what the estimates are: docs/prices.md; run: python tools/estimates.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
