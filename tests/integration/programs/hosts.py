@@ -20,7 +20,7 @@ from typing import Any, Self
 from otel_harn_steps.testing import Answer, Received
 from tests.integration.coexistence.venvs import python_of
 
-HOSTS = ("api.openai.com", "api.anthropic.com")
+HOSTS = ("api.openai.com", "api.anthropic.com", "openrouter.ai")
 ENVIRONMENTS = Path(__file__).with_name("environments")
 
 

@@ -135,17 +135,26 @@ PUBLISHED: Sequence[Published] = (
     _llm_tools("llm-tools", "--model", "gpt-4o-mini"),
     _sgpt("sgpt", "--no-md"),
     _sgpt("sgpt-markdown", "--md"),
-    Published(
-        "sgpt-functions",
-        "shell-gpt",
-        ["sgpt", "--model", "gpt-4o-mini", "--no-md", "Count the files"],
-        {
-            "Count": [
-                Says(tool="execute_shell_command", arguments={"shell_command": "ls | wc -l"}),
-                Says("There is one"),
-            ]
-        },
-        "There is one",
-        prepare=_functions,
-    ),
+)
+
+# It leaves a stream at the call of a function, before the usage comes.
+LEAVES_A_STREAM = Published(
+    "sgpt-functions",
+    "shell-gpt",
+    ["sgpt", "--model", "gpt-4o-mini", "--no-md", "Count the files"],
+    {
+        "Count": [
+            Says(tool="execute_shell_command", arguments={"shell_command": "ls | wc -l"}),
+            Says("There is one"),
+        ]
+    },
+    "There is one",
+    prepare=_functions,
+)
+
+# It posts with `requests`. It wants the price of a call in the answer, unless it is told that there is none.
+POSTS_BY_ITSELF = _mini(
+    "mini-openrouter",
+    *("--config", "mini.yaml", "--config", "model.cost_tracking=ignore_errors"),
+    *("--model-class", "openrouter", "--model", "openai/gpt-4o-mini"),
 )

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +21,19 @@ from otel_harn_steps import price
 from tests.integration.coexistence.venvs import python_of
 from tests.integration.programs.hosts import ENVIRONMENTS, Hosts
 from tests.integration.programs.installed import ROOT
-from tests.integration.programs.published import GREETING, PUBLISHED, Published
+from tests.integration.programs.published import (
+    GREETING,
+    LEAVES_A_STREAM,
+    POSTS_BY_ITSELF,
+    PUBLISHED,
+    Published,
+)
 from tests.integration.programs.stand_in import Scripted, Sent
 
 pytestmark = pytest.mark.slow
 
+# The command's own, and the warning of a call that no patched client has sent.
+_OUR_LINES = ("otel-harn-steps: ", "a call to a model at ")
 _GIT = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -66,9 +75,9 @@ class Bill:
         )
 
     @classmethod
-    def read(cls, summary: Path) -> Bill:
+    def read(cls, summary: Mapping[str, Any]) -> Bill:
         """What `--json` wrote."""
-        total = json.loads(summary.read_text(encoding="utf-8"))["total"]
+        total = summary["total"]
         names = ("calls", "input_tokens", "cache_read_tokens", "output_tokens", "cost_usd")
         unsure = ("unmetered_calls", "unpriced_calls", "unknown_calls", "estimated_calls", "open_calls")
         return cls(*(total[name] for name in names), not_measured=sum(total[name] for name in unsure))
@@ -92,7 +101,8 @@ class Ran:
 
     seen: Seen
     sent: Sequence[Sent]
-    bill: Bill | None
+    summary: Mapping[str, Any]
+    """What `--json` wrote."""
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +144,7 @@ def run(hosts: Hosts, installed: Path, tmp_path: Path) -> Callable[..., Ran]:
             {name: (repository / name).read_text(encoding="utf-8") for name in program.makes},
             list(hosts.refused),
         )
-        return Ran(seen, provider.sent, Bill.read(summary) if ours else None)
+        return Ran(seen, provider.sent, json.loads(summary.read_text(encoding="utf-8")) if ours else {})
 
     return run
 
@@ -158,6 +168,7 @@ def _plain_environment(home: Path, python: Path) -> dict[str, str]:
         "TMPDIR": str(home / "tmp"),
         "OPENAI_API_KEY": "test",
         "ANTHROPIC_API_KEY": "test",
+        "OPENROUTER_API_KEY": "test",
         "MSWEA_CONFIGURED": "true",  # or it asks for a key at its first start
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it looks for newer prices at its own host, with random waits
         **_GIT,
@@ -165,7 +176,7 @@ def _plain_environment(home: Path, python: Path) -> dict[str, str]:
 
 
 def _without_ours(stderr: str) -> str:
-    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith("otel-harn-steps:"))
+    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith(_OUR_LINES))
 
 
 def _files(home: Path) -> Iterator[str]:
@@ -175,13 +186,32 @@ def _files(home: Path) -> Iterator[str]:
             yield name
 
 
-@pytest.mark.parametrize("program", PUBLISHED, ids=lambda program: program.name)
-def test_a_published_program_is_billed_whole_and_unchanged(program: Published, run: Callable[..., Ran]) -> None:
+def _unchanged(program: Published, run: Callable[..., Ran]) -> Ran:
+    """The run under our command, after one by itself that looked the same."""
     bare = run(program, ours=False)
     assert (bare.seen.code, program.prints in bare.seen.stdout) == (0, True), bare.seen
     assert bare.seen.makes == program.makes
-
     ours = run(program, ours=True)
     assert ours.seen == bare.seen
     assert ours.sent == bare.sent
-    assert ours.bill == Bill.of(program, ours.sent)
+    return ours
+
+
+@pytest.mark.parametrize("program", PUBLISHED, ids=lambda program: program.name)
+def test_a_published_program_is_billed_whole_and_unchanged(program: Published, run: Callable[..., Ran]) -> None:
+    ours = _unchanged(program, run)
+    assert Bill.read(ours.summary) == Bill.of(program, ours.sent)
+
+
+def test_a_stream_that_a_program_leaves_before_its_usage_is_shown_as_unknown(run: Callable[..., Ran]) -> None:
+    ours = _unchanged(LEAVES_A_STREAM, run)
+    total, measured = ours.summary["total"], Bill.of(LEAVES_A_STREAM, ours.sent[1:])
+    assert (total["calls"], total["unmetered_calls"], total["unknown_calls"]) == (2, 1, 1)
+    assert (total["input_tokens"], total["cost_usd"]) == (measured.input_tokens, measured.cost_usd)
+
+
+def test_calls_that_a_program_posts_by_itself_are_counted_as_unseen(run: Callable[..., Ran]) -> None:
+    ours = _unchanged(POSTS_BY_ITSELF, run)
+    assert ours.summary["total"]["calls"] == 0
+    (note,) = (note for note in ours.summary["notes"] if note["event"] == "unseen_call")
+    assert (note["host"], note["library"], note["count"]) == ("openrouter.ai", "requests", len(ours.sent))
