@@ -31,6 +31,7 @@ WHEN = {
 PER_RUN = (names.STEP_NAME, names.STATUS)
 PER_CALL = (*PER_RUN, names.PROVIDER, names.MODEL)
 PER_BREACH = (names.STEP_NAME, names.BUDGET_LIMIT)
+PER_ENDED_CALL = (names.STEP_NAME, names.PROVIDER, names.MODEL, names.CERTAINTY)
 METRIC_ATTRIBUTES = {
     names.METRIC_COST[0]: PER_CALL,
     names.METRIC_INPUT_TOKENS[0]: PER_CALL,
@@ -40,6 +41,9 @@ METRIC_ATTRIBUTES = {
     names.METRIC_UNPRICED[0]: PER_CALL,
     names.METRIC_DURATION[0]: PER_RUN,
     names.METRIC_RUN_COST[0]: PER_RUN,
+    names.METRIC_CALL_COST[0]: PER_ENDED_CALL,
+    names.METRIC_CALL_TOKENS[0]: (*PER_ENDED_CALL, names.TOKEN_TYPE),
+    names.METRIC_CALLS[0]: PER_ENDED_CALL,
 }
 # The fields of a record that are no attribute of the step span, or mean something else there.
 ONLY_IN_THE_RECORD = {
@@ -50,6 +54,18 @@ ONLY_IN_THE_RECORD = {
     "trace_id": "Lowercase hex. Absent without a span.",
     "span_id": "Lowercase hex. Absent without a span.",
     "parent_step": "The name of the step that this one ran in.",
+    "run_id": "The run that the step is part of. Always there.",
+    "step_id": "The step's own id. Always there; its span's id where it has a span.",
+    "parent_id": "The `step_id` of the step that this one ran in.",
+    "agent": "The agent that the step belongs to: its own, else that of the step around it.",
+    "labels": "The labels in force where the step was entered.",
+    "breach": "The limit that was crossed: `max_tokens` or `max_usd`.",
+    "by_model": "The split of its own spend by provider and model.",
+    "price_book": "Where its prices are from, with the version.",
+    "amends": (
+        "The `step_id` of the step that this record amends: it holds only what came after that step's own record, or "
+        "from another process. Absent in a step's own record."
+    ),
 }
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from otel_harn_steps._instrument.instrument import instrument, uninstrument
     from otel_harn_steps._instrument.processor import StepSpanProcessor
     from otel_harn_steps._telemetry.journal import Journal
-    from otel_harn_steps._telemetry.journal import Journal
     from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "Budget",
     "CallRow",
     "CompletedStep",
-    "Journal",
     "Journal",
     "JsonLinesSink",
     "LedgerSink",
@@ -85,7 +83,6 @@ __all__ = [
 # Imported at their first use: they need wrapt, the SDK, or the logs API, which a library that only declares steps
 # should not pay for.
 _LAZY = {
-    "Journal": "_telemetry.journal",
     "Journal": "_telemetry.journal",
     "JsonLinesSink": "_telemetry.sinks",
     "LogEventSink": "_telemetry.sinks",

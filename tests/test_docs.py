@@ -124,6 +124,8 @@ def test_the_attributes_of_metrics_are_those_that_the_page_names():
     try:
         with otel_harn_steps.step("plan", max_tokens=1, error_boundary="continue"):
             otel_harn_steps.record_llm_usage("no price for this", 1, 1)
+        with otel_harn_steps.step("plan"):
+            otel_harn_steps.record_llm_usage("a price for this", 1, 1, 0.5)
     finally:
         otel_harn_steps.uninstrument()
         otel_harn_steps.reset_steps()

@@ -55,6 +55,7 @@ def _sending(meter: Meter) -> Iterator[None]:
         meter.failed(error)
         raise
     finally:
+        meter.is_calling = False
         detach(token)
 
 

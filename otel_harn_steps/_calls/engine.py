@@ -65,6 +65,7 @@ def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
             meter.failed(error)
             raise
         finally:
+            meter.is_calling = False
             detach(token)
         return _settled(meter, result)
 
@@ -88,6 +89,7 @@ def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
             meter.failed(error)
             raise
         finally:
+            meter.is_calling = False
             detach(token)
         return _settled(meter, result)
 

@@ -18,7 +18,7 @@ from opentelemetry.trace import get_current_span
 from otel_harn_steps._calls.span_dialects import ReportedCall
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._steps.account import Account
-from otel_harn_steps._steps.active import current_account
+from otel_harn_steps._steps.active import ActiveStep, current_account, find_steps_by
 from otel_harn_steps._steps.totals import ModelCall
 
 if TYPE_CHECKING:
@@ -113,8 +113,15 @@ def watch_spans(processor: object, *, is_on: bool) -> None:
         else:
             _watchers.discard(processor)
         _is_watched = bool(_watchers)
+        find_steps_by(_step_around if _is_watched else None)
         if not _is_watched:
             _open.clear()  # their ends will not be seen
+
+
+def _step_around(span_id: int) -> ActiveStep | None:
+    span = _open.get(span_id)
+    active = None if span is None else span.active
+    return active if isinstance(active, ActiveStep) and active.status is None else None
 
 
 # -- the engine's side -----------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ class Meter:
     Attributes:
         context: the context to make the call in.
         http_response: the HTTP response of the call, once the client has it.
+        is_calling: whether the client's function runs: what is called within it makes this call.
         is_delegated: whether a client below this one makes the real call. The layer closest to the wire bills.
     """
 
@@ -78,10 +79,20 @@ class Meter:
         "_state",
         "context",
         "http_response",
+        "is_calling",
         "is_delegated",
     )
 
-    def __init__(self, adapter: ClientAdapter, call: Call, request: Request, active: Account, context: Context) -> None:
+    def __init__(
+        self,
+        adapter: ClientAdapter,
+        call: Call,
+        request: Request,
+        active: Account,
+        context: Context,
+        *,
+        is_calling: bool,
+    ) -> None:
         self._adapter = adapter
         self._call = call
         self._request = request
@@ -96,8 +107,10 @@ class Meter:
         self._output: Output | None = None
         self._held: ref[Any] | None = None
         self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
+        self.is_calling = is_calling
         outer = current_meter(context)
-        if outer is not None:
+        # What a call has begun may run on after it, in its context, and make calls of its own.
+        if outer is not None and outer.is_calling:
             outer.delegate(self._open)
         if request.job != "fetch":  # a look at a job is a call where it is the first to report what the job used
             self._open.send()
@@ -388,7 +401,7 @@ def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: 
     if not is_sent:
         admit(active, request)
     with _OPENING_METER:
-        return Meter(adapter, call, request, active, get_current())
+        return Meter(adapter, call, request, active, get_current(), is_calling=not is_sent)
     return None
 
 

@@ -19,7 +19,7 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.model_requests import is_model_host, model_path
 from otel_harn_steps._instrument.unseen_counts import count_unseen
 from otel_harn_steps._patching.patcher import Patcher, Wrapper, owner_in
-from otel_harn_steps._steps.active import current_step
+from otel_harn_steps._steps.active import current_account
 
 _LOOKING_AT_REQUEST = guard("looking at an HTTP request")
 _SEAMS: Final = "otel_harn_steps._calls."
@@ -160,7 +160,7 @@ def _is_unseen_call(library: _Library, instance: Any, args: tuple[Any, ...], kwa
 
 def _is_billed_here() -> bool:
     """Whether calls of patched clients get a meter here. Where nothing is billed, our wrappers let them pass."""
-    return current_step() is not None
+    return current_account() is not None
 
 
 def _is_below_a_seam() -> bool:

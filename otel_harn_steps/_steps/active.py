@@ -7,6 +7,7 @@ contexts, the threading instrumentation) carries the step. Its span shows the sa
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from threading import current_thread, main_thread
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ _logger = logging.getLogger("otel_harn_steps")
 _ACTIVE_KEY = create_key("otel_harn_steps.active_step")
 _running: dict[int, ActiveStep] = {}
 """The steps that run in this process and have a span, by the span's id."""
+_step_around: Callable[[int], ActiveStep | None] | None = None
 _warned_bare_thread = False
 
 
@@ -136,12 +138,21 @@ class ActiveStep(Account):
 
 
 def _step_of_span(span: Span) -> ActiveStep | None:
-    """The running step whose span this is, or the span of something directly below it."""
-    found = _running.get(span.get_span_context().span_id)
-    if found is None:
+    """The running step whose span this is, or the span of something below it."""
+    span_id = span.get_span_context().span_id
+    found = _running.get(span_id)
+    if found is None and _step_around is not None:
+        found = _step_around(span_id)
+    if found is None:  # a span of a provider that our processor does not see
         parent: Any = getattr(span, "parent", None)
         found = None if parent is None else _running.get(parent.span_id)
     return found
+
+
+def find_steps_by(step_around: Callable[[int], ActiveStep | None] | None) -> None:
+    """Ask `step_around` which running step the span with an id was started in. None: ask nobody."""
+    global _step_around  # noqa: PLW0603 -- one for all of the process
+    _step_around = step_around
 
 
 def _warn_of_bare_thread() -> None:

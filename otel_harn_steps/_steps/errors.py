@@ -186,7 +186,7 @@ def unpriced_detail(step: str, model: str | None, limit_picousd: int) -> str:
     """The message where a dollar budget cannot be held because the price of a model is unknown."""
     return (
         f"step `{step}` has a max_usd budget of ${to_usd(limit_picousd):.6f}, but the price of model `{model}` is "
-        'unknown; give one with instrument(prices={...}) or allow unpriced calls with instrument(unpriced="estimate")'
+        'unknown; give one with instrument(prices={...}) or allow unpriced calls with instrument(unpriced="ignore")'
     )
 
 
@@ -194,5 +194,5 @@ def unmetered_detail(step: str, model: str | None, limit: str) -> str:
     """The message where a budget cannot be held because nobody reported what a call used."""
     return (
         f"step `{step}` has a {limit} budget, but the usage of a call to model `{model}` was not reported; "
-        'allow such calls with instrument(unmetered="estimate")'
+        'allow such calls with instrument(unmetered="ignore")'
     )

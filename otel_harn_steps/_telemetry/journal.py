@@ -81,7 +81,7 @@ class Journal:
 
     def step_ended(self, record: CompletedStep) -> None:
         """Note a step that has ended, or an amendment to one."""
-        self._write(step_ended_line(record), getattr(record, "run_id", None))
+        self._write(step_ended_line(record), record.run_id)
 
     def note(self, event: str, **facts: Any) -> None:
         """Note another fact, in JSON values and without content: `note("client_patched", client="openai")`.
