@@ -77,7 +77,7 @@ EXPECTED = {
     "client_misspelt": [
         (
             ':1: clients[1] = "antropic": must be "openai", "anthropic", "groq", "cerebras_cloud_sdk", '
-            '"together", "botocore", "google-genai", "mistralai", "cohere", "ollama", "huggingface_hub" or "litellm"; did you mean "anthropic"?'
+            '"together", "botocore", "google-genai", "mistralai", "cohere", "ollama", "huggingface_hub", "litellm" or "lm15"; did you mean "anthropic"?'
         ),
     ],
     "model_is_a_number": [
