@@ -77,7 +77,9 @@ class OpenCall:
         self._is_open = False
 
     def send(self) -> None:
-        """It is about to be sent: its row begins."""
+        """It is about to be sent: its row begins, unless it has taken over one that has begun."""
+        if self._is_open:
+            return
         self._is_open = True
         self.account.opened()
         if has_call_sinks():
