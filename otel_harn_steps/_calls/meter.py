@@ -26,7 +26,7 @@ from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import Certainty, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otel_harn_steps._steps.account import Account
 
@@ -71,6 +71,7 @@ class Meter:
         "_held",
         "_is_done",
         "_lock",
+        "_on_leave",
         "_open",
         "_output",
         "_request",
@@ -106,6 +107,7 @@ class Meter:
         self._billed: ModelCall | None = None
         self._output: Output | None = None
         self._held: ref[Any] | None = None
+        self._on_leave: Callable[[], None] | None = None
         self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
         self.is_calling = is_calling
         outer = current_meter(context)
@@ -227,9 +229,10 @@ class Meter:
         if held is not None:
             # An async generator that is dropped is closed by its event loop, which may be long after.
             self._held = ref(held, self._dropped)
-        self._active.on_leave(self.settle_for_now)
+        self._on_leave = self.settle_for_now
+        self._active.on_leave(self._on_leave)
         if self._active.is_covered:
-            self._active.tree.unread.add(self.settle_for_now)
+            self._active.tree.unread.add(self._on_leave)
             if settings().unmetered == "estimate":
                 self._output = Output()
 
@@ -239,7 +242,8 @@ class Meter:
 
     def job_started(self) -> None:
         """Bill the start of a job when the step ends, unless its result is fetched before."""
-        self._active.on_leave(self.settle)
+        self._on_leave = self.settle
+        self._active.on_leave(self._on_leave)
 
     def stream_ended(self) -> None:
         """The app has read the stream to its end.
@@ -306,10 +310,10 @@ class Meter:
         """Whether this is the first to finish the meter: readers, the step's exit and the collector may race."""
         with self._lock:
             first, self._is_done = not self._is_done, True
-        if first:
-            self._active.forget_on_leave(self.settle)
-            self._active.forget_on_leave(self.settle_for_now)
-            self._active.tree.unread.discard(self.settle_for_now)
+        if first and self._on_leave is not None:
+            self._active.forget_on_leave(self._on_leave)
+            self._active.tree.unread.discard(self._on_leave)
+            self._on_leave = None
         # Both lead back here; only the garbage collector frees a cycle.
         self.context, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
         return first
@@ -336,7 +340,8 @@ class Meter:
         call = ModelCall(self._request.provider, parsed.model or self._request.model, None, certainty="unknown")
         with _ADDING_UP_CALL:
             call = self._priced(parsed)
-        if self._active.is_covered:
+        is_known = call.cost_picousd is not None and call.certainty != "unknown"
+        if not is_known and self._active.is_covered:
             with _ESTIMATING:
                 call = self._with_estimate(call, asked, response)
         return call
@@ -354,7 +359,7 @@ class Meter:
         with _PRICING_CALL:  # what it used is known all the same
             cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
             if cost is not None:
-                certainty, book = "reported", "provider"
+                certainty, book = "reported" if usage.is_complete else "unknown", "provider"
             else:
                 cost, book = self._cost_of(parsed.parts, model)
         terms = parsed.parts[0].terms + request.terms

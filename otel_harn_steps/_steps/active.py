@@ -69,6 +69,8 @@ class ActiveStep(Account):
         span: the step's span; invalid where there is none.
     """
 
+    is_step = True
+
     __slots__ = ("_random_id", "agent", "entered_by", "parent", "path", "shown", "span")
 
     def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None) -> None:

@@ -9,8 +9,8 @@ from time import time_ns
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
+from otel_harn_steps import _process
 from otel_harn_steps._guard import guard
-from otel_harn_steps._process import run_id
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.active import ActiveStep, context_of, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
@@ -18,9 +18,9 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
-from otel_harn_steps._telemetry import metrics, names
+from otel_harn_steps._telemetry import delivery, metrics, names
 from otel_harn_steps._telemetry.call_row import StartedStep
-from otel_harn_steps._telemetry.delivery import end_span_with, has_start_sinks, step_started
+from otel_harn_steps._telemetry.delivery import end_span_with, step_started
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
@@ -56,7 +56,7 @@ class StepRun:
                 )
                 context = set_span_in_context(span, context)
         active.begin(span)
-        if has_start_sinks():
+        if delivery.of_starts:
             with _TELLING_START:
                 step_started(_started(active, self._start_time_ns))
         self._context = context_of(active, context)
@@ -87,7 +87,7 @@ class StepRun:
         try:
             interrupt = active.run_leave_callbacks()
             verdict = decide(active, raised if interrupt is None else interrupt)
-            if active.is_of_this_process:
+            if active._forks == _process.forks:
                 self._end(verdict)
         finally:
             active.end()
@@ -137,7 +137,7 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
     context = active.span.get_span_context()
     return StartedStep(
         active.step_id,
-        run_id(),
+        _process.run_id,
         active.parent_id,
         definition.name,
         definition.function,
@@ -173,15 +173,15 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         span_id=f"{context.span_id:016x}" if context.is_valid else None,
         parent_step=None if active.parent is None else active.parent.definition.name,
         path=active.path,
-        run_id=run_id(),
+        run_id=_process.run_id,
         step_id=active.step_id,
         parent_id=active.parent_id,
         agent=active.agent,
         labels=active.labels,
         breach=None if active.breach is None else active.breach.limit,
         by_model=tuple([model_spend(*key, tally) for key, tally in active.by_model.items()]),
-        estimated_cost_usd=active.estimated_cost_usd,
-        open_calls=active.open_calls,
+        estimated_cost_usd=active.estimated_cost_usd if active.own.estimated_picousd else 0.0,
+        open_calls=len(active.open),
         price_book=active.price_book,
         **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )

@@ -117,8 +117,8 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=log.clear)
 _receivers: tuple[ref[Receiver], ...] = ()
 # Those of them that take these, so that there is nothing to do where nobody does.
-_of_calls: tuple[ref[Receiver], ...] = ()
-_of_starts: tuple[ref[Receiver], ...] = ()
+of_calls: tuple[ref[Receiver], ...] = ()
+of_starts: tuple[ref[Receiver], ...] = ()
 _leaving: dict[tuple[int, int], _Leaving] = {}
 
 
@@ -152,26 +152,16 @@ def _others(receiver: Receiver) -> list[ref[Receiver]]:
 
 
 def _use_receivers(*receivers: ref[Receiver]) -> None:
-    global _receivers, _of_calls, _of_starts  # noqa: PLW0603 -- replaced whole: no reader sees them half changed
+    global _receivers, of_calls, of_starts  # noqa: PLW0603 -- replaced whole: no reader sees them half changed
     living = [(each, receiver) for each in receivers if (receiver := each()) is not None]
     _receivers = receivers
-    _of_calls = tuple(each for each, receiver in living if receiver.takes_calls)
-    _of_starts = tuple(each for each, receiver in living if receiver.takes_starts)
-
-
-def has_call_sinks() -> bool:
-    """Whether anybody receives the rows of calls."""
-    return bool(_of_calls)
-
-
-def has_start_sinks() -> bool:
-    """Whether anybody is to know when steps begin."""
-    return bool(_of_starts)
+    of_calls = tuple(each for each, receiver in living if receiver.takes_calls)
+    of_starts = tuple(each for each, receiver in living if receiver.takes_starts)
 
 
 def call_sent(row: CallRow) -> None:
     """Hand the row of a call that is about to be sent to everyone who receives such rows."""
-    for each in _of_calls:
+    for each in of_calls:
         receiver = each()
         if receiver is not None:
             receiver.call_sent(row)
@@ -179,7 +169,7 @@ def call_sent(row: CallRow) -> None:
 
 def call_settled(row: CallRow) -> None:
     """Hand the row of a call that has ended to everyone who receives such rows."""
-    for each in _of_calls:
+    for each in of_calls:
         receiver = each()
         if receiver is not None:
             receiver.call_settled(row)
@@ -187,7 +177,7 @@ def call_settled(row: CallRow) -> None:
 
 def step_started(step: StartedStep) -> None:
     """Tell everyone who is to know that a step has begun."""
-    for each in _of_starts:
+    for each in of_starts:
         receiver = each()
         if receiver is not None:
             receiver.step_started(step)

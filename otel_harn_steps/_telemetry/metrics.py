@@ -102,7 +102,7 @@ def count(record: CompletedStep, by_model: Mapping[tuple[str, str | None], Spend
     made.run_cost.record(record.cost_usd, run)
     if record.breach is not None:
         count_breach(record.name, record.breach)
-    count_spend(record.name, record.status, by_model)
+    _count_spend(made, record.name, record.status, by_model)
 
 
 def count_breach(step: str, limit: str) -> None:
@@ -112,7 +112,10 @@ def count_breach(step: str, limit: str) -> None:
 
 def count_spend(step: str, status: str, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
     """Count what a step's own calls spent, by provider and model."""
-    made = _instruments()
+    _count_spend(_instruments(), step, status, by_model)
+
+
+def _count_spend(made: _Instruments, step: str, status: str, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
     for (provider, model), spent in by_model.items():
         attributes = {
             names.STEP_NAME: step,

@@ -297,10 +297,8 @@ def test_streams_that_are_broken_off_are_held_to_the_budget(llm: Provider, ledge
     assert (record.input_tokens, record.output_tokens, record.unmetered_calls) == (0, 0, llm.handed_out.calls)
     assert caught.value.consumed_tokens == record.estimated_tokens
     gc.collect()  # the client's stream is a cycle
-    assert [(row.outcome, row.certainty) for row in ledger.of("settled")] == [
-        ("refused", "unknown"),
-        ("cut", "estimated"),
-    ]
+    settled = sorted((row.outcome, row.certainty) for row in ledger.of("settled"))
+    assert settled == [("cut", "estimated"), ("refused", "unknown")]
     assert len(ledger.of("ended")) == 1  # nothing came later
 
 
