@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from opentelemetry.context import attach, detach
 
-from otel_harn_steps._calls.client import Call, ClientAdapter, Request, Seam
+from otel_harn_steps._calls.client import Call, ClientAdapter, Seam
 from otel_harn_steps._calls.deferred import watch_deferred
 from otel_harn_steps._calls.fields import field
-from otel_harn_steps._calls.meter import Meter, admit, current_meter, open_meter, prepare_deferred
+from otel_harn_steps._calls.meter import Meter, current_meter
+from otel_harn_steps._calls.opening import admit, open_meter, prepare_deferred, request_of
 from otel_harn_steps._calls.raw_bodies import body_of, decoded, watch_body
 from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._guard import guard
@@ -23,7 +24,6 @@ from otel_harn_steps._steps.active import current_account
 
 # Made once: they are entered at every call.
 _WATCHING_RESULT = guard("watching a result")
-_READING_REQUEST = guard("reading a request")
 _PATCHING_CLIENT_AGAIN = guard("patching a client again")
 _REMEMBERING_RESPONSE = guard("remembering a response")
 
@@ -199,21 +199,13 @@ def _send(adapter: ClientAdapter) -> Wrapper:
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         active = current_account()
         if active is not None and not _is_metered(adapter):
-            request = _request_to_model(adapter, instance, args, kwargs)
+            # A request is built from its options alone, which come second where it is made.
+            request = request_of(adapter, Call(instance, (None, *args), kwargs))
             if request is not None:
                 admit(active, request)
         return wrapped(*args, **kwargs)
 
     return send
-
-
-def _request_to_model(
-    adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Request | None:
-    with _READING_REQUEST:
-        # A request is built from its options alone, which come second where it is made.
-        return adapter.request(Call(instance, (None, *args), kwargs))
-    return None
 
 
 def _response(adapter: ClientAdapter) -> Wrapper:

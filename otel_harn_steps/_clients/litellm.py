@@ -67,6 +67,7 @@ _extra: Final = usage_table(
 
 class _LiteLLM(ClientAdapter):
     name: str = "litellm"
+    provider: Final = "litellm"
     seams: Sequence[Seam] = ()
 
     def __init__(self, function: str) -> None:

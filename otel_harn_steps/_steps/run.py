@@ -10,7 +10,7 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from otel_harn_steps import _process
-from otel_harn_steps._guard import guard
+from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.active import ActiveStep, context_of, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
@@ -30,6 +30,7 @@ _record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{
 _MAKING, _DELIVERING, _COUNTING = guard("making a record"), guard("delivering a record"), guard("counting a step")
 _TELLING_START = guard("telling that a step has begun")
 _CLOSING = guard("closing a step's span", ours=False)
+_READING_MESSAGE = guard("reading an error's message", ours=False)
 
 
 class StepRun:
@@ -126,7 +127,7 @@ def _close_span(active: ActiveStep, verdict: Verdict, record: CompletedStep) -> 
     if record.open_calls:
         attributes[names.OPEN_CALLS] = record.open_calls
     if verdict.cause is not None:
-        attributes[names.ERROR_TYPE] = _type_name(verdict.cause)
+        attributes[names.ERROR_TYPE] = type_name(type(verdict.cause))
     span.set_attributes(attributes)
     if verdict.cause is not None:
         span.set_status(Status(StatusCode.ERROR, record.error))
@@ -191,13 +192,7 @@ def _error_text(error: BaseException) -> str:
     # The message of an app's exception may quote a prompt; ours holds names and numbers.
     is_ours = isinstance(error, (StepBudgetExceeded, StepEscalated))
     if settings().redact_errors and not is_ours:
-        return _type_name(error)
-    try:
-        return str(error) or _type_name(error)
-    except Exception:  # noqa: BLE001 -- whatever the app's own `__str__` raises
-        return _type_name(error)
-
-
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return type_name(type(error))
+    with _READING_MESSAGE:
+        return str(error) or type_name(type(error))
+    return type_name(type(error))

@@ -422,24 +422,6 @@ def test_a_missing_target_is_told_once_and_the_rest_works(caplog):
     ]
 
 
-def test_our_own_faults_are_logged_once_without_their_message_and_dropped(caplog, own_faults_dropped):
-    from otel_harn_steps._guard import guard
-
-    for _ in range(3):
-        with guard("trying"):
-            raise ValueError("the prompt")
-    (record,) = [each for each in caplog.records if "while trying" in each.getMessage()]
-    assert "ValueError at test_telemetry.py" in record.getMessage()
-    assert "the prompt" not in caplog.text
-
-
-def test_in_our_own_tests_our_own_faults_raise():
-    from otel_harn_steps._guard import guard
-
-    with pytest.raises(ValueError, match="ours"), guard("trying"):
-        raise ValueError("ours")
-
-
 def test_a_lone_surrogate_loses_no_line(steps, tmp_path):
     path = tmp_path / "records.jsonl"
     sink = JsonLinesSink(path)
