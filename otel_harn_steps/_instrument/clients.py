@@ -35,7 +35,8 @@ def _patch(patcher: Patcher, adapter: ClientAdapter, seam: Seam, module: Any) ->
     owner = owner_in(module, seam.target)
     if owner is not None:
         name, package = seam.target.rpartition(".")[2], seam.module.partition(".")[0]
-        patcher.wrap_innermost(owner, name, wrapper_for(adapter, seam), package)
+        may_lack = ("model",) if seam.role == "call" else ()  # the step may name one
+        patcher.wrap_innermost(owner, name, wrapper_for(adapter, seam), package, may_lack)
     elif not seam.is_optional and (seam.module, seam.target) not in _warned:
         _warned.add((seam.module, seam.target))
         _logger.warning(
