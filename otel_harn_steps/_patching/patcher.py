@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
-from weakref import WeakKeyDictionary, ref
 
 import wrapt
 
@@ -72,11 +71,6 @@ _in_force: dict[tuple[Any, str], list[bool]] = {}
 One for each function and not for each patcher. Others keep a wrapper of ours and put it back later, when they leave: by
 then another patcher may be at work, and the wrapper has to be as well.
 """
-_shared: WeakKeyDictionary[FunctionType, ref[FunctionType]] = WeakKeyDictionary()
-"""By function, the one wrapper of `wrap_innermost` that is in its place, wherever a library has put that function.
-
-Pickled by its name, a function has to be the one that is found there.
-"""
 
 
 class Patcher:
@@ -85,6 +79,9 @@ class Patcher:
     def __init__(self) -> None:
         self._placed: list[_Placed] = []
         self._methods: dict[_Method, Wrapper] = {}
+        # By function, its one wrapper wherever a library has put it: pickled by its name, a function has to be the one
+        # that is found there.
+        self._innermost: dict[FunctionType, FunctionType] = {}
         self._callbacks: list[tuple[str, Callable[[ModuleType], None]]] = []
         self._open = [True]
 
@@ -127,11 +124,11 @@ class Patcher:
             if any(map(is_ours_and_enabled, layers)):
                 continue
             *above, innermost = layers
-            ours = _one_for(innermost) or around(
-                innermost, Place(holder, name), wrapper, _is_filled(in_force), may_lack
-            )
+            ours = self._innermost.get(innermost) if type(innermost) is FunctionType else None
+            if ours is None or not is_ours_and_enabled(ours):
+                ours = around(innermost, Place(holder, name), wrapper, _is_filled(in_force), may_lack)
             if type(innermost) is FunctionType:
-                _shared[innermost] = ref(ours)
+                self._innermost[innermost] = ours
             if above:
                 _put_below(above[-1], innermost, ours, holder)
             else:
@@ -157,6 +154,7 @@ class Patcher:
             placed.put_back()
         self._callbacks.clear()
         self._methods.clear()
+        self._innermost.clear()
         self._placed.clear()
 
 
@@ -210,13 +208,6 @@ def _below(owner: Any) -> Iterator[Any]:
         for each in type.__subclasses__(owner):
             yield each
             yield from _below(each)
-
-
-def _one_for(function: Any) -> FunctionType | None:
-    """The wrapper that is in force in another place of the same function."""
-    shared = _shared.get(function) if type(function) is FunctionType else None
-    ours = None if shared is None else shared()
-    return ours if ours is not None and is_ours_and_enabled(ours) else None
 
 
 def _put_below(above: Any, before: Any, now: Any, holder: Any) -> None:
