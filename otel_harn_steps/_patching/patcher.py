@@ -124,10 +124,11 @@ class Patcher:
             if any(map(is_ours_and_enabled, layers)):
                 continue
             *above, innermost = layers
-            ours = self._innermost.get(innermost) if type(innermost) is FunctionType else None
-            if ours is None or not is_ours_and_enabled(ours):
+            is_function = type(innermost) is FunctionType
+            ours = self._innermost.get(innermost) if is_function else None
+            if ours is None:
                 ours = around(innermost, Place(holder, name), wrapper, _is_filled(in_force), may_lack)
-            if type(innermost) is FunctionType:
+            if is_function:
                 self._innermost[innermost] = ours
             if above:
                 _put_below(above[-1], innermost, ours, holder)
