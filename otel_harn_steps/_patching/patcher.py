@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
@@ -19,6 +19,7 @@ import wrapt
 from otel_harn_steps._patching import closures
 from otel_harn_steps._patching.imports import forget_import, when_imported
 from otel_harn_steps._patching.wrappers import (
+    Fills,
     Place,
     Wrapper,
     around,
@@ -62,7 +63,7 @@ class _Method(NamedTuple):
     owner: Any
     name: str
     package: str
-    may_lack: tuple[str, ...]
+    fills: Fills
 
 
 _in_force: dict[tuple[Any, str], list[bool]] = {}
@@ -101,9 +102,7 @@ class Patcher:
         self._placed.append(_Placed(owner, name, value, static(owner, name), name not in vars(owner)))
         setattr(owner, name, value)
 
-    def wrap_innermost(
-        self, owner: Any, name: str, wrapper: Wrapper, package: str, may_lack: Sequence[str] = ()
-    ) -> None:
+    def wrap_innermost(self, owner: Any, name: str, wrapper: Wrapper, package: str, fills: Fills = dict) -> None:
         """Wrap `owner.name` below the wrappers of others, also on subclasses that have a wrapped copy of the method.
 
         Can be called again: others may have put back what they found before we came.
@@ -113,9 +112,9 @@ class Patcher:
             name: the function.
             wrapper: what is called instead.
             package: the library that the function belongs to, whose own decorators are part of the function.
-            may_lack: parameters that the app may leave out, because the wrapper fills them in.
+            fills: which arguments the wrapper would fill in now where the app leaves them out.
         """
-        method = _Method(owner, name, package, tuple(may_lack))
+        method = _Method(owner, name, package, fills)
         self._methods[method] = wrapper
         in_force = _in_force.setdefault((owner, name), [])
         in_force[:] = [True]
@@ -127,7 +126,7 @@ class Patcher:
             is_function = type(innermost) is FunctionType
             ours = self._innermost.get(innermost) if is_function else None
             if ours is None:
-                ours = around(innermost, Place(holder, name), wrapper, _is_filled(in_force), may_lack)
+                ours = around(innermost, Place(holder, name), wrapper, _is_filled(in_force), fills)
             if is_function:
                 self._innermost[innermost] = ours
             if above:
@@ -139,7 +138,7 @@ class Patcher:
         """Wrap the methods of `kind` and of its bases once more: calls of it have passed our wrapper by."""
         for method, wrapper in list(self._methods.items()):
             if inspect.isclass(method.owner) and issubclass(kind, method.owner):
-                self.wrap_innermost(method.owner, method.name, wrapper, method.package, method.may_lack)
+                self.wrap_innermost(method.owner, method.name, wrapper, method.package, method.fills)
 
     def close(self) -> None:
         """Take everything out, and call no import callback any more."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from types import CodeType, CoroutineType, FunctionType, MethodType
+from collections.abc import Callable, Iterator, Mapping
+from types import CoroutineType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -23,6 +22,7 @@ from otel_harn_steps._patching.frames import passed_over, passed_over_code
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """Called in place of the wrapped function: with it, the instance it is bound to, and the arguments."""
+Fills = Callable[[], Mapping[str, Any]]
 
 _ANY_ARGUMENTS: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _KINDS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
@@ -70,9 +70,7 @@ class _Proxy(wrapt.FunctionWrapper[Any, Any]):
         return self.__wrapped__.__reduce_ex__(protocol)
 
 
-def around(
-    original: Any, place: Place, wrapper: Wrapper, is_enabled: Callable[[], bool], may_lack: Sequence[str] = ()
-) -> Any:
+def around(original: Any, place: Place, wrapper: Wrapper, is_enabled: Callable[[], bool], fills: Fills = dict) -> Any:
     """What to put in `place` so that `wrapper` is called there instead of `original`, while `is_enabled()`.
 
     Args:
@@ -80,7 +78,7 @@ def around(
         place: where that is.
         wrapper: what is called.
         is_enabled: asked at every call.
-        may_lack: parameters of a coroutine function that the app may leave out, because the wrapper fills them in.
+        fills: which arguments the wrapper would fill in now where the app leaves them out.
     """
     passed_over(wrapper)
     form = type(original)
@@ -89,7 +87,7 @@ def around(
         return _Proxy(original, wrapper, enabled=is_enabled)
     is_method = inspect.isclass(place.owner) and form is not staticmethod
     if inspect.iscoroutinefunction(function):
-        wrapper = _as_coroutine_function(function, wrapper, may_lack, is_method=is_method)
+        wrapper = _as_coroutine_function(function, wrapper, fills, is_method=is_method)
     ours = _like(function, (_method if is_method else _function)(function, wrapper, is_enabled, MethodType))
     _name_after(place, ours)
     _functions[ours] = _Around(original, is_enabled)
@@ -178,16 +176,9 @@ def _like(original: FunctionType, call: FunctionType) -> FunctionType:
     ours = FunctionType(code, original.__globals__, original.__name__, original.__defaults__, call.__closure__)
     ours.__kwdefaults__ = original.__kwdefaults__
     functools.update_wrapper(ours, original)
-    if not hasattr(original, "__signature__") and not _takes_anything(original.__code__):
-        # For `inspect.getfullargspec`, which does not look at `__wrapped__`.
-        with suppress(NameError):  # an annotation that Python 3.14 evaluates, of a name only for type checkers
-            ours.__signature__ = inspect.signature(original, follow_wrapped=False)  # type: ignore[attr-defined]  # of any function
+    # No `__signature__`, which would serve `inspect.getfullargspec`: `functools.wraps` around a bound method copies it,
+    # with the `self` that is bound already.
     return ours
-
-
-def _takes_anything(code: CodeType) -> bool:
-    is_bare = code.co_argcount == code.co_kwonlyargcount == 0
-    return is_bare and code.co_flags & _ANY_ARGUMENTS == _ANY_ARGUMENTS
 
 
 def _name_after(place: Place, ours: FunctionType) -> None:
@@ -200,12 +191,9 @@ def _name_after(place: Place, ours: FunctionType) -> None:
         ours.__module__, ours.__qualname__ = place.owner.__name__, place.name
 
 
-def _as_coroutine_function(
-    original: FunctionType, wrapper: Wrapper, may_lack: Sequence[str], *, is_method: bool
-) -> Wrapper:
+def _as_coroutine_function(original: FunctionType, wrapper: Wrapper, fills: Fills, *, is_method: bool) -> Wrapper:
     """`wrapper`, whose coroutines have the original's name, and which refuses wrong arguments at once, as that does."""
     check = _parameters_of(original) if inspect.iscoroutinefunction(wrapper) else None
-    fillers = dict.fromkeys(may_lack)
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if check is not None:
@@ -214,7 +202,7 @@ def _as_coroutine_function(
                 check(*passed, **kwargs)
             except TypeError:
                 try:
-                    check(*passed, **(fillers | kwargs))
+                    check(*passed, **{**fills(), **kwargs})
                 except TypeError:
                     return wrapped(*args, **kwargs)  # raises, with the client's own words
         made = wrapper(wrapped, instance, args, kwargs)
