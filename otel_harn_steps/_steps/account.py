@@ -31,6 +31,7 @@ _logger = logging.getLogger("otel_harn_steps")
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 _warned_uncovered: set[str] = set()
 _KNOWN: Final = frozenset({"measured", "reported"})
+_MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
@@ -376,6 +377,8 @@ class Account:
         )
 
     def _warn_of_uncovered_spend(self) -> None:
+        if len(_warned_uncovered) >= _MOST_WARNED:
+            return
         for account in self.lineage():
             definition = account.definition
             if account._covers(self) or not definition.budget.is_limited or definition.name in _warned_uncovered:

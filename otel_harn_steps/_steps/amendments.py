@@ -74,6 +74,7 @@ def _amendment(
         parent_id=step.parent_id,
         amends=step.step_id,
         agent=step.agent,
+        detail=step.detail,
         labels=step.labels,
         breach=breached,
         by_model=() if call is None else (model_spend(call.provider, call.model, own),),

@@ -38,11 +38,11 @@ class StepRun:
 
     __slots__ = ("_context", "_is_left", "_is_quiet", "_start_time_ns", "_token", "active")
 
-    def __init__(self, definition: StepDefinition) -> None:
+    def __init__(self, definition: StepDefinition, detail: str | None = None) -> None:
         self._start_time_ns = time_ns()
         self._is_left = False
         context = get_current()
-        self.active = active = ActiveStep(definition, current_step())
+        self.active = active = ActiveStep(definition, current_step(), detail)
         self._is_quiet = is_suppressed(context)
         span: Span | None = None
         if not self._is_quiet:
@@ -52,7 +52,7 @@ class StepRun:
                     f"step {definition.name}",
                     context,
                     SpanKind.INTERNAL,
-                    start_attributes(definition, active.path),
+                    start_attributes(definition, active.path, active.detail),
                     start_time=self._start_time_ns,
                 )
                 context = set_span_in_context(span, context)
@@ -151,6 +151,7 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
         max_usd=None if budget.max_usd is None else float(budget.max_usd),
         error_boundary=definition.error_boundary,
         trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
+        detail=active.detail,
     )
 
 
@@ -184,6 +185,7 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         estimated_cost_usd=active.estimated_cost_usd if active.own.estimated_picousd else 0.0,
         open_calls=len(active.open),
         price_book=active.price_book,
+        detail=active.detail,
         **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )
 

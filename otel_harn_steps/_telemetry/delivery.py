@@ -60,7 +60,8 @@ class RecordLog:
 class LedgerSink(Protocol):
     """A sink of the ledger. Each of the methods is optional.
 
-    They are called in the thread of the app's call: what takes long belongs into a queue of the sink's own. A call that
+    They are called in the thread of the app's call, or in one of their own where `instrument(sink_queue=...)` asks for
+    that. A call that
     is over when it begins (`record_llm_usage`, another instrumentation's span, a call that a budget refused) is settled
     without having been sent.
     """
