@@ -64,7 +64,6 @@ class Meter:
     __slots__ = (
         "_active",
         "_adapter",
-        "_billed",
         "_call",
         "_held",
         "_is_done",
@@ -102,7 +101,6 @@ class Meter:
         self._lock = Lock()
         self.is_delegated = False
         self.http_response: Any = None
-        self._billed: ModelCall | None = None
         self._output: Output | None = None
         self._held: ref[Any] | None = None
         self._on_leave: Callable[[], None] | None = None
@@ -264,11 +262,8 @@ class Meter:
             self.abandoned()
             return
         call = self._bill_of(parsed, self._call)
-        with self._lock:
-            if self._is_done:
-                return
-            before, self._billed = self._billed, call
-        self._open.bill_for_now(call, replaces=before)
+        if not self._is_done:
+            self._open.bill_for_now(call)
 
     def ended_quietly(self) -> None:
         """As `stream_ended`, where nothing can be raised: the step's next call or its exit raises."""
@@ -335,7 +330,7 @@ class Meter:
             return None
         call = self._bill_of(parsed, asked, response)
         self._span.end(self._request, parsed, call, error)
-        return self._open.settle(call, outcome, response, replaces=self._billed)
+        return self._open.settle(call, outcome, response)
 
     def _bill_of(self, parsed: ParsedResponse, asked: Call, response: Any = None) -> ModelCall:
         call = ModelCall(self._request.provider, parsed.model or self._request.model, None, certainty="unknown")

@@ -12,7 +12,7 @@ from otel_harn_steps import _process
 from otel_harn_steps._process import leave_run, new_id, use_run
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.definition import StepDefinition
-from otel_harn_steps._steps.totals import Tally
+from otel_harn_steps._steps.totals import NOTHING
 
 RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
 RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
@@ -44,9 +44,8 @@ class Run(Account):
 
     def begin_again(self) -> None:
         """Begin at zero, in a forked child: what was spent before the fork is the parent's."""
-        self.own, self.subtree, self.by_model = Tally(), Tally(), {}
-        self.open.clear()
-        self.breach, self.last_model, self.price_book = None, None, None
+        self.own, self.subtree, self.by_model = NOTHING, NOTHING, {}
+        self.open_calls, self.breach, self.last_model, self.price_book = 0, None, None, None
         self._forks = _process.forks
 
 
