@@ -107,7 +107,7 @@ class OpenCall:
             The breach of a budget, for the caller to raise.
         """
         account = self.account
-        is_late = account.status is not None or not account.is_of_this_process
+        is_late = account.status is not None or account._forks != _process.forks
         try:
             return self._count(call, response, is_over=True)
         finally:

@@ -74,6 +74,12 @@ class _Instruments:
     call_tokens: Counter
     calls: Counter
 
+    @property
+    def are_heard(self) -> bool:
+        """Whether a metrics SDK takes what is counted. Until there is one, nothing has to be prepared for it."""
+        # The API hands out counters that wait for an SDK; without that attribute, a counter is taken for a real one.
+        return getattr(self.calls, "_real_instrument", self.calls) is not None
+
 
 _made: tuple[Settings, _Instruments] | None = None
 
@@ -150,6 +156,8 @@ def count(record: CompletedStep, by_model: Mapping[tuple[str, str | None], Spend
         by_model: what the step's own calls spent, by provider and model.
     """
     made = _instruments()
+    if not made.are_heard:
+        return
     run: dict[str, str] = {names.STEP_NAME: made.step_names.label(record.name), names.STATUS: record.status}
     made.duration.record((record.end_time - record.start_time) / 1e9, run)
     made.run_cost.record(record.cost_usd, run)
@@ -196,6 +204,8 @@ def count_call(  # noqa: PLR0917 -- called once, for every call
 ) -> None:
     """Count a call as it ends, so that a step that runs for an hour is on a dashboard meanwhile."""
     made = _instruments()
+    if not made.are_heard:
+        return
     attributes = {
         names.STEP_NAME: made.step_names.label(step),
         names.PROVIDER: provider,
