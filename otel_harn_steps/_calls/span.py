@@ -13,7 +13,7 @@ from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_
 from otel_harn_steps._calls.peers import INFERENCE_SCOPES
 from otel_harn_steps._calls.span_dialects import is_around_calls
 from otel_harn_steps._cost.money import to_usd
-from otel_harn_steps._guard import guard
+from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import names
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
@@ -50,7 +50,7 @@ class CallSpan:
             names.OPERATION: request.operation,
             names.PROVIDER: request.provider,
         }
-        if active.step_id is not None:
+        if active.is_step:
             attributes[names.STEP_NAME] = active.definition.name
         if request.model:
             attributes[names.REQUEST_MODEL] = request.model
@@ -109,8 +109,7 @@ class CallSpan:
             if parsed is not None and call is not None:
                 span.set_attributes(_answer_attributes(request, parsed, call))
             if error is not None and not isinstance(error, GeneratorExit):
-                kind = type(error)
-                span.set_attribute(names.ERROR_TYPE, f"{kind.__module__}.{kind.__qualname__}")
+                span.set_attribute(names.ERROR_TYPE, type_name(type(error)))
                 # Without the message: a provider's errors quote the request.
                 span.set_status(Status(StatusCode.ERROR))
             span.end(end_time_ns)

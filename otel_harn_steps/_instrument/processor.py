@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otel_harn_steps._calls.budget_estimate import bill_at_once
 from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_ended, span_started, watch_spans
@@ -18,7 +16,14 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.options import checked_queue, checked_sinks
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
-from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
+from otel_harn_steps._telemetry.delivery import (
+    Handlers,
+    Sink,
+    add_receiver,
+    hand_to_sinks,
+    remove_receiver,
+    take_record,
+)
 from otel_harn_steps._telemetry.names import SCOPE
 from otel_harn_steps._telemetry.record import CompletedStep
 from otel_harn_steps._telemetry.sink_queue import SinkQueue
@@ -83,9 +88,9 @@ class StepSpanProcessor(SpanProcessor):
         """Hand a step that has begun to every sink that wants it."""
         self._pass(step, self._on_start)
 
-    def _pass(self, what: object, handlers: _Handlers) -> None:
+    def _pass(self, what: object, handlers: Handlers) -> None:
         if self._queue is None:
-            _hand(handlers, what)
+            hand_to_sinks(what, handlers)
         elif handlers:
             self._queue.put(partial(_hand, handlers), what)
 
@@ -142,10 +147,7 @@ class StepSpanProcessor(SpanProcessor):
         return self._queue is None or self._queue.flush(timeout_millis / 1000)
 
 
-_Handlers = tuple[tuple[Callable[[Any], object], AbstractContextManager[object]], ...]
-
-
-def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool = False) -> _Handlers:
+def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool = False) -> Handlers:
     """The methods of that name, each with the guard that it is called in; `or_called`: else the sink itself."""
     found = []
     for sink in sinks:
@@ -155,10 +157,8 @@ def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool 
     return tuple(found)
 
 
-def _hand(handlers: _Handlers, what: object) -> None:
-    for handler, guarded in handlers:
-        with guarded:
-            handler(what)
+def _hand(handlers: Handlers, what: object) -> None:
+    hand_to_sinks(what, handlers)
 
 
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:

@@ -14,22 +14,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
+from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._guard import guard
-from otel_harn_steps._process import generation
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded, unmetered_detail, unpriced_detail
-from otel_harn_steps._steps.totals import ModelCall, Tally
+from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
 from otel_harn_steps._telemetry.record import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from otel_harn_steps._steps.definition import StepDefinition
+    from otel_harn_steps._steps.ledger import OpenCall
+
+    _Change = tuple[Tally, dict[tuple[str, str | None], Tally], list[tuple["Account", Tally]]]
+    _Late = tuple["Account", str | None]
 
 _logger = logging.getLogger("otel_harn_steps")
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 _warned_uncovered: set[str] = set()
+_KNOWN: Final = frozenset({"measured", "reported"})
 _MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
@@ -42,24 +47,24 @@ class Tree:
         unread: streams under a budget that have not ended. Each is called to bill what is known of it so far.
     """
 
-    __slots__ = ("_generation", "_lock", "unread")
+    __slots__ = ("_forks", "_lock", "unread")
 
     _renewing = Lock()
 
     def __init__(self) -> None:
         # Reentrant, because the garbage collector may settle an abandoned stream in the middle of anything.
         self._lock: Any = RLock()
-        self._generation = generation()
+        self._forks = _process.forks
         self.unread: set[Callable[[], None]] = set()
 
     @property
     def lock(self) -> Any:
         """The lock of this process. Whoever held it at a fork is not in the child, and would never let it go."""
-        if self._generation != generation():
+        if self._forks != _process.forks:
             with Tree._renewing:
-                if self._generation != generation():
+                if self._forks != _process.forks:
                     self._lock = RLock()
-                    self._generation = generation()
+                    self._forks = _process.forks
         return self._lock
 
     @classmethod
@@ -83,14 +88,15 @@ class Account:
         definition: what was declared.
         above: the account around this one, which counts what this one spends as well.
         status: how it ended. None while it lives: an account that has ended still counts, and refuses nothing.
-        open_calls: calls that have been sent and have not ended.
+        open_calls: own calls that have been sent and have not ended.
+        is_step: whether it is a step's.
         breach: the limit that was crossed first.
         is_covered: whether a budget counts what this account's own calls spend.
     """
 
     __slots__ = (
         "_covers_below",
-        "_generation",
+        "_forks",
         "_max_picousd",
         "_on_leave",
         "above",
@@ -109,6 +115,7 @@ class Account:
         "watch",
     )
 
+    is_step: bool = False
     span: Span = INVALID_SPAN
     step_id: str | None = None
     parent_id: str | None = None
@@ -118,8 +125,8 @@ class Account:
     def __init__(self, definition: StepDefinition, above: Account | None) -> None:
         self.definition = definition
         self.above = above
-        self.own = Tally()
-        self.subtree = Tally()
+        self.own = NOTHING
+        self.subtree = NOTHING
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.price_book: str | None = None
@@ -130,13 +137,14 @@ class Account:
         # Other instrumentations' spans in this account, kept for `_calls.foreign_spans` and read there alone.
         self.watch: object = None
         self._on_leave: list[Callable[[], None]] = []
-        self._generation = generation()
+        self._forks = _process.forks
         budget = definition.budget
+        is_limited = budget.max_tokens is not None or budget.max_usd is not None
         self._max_picousd = None if budget.max_usd is None else _limit_picousd(budget.max_usd)
-        self._covers_below: bool = (budget.is_limited and definition.scope == "tree") or (
+        self._covers_below: bool = (is_limited and definition.scope == "tree") or (
             above is not None and above._covers_below
         )
-        self.is_covered = budget.is_limited or self._covers_below
+        self.is_covered = is_limited or self._covers_below
         self.tree: Tree = Tree() if above is None else above.tree
 
     # -- totals ------------------------------------------------------------------------------------------------
@@ -211,7 +219,7 @@ class Account:
     @property
     def is_of_this_process(self) -> bool:
         """Whether it was opened here. One from before a fork is reported by the process above."""
-        return self._generation == generation()
+        return self._forks == _process.forks
 
     def admit(self) -> None:
         """Let one more call begin.
@@ -229,85 +237,126 @@ class Account:
                 raise account._exceeded(account.breach.limit, detail=account.breach.detail)
             account = account.above
 
-    def opened(self) -> None:
+    def opened(self, row: OpenCall) -> None:
         """A call is about to be sent."""
         with self.tree.lock:
-            self.open_calls += 1
+            # In one line, here and below: an interrupt in between would leave one of the two behind.
+            self.open_calls, row.is_open = self.open_calls + (not row.is_open), True
 
-    def closed(self) -> None:
-        """A call has ended without being billed."""
+    def closed(self, row: OpenCall) -> None:
+        """A call has ended: nothing more is counted of it."""
         with self.tree.lock:
-            self.open_calls -= 1
+            row.is_over = True
+            self.open_calls, row.is_open = self.open_calls - row.is_open, False
 
     def add(
-        self,
-        call: ModelCall,
-        response: object = None,
-        *,
-        was_open: bool = False,
-        replaces: ModelCall | None = None,
+        self, call: ModelCall, response: object = None, *, row: OpenCall | None = None, is_over: bool = True
     ) -> StepBudgetExceeded | None:
-        """Count a finished call in the totals, then hold them against every budget that covers it.
+        """Count a call in the totals, then hold them against every budget that covers it.
 
-        Accounts that have ended count it too, and what each of them reports of it leaves as an amendment.
+        Accounts that have ended count it too, and what each of them reports of it leaves as an amendment. An interrupt
+        leaves nothing half counted: to count a call of the same `row` again does nothing.
 
         Args:
             call: what was spent. It stays in the totals whatever comes of it: the money is spent.
             response: the provider's answer, kept on the error.
-            was_open: whether it was `opened` here.
-            replaces: what was counted of it before.
+            row: the call's row. What was counted of it before is replaced.
+            is_over: whether the call has ended.
 
         Returns:
             The first breach of a living account, for the caller to raise. It is noted, and raises at the next call or
             at the step's exit.
         """
-        first: StepBudgetExceeded | None = None
-        late: list[tuple[Account, str | None]] = []
+        interrupt: BaseException | None = None
         with self.tree.lock:
-            self.open_calls -= was_open
-            if replaces == call:
+            replaces = None if row is None else row.counted
+            if row is not None and (row.is_over or (replaces is not None and replaces == call)):
+                if is_over:
+                    self.closed(row)
                 return None
-            self.own.add(call)
-            self._tally_of(call).add(call)
-            self._note(call)
-            if replaces is not None:
-                self._take_out(replaces)
-            account: Account | None = self
-            while account is not None:
-                account.subtree.add(call)
-                crossed = account._crossed(call, response) if account._covers(self) else None
-                is_new = crossed is not None and account.breach is None
-                if is_new:
-                    account.breach = crossed
-                if account.status is None:
-                    first = first or crossed
-                    account.show()
-                if account.status is not None or not account.is_of_this_process:
-                    late.append((account, crossed.limit if crossed is not None and is_new else None))
-                account = account.above
-        for each, limit in late:
-            each.amend(call, replaces, limit, is_own=each is self)
+            change = self._change(call, replaces)
+            try:
+                first, late = self._apply(change, call, response, row, is_over=is_over)
+            except BaseException as error:  # noqa: BLE001 -- raised below, when the call is counted whole
+                first, late = self._apply(change, call, response, row, is_over=is_over)
+                interrupt = error
+        if late:
+            self._amend_each(iter(late), call, replaces)
+        if interrupt is not None:
+            raise interrupt
         if self.above is not None:
             self._warn_of_uncovered_spend()
         return first
 
+    def _change(self, call: ModelCall, replaces: ModelCall | None) -> _Change:
+        """What the tallies are to be when `call` is counted."""
+        key = call.provider, call.model
+        added = Tally.of(call, replaces=replaces)
+        before = self.own
+        own = before.plus(added)
+        held = self.by_model.get(key, NOTHING)
+        if replaces is None or (replaces.provider, replaces.model) == key:
+            # Where one model makes all calls, and nothing is nested, it is the same tally.
+            by_model = {key: own if held is before else held.plus(added)}
+        else:
+            other = replaces.provider, replaces.model
+            by_model = {key: held.plus(Tally.of(call)), other: self.by_model[other].minus(Tally.of(replaces))}
+        subtrees: list[tuple[Account, Tally]] = []
+        account: Account | None = self
+        while account is not None:
+            subtree = account.subtree
+            subtrees.append((account, own if subtree is before else subtree.plus(added)))
+            account = account.above
+        return own, by_model, subtrees
+
+    def _apply(
+        self, change: _Change, call: ModelCall, response: object, row: OpenCall | None, *, is_over: bool
+    ) -> tuple[StepBudgetExceeded | None, list[_Late]]:
+        """Count the call, and look at every budget that covers it. To be done again where it was interrupted."""
+        self.own, by_model, subtrees = change
+        self.by_model.update(by_model)
+        for account, subtree in subtrees:
+            account.subtree = subtree
+        self._note(call)
+        if row is not None:
+            row.counted, row.is_over = call, is_over
+            if is_over:
+                self.open_calls, row.is_open = self.open_calls - row.is_open, False
+        first: StepBudgetExceeded | None = None
+        late: list[_Late] = []
+        for account, _ in subtrees:
+            crossed = account._crossed(call, response) if account._covers(self) else None
+            is_new = crossed is not None and account.breach is None
+            if is_new:
+                account.breach = crossed
+            if account.status is None:
+                first = first or crossed
+                account.show()
+            if account.status is not None or account._forks != _process.forks:
+                late.append((account, crossed.limit if crossed is not None and is_new else None))
+        return first, late
+
+    def _amend_each(self, late: Iterator[_Late], call: ModelCall, replaces: ModelCall | None) -> None:
+        try:
+            for account, limit in late:
+                account.amend(call, replaces, limit, is_own=account is self)
+        except BaseException:  # an interrupt: the others have their amendment all the same
+            self._amend_each(late, call, replaces)
+            raise
+
     def observe(self, call: ModelCall) -> None:
         """Count that another instrumentation's span reported a call, which is to be added as every call is."""
         with self.tree.lock:
-            for tally in (self.own, self._tally_of(call)):
-                tally.observed_calls += 1
+            key = call.provider, call.model
+            self.own, self.by_model[key] = self.own.plus(OBSERVED), self.by_model.get(key, NOTHING).plus(OBSERVED)
             for account in self.lineage():
-                account.subtree.observed_calls += 1
+                account.subtree = account.subtree.plus(OBSERVED)
 
     def amend(self, call: ModelCall, replaces: ModelCall | None, breached: str | None, *, is_own: bool) -> None:
         """Report a call that came after the account's own report. An account without reports has none to amend."""
 
     def show(self) -> None:
         """Show the totals. An account without a span shows nothing."""
-
-    def _take_out(self, call: ModelCall) -> None:
-        for tally in (self.own, self._tally_of(call), *(account.subtree for account in self.lineage())):
-            tally.remove(call)
 
     def _note(self, call: ModelCall) -> None:
         if call.model:
@@ -316,13 +365,6 @@ class Account:
         if book is not None and book != self.price_book:
             books = set() if self.price_book is None else set(self.price_book.split(", "))
             self.price_book = ", ".join(sorted(books | {book}))
-
-    def _tally_of(self, call: ModelCall) -> Tally:
-        key = call.provider, call.model
-        tally = self.by_model.get(key)
-        if tally is None:
-            tally = self.by_model[key] = Tally()
-        return tally
 
     def lineage(self) -> Iterator[Account]:
         """This account and those above it."""
@@ -346,11 +388,12 @@ class Account:
             return None
         spent = self._covered()
         # `>` and not `>=`: a step may spend its budget to the last token.
-        if max_tokens is not None and spent.budget_tokens > max_tokens:
+        if max_tokens is not None and spent.input_tokens + spent.output_tokens + spent.estimated_tokens > max_tokens:
             return self._exceeded("max_tokens", response)
-        if max_picousd is not None and spent.budget_picousd > max_picousd:
+        if max_picousd is not None and spent.cost_picousd + spent.estimated_picousd > max_picousd:
             return self._exceeded("max_usd", response)
-        return self._unknown(call, response)
+        is_known = call.cost_picousd is not None and call.certainty in _KNOWN
+        return None if is_known else self._unknown(call, response)
 
     def _unknown(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
         """The breach that a call of unknown usage or price is where the settings refuse it."""
@@ -417,8 +460,8 @@ class Account:
         """
         interrupt: BaseException | None = None
         while self._on_leave:
-            callback = self._on_leave.pop()
             try:
+                callback = self._on_leave.pop()
                 with guard("settling what a step left open"):
                     callback()
             except BaseException as error:  # noqa: BLE001 -- passed on when the step has been left

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
 
+from otel_harn_steps import _process
+from otel_harn_steps._cost.usage import PARTS
 from otel_harn_steps._guard import guard
-from otel_harn_steps._process import new_id, run_id
+from otel_harn_steps._process import new_id
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.labels import current_labels
-from otel_harn_steps._steps.totals import ModelCall
-from otel_harn_steps._telemetry import metrics
+from otel_harn_steps._steps.totals import COUNTERS, ModelCall
+from otel_harn_steps._telemetry import delivery, metrics
 from otel_harn_steps._telemetry.call_row import NO_STEP, CallRow, Outcome
-from otel_harn_steps._telemetry.delivery import call_sent, call_settled, has_call_sinks
+from otel_harn_steps._telemetry.delivery import call_sent, call_settled
 from otel_harn_steps._telemetry.tracer import is_suppressed
 
 if TYPE_CHECKING:
@@ -29,17 +31,7 @@ if TYPE_CHECKING:
 
 _WRITING_ROW = guard("writing a call's row")
 _COUNTING_CALL = guard("counting a call")
-_DETAILS = (
-    "cache_write_1h_tokens",
-    "input_audio_tokens",
-    "output_audio_tokens",
-    "cache_read_audio_tokens",
-    "input_image_tokens",
-    "output_image_tokens",
-    "tool_input_tokens",
-    "web_searches",
-    "output_citation_tokens",
-)
+_DETAILS = tuple(name for name in PARTS if name not in COUNTERS)
 
 
 class OpenCall:
@@ -49,14 +41,19 @@ class OpenCall:
         account: what it is billed to.
         provider, operation, requested_model: what it asks for.
         sent_at: nanoseconds since the epoch.
+        is_open: whether the account counts it as open.
+        counted: what the account holds of it. None: nothing.
+        is_over: whether it has ended. The account changes these three, under its lock.
     """
 
     __slots__ = (
         "_call_id",
-        "_is_open",
         "_labels",
         "_run_id",
         "account",
+        "counted",
+        "is_open",
+        "is_over",
         "operation",
         "provider",
         "requested_model",
@@ -71,83 +68,86 @@ class OpenCall:
         self.operation = operation
         self.requested_model = requested_model
         self.sent_at = sent_at
-        self._run_id = run_id()
-        self._labels = current_labels()
+        self._run_id = _process.run_id
+        self._labels = current_labels() if delivery.of_calls else account.labels
         self._call_id: str | None = None
-        self._is_open = False
+        self.is_open = self.is_over = False
+        self.counted: ModelCall | None = None
 
     def send(self) -> None:
-        """It is about to be sent: its row begins."""
-        self._is_open = True
-        self.account.opened()
-        if has_call_sinks():
+        """It is about to be sent: its row begins, unless it has taken over one that has begun."""
+        if self.is_open:
+            return
+        self.account.opened(self)
+        if delivery.of_calls:
             with _WRITING_ROW:
                 call_sent(self._row("open"))
 
     def take_over(self, outer: OpenCall) -> None:
         """This is what `outer` asked a client below it to send: one call, which has one row."""
-        if outer._is_open:
-            outer._is_open = False
-            self._is_open = True
+        if outer.is_open:
             self._call_id = outer._call_id
+            outer.is_open, self.is_open = False, True
 
-    def bill_for_now(self, call: ModelCall, *, replaces: ModelCall | None = None) -> None:
+    def bill_for_now(self, call: ModelCall) -> None:
         """Bill what is known of it, in place of what was known before. It stays open."""
-        self.account.add(call, replaces=replaces)
+        self._count(call, None, is_over=False)
 
     def settle(
-        self,
-        call: ModelCall,
-        outcome: Outcome = "answered",
-        response: object = None,
-        *,
-        replaces: ModelCall | None = None,
+        self, call: ModelCall, outcome: Outcome = "answered", response: object = None
     ) -> StepBudgetExceeded | None:
-        """Bill it, and complete its row.
+        """Bill it, and complete its row. An interrupt passes when both is done.
 
         Args:
             call: what it spent.
             outcome: how it ended.
             response: the provider's answer, kept on the breach.
-            replaces: what `bill_for_now` had of it.
 
         Returns:
             The breach of a budget, for the caller to raise.
         """
         account = self.account
-        was_open, self._is_open = self._is_open, False
-        is_late = account.status is not None or not account.is_of_this_process
-        breach = account.add(call, response, was_open=was_open, replaces=replaces)
-        if settings().metrics and not is_suppressed(get_current()):
-            with _COUNTING_CALL:
-                metrics.count_call(
-                    self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
-                )
-        if has_call_sinks():
-            with _WRITING_ROW:
-                call_settled(self._row(outcome, call, is_late=is_late))
-        return breach
+        is_late = account.status is not None or account._forks != _process.forks
+        try:
+            return self._count(call, response, is_over=True)
+        finally:
+            try:
+                if settings().metrics and not is_suppressed(get_current()):
+                    with _COUNTING_CALL:
+                        metrics.count_call(
+                            self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
+                        )
+            finally:
+                if delivery.of_calls:
+                    with _WRITING_ROW:
+                        call_settled(self._row(outcome, call, is_late=is_late))
+
+    def _count(self, call: ModelCall, response: object, *, is_over: bool) -> StepBudgetExceeded | None:
+        try:
+            return self.account.add(call, response, row=self, is_over=is_over)
+        except BaseException:  # an interrupt: it may have come before the call was counted
+            self.account.add(call, response, row=self, is_over=is_over)
+            raise
 
     def close(self, outcome: Outcome) -> None:
         """Complete the row of a call that nobody is billed for. One whose row another call took over has none."""
-        if not self._is_open:
+        if not self.is_open:
             return
-        self._is_open = False
-        self.account.closed()
-        if has_call_sinks():
+        self.account.closed(self)
+        if delivery.of_calls:
             with _WRITING_ROW:
                 call_settled(self._row(outcome))
 
     def refuse(self) -> None:
         """Leave the row of a call that a budget did not let out."""
-        if has_call_sinks():
+        if delivery.of_calls:
             with _WRITING_ROW:
                 call_settled(self._row("refused"))
 
     @property
     def step_name(self) -> str:
         """The name of the step, or what stands for it where no step claims the call."""
-        return NO_STEP if self.account.step_id is None else self.account.definition.name
+        return NO_STEP if not self.account.is_step else self.account.definition.name
 
     def _row(self, outcome: Outcome, call: ModelCall | None = None, *, is_late: bool = False) -> CallRow:
         account = self.account

@@ -74,6 +74,12 @@ class _Instruments:
     call_tokens: Counter
     calls: Counter
 
+    @property
+    def are_heard(self) -> bool:
+        """Whether a metrics SDK takes what is counted. Until there is one, nothing has to be prepared for it."""
+        # The API hands out counters that wait for an SDK; without that attribute, a counter is taken for a real one.
+        return getattr(self.calls, "_real_instrument", self.calls) is not None
+
 
 _made: tuple[Settings, _Instruments] | None = None
 
@@ -121,11 +127,25 @@ def start_at_zero(step: str, limit: str) -> None:
 class Spend(Protocol):
     """What the calls of one model spent: tokens, and pico-dollars."""
 
-    llm_calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_picousd: int
-    unpriced_calls: int
+    @property
+    def llm_calls(self) -> int:
+        """Calls."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Input tokens, cached ones included."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens, reasoning included."""
+
+    @property
+    def cost_picousd(self) -> int:
+        """Pico-dollars of the priced calls."""
+
+    @property
+    def unpriced_calls(self) -> int:
+        """Calls of unknown price."""
 
 
 def count(record: CompletedStep, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
@@ -136,12 +156,14 @@ def count(record: CompletedStep, by_model: Mapping[tuple[str, str | None], Spend
         by_model: what the step's own calls spent, by provider and model.
     """
     made = _instruments()
+    if not made.are_heard:
+        return
     run: dict[str, str] = {names.STEP_NAME: made.step_names.label(record.name), names.STATUS: record.status}
     made.duration.record((record.end_time - record.start_time) / 1e9, run)
     made.run_cost.record(record.cost_usd, run)
     if record.breach is not None:
         count_breach(record.name, record.breach)
-    count_spend(record.name, record.status, by_model)
+    _count_spend(made, record.name, record.status, by_model)
 
 
 def count_breach(step: str, limit: str) -> None:
@@ -156,7 +178,10 @@ def _add_breaches(number: int, step: str, limit: str) -> None:
 
 def count_spend(step: str, status: str, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
     """Count what a step's own calls spent, by provider and model."""
-    made = _instruments()
+    _count_spend(_instruments(), step, status, by_model)
+
+
+def _count_spend(made: _Instruments, step: str, status: str, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
     label = made.step_names.label(step)
     for (provider, model), spent in by_model.items():
         attributes = {
@@ -179,6 +204,8 @@ def count_call(  # noqa: PLR0917 -- called once, for every call
 ) -> None:
     """Count a call as it ends, so that a step that runs for an hour is on a dashboard meanwhile."""
     made = _instruments()
+    if not made.are_heard:
+        return
     attributes = {
         names.STEP_NAME: made.step_names.label(step),
         names.PROVIDER: provider,

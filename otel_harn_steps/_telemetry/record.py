@@ -158,7 +158,7 @@ def model_spend(provider: str, model: str | None, tally: Any) -> ModelSpend:
         tally.unmetered_calls,
         tally.observed_calls,
         tally.estimated_tokens,
-        to_usd(tally.estimated_picousd),
+        to_usd(tally.estimated_picousd) if tally.estimated_picousd else 0.0,
     )
     draft.__class__ = ModelSpend
     spend: ModelSpend = draft

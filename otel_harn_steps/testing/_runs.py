@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from otel_harn_steps import _guard
 from otel_harn_steps._calls.client import ClientAdapter
+from otel_harn_steps._guard import forget_faults
 from otel_harn_steps._instrument.instrument import instrument, uninstrument
 from otel_harn_steps._steps.decorator import step
 from otel_harn_steps._steps.errors import StepBudgetExceeded
@@ -184,7 +184,7 @@ def _instrumented(providers: Sequence[ClientAdapter]) -> Iterator[list[str]]:
     faults = _Faults()
     logger = logging.getLogger("otel_harn_steps")
     logger.addHandler(faults)
-    _guard._logged.clear()  # each is logged once in a process: the next case has to log it again
+    forget_faults()  # not each of them is logged: the next case has to log it again
     drain_completed_steps()
     instrument(providers=providers)
     try:

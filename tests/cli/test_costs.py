@@ -277,6 +277,20 @@ def test_requests_that_no_client_made_are_named(app, by_hand):
     assert "no call was seen" not in done.stderr
 
 
+def test_our_warnings_are_printed_at_the_end_and_once(app):
+    app.write(
+        "main.py",
+        """
+        import logging, sys
+        for _ in range(2):
+            logging.getLogger("otel_harn_steps").warning("a price is %s", "unknown")
+        print("the app's own", file=sys.stderr)
+        """,
+    )
+    done = app.run("python", "main.py", options=("--no-table",))
+    assert done.stderr == "the app's own\notel-harn-steps: a price is unknown\n"
+
+
 def test_no_table_says_nothing_of_it(app):
     assert app.run("python", "-c", "pass", options=("--no-table",)).stderr == ""
 

@@ -162,7 +162,7 @@ def test_a_file_that_has_grown_is_continued_by_another_which_names_it(tmp_path):
 
 
 def test_a_file_that_is_old_is_continued_by_another(tmp_path):
-    journal = Journal(tmp_path, max_age_s=0)
+    journal = Journal(tmp_path, max_age_s=1e-9)
     for number in range(3):
         journal.call_settled(settled(number))
     assert len(headers_of(tmp_path)) == 3

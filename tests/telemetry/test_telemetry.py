@@ -396,11 +396,11 @@ def test_a_client_that_is_imported_later_is_patched_then():
 import otel_harn_steps, sys
 otel_harn_steps.instrument()
 assert "openai" not in sys.modules and "anthropic" not in sys.modules and "genai_prices" not in sys.modules
-import openai._base_client, wrapt
-assert isinstance(openai._base_client.SyncAPIClient.__dict__["request"], wrapt.FunctionWrapper)
+import openai._base_client
+assert hasattr(openai._base_client.SyncAPIClient.request, "__wrapped__")
 otel_harn_steps.uninstrument()
 import anthropic._base_client
-assert not isinstance(anthropic._base_client.SyncAPIClient.__dict__["request"], wrapt.FunctionWrapper)
+assert not hasattr(anthropic._base_client.SyncAPIClient.request, "__wrapped__")
 """
     subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -420,24 +420,6 @@ def test_a_missing_target_is_told_once_and_the_rest_works(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "json.Client.request is missing in the installed version of json: its calls are not billed to steps"
     ]
-
-
-def test_our_own_faults_are_logged_once_without_their_message_and_dropped(caplog, own_faults_dropped):
-    from otel_harn_steps._guard import guard
-
-    for _ in range(3):
-        with guard("trying"):
-            raise ValueError("the prompt")
-    (record,) = [each for each in caplog.records if "while trying" in each.getMessage()]
-    assert "ValueError at test_telemetry.py" in record.getMessage()
-    assert "the prompt" not in caplog.text
-
-
-def test_in_our_own_tests_our_own_faults_raise():
-    from otel_harn_steps._guard import guard
-
-    with pytest.raises(ValueError, match="ours"), guard("trying"):
-        raise ValueError("ours")
 
 
 def test_a_lone_surrogate_loses_no_line(steps, tmp_path):
