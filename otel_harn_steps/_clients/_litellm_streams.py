@@ -10,6 +10,7 @@ import wrapt
 
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.streams import watched_events, watched_events_async
+from otel_harn_steps._patching.proxies import Copied
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class _Observed:
             self.look()
 
 
-class _WatchedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
+class _WatchedStream(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     def __init__(self, stream: Any, meter: Meter) -> None:
         super().__init__(stream)
         self._self_meter = meter
