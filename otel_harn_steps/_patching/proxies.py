@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 
@@ -21,4 +22,7 @@ class Copied:
         return self if copied is self.__wrapped__ else copied
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.__wrapped__.__reduce_ex__(protocol)
+        reduced = self.__wrapped__.__reduce_ex__(protocol)
+        if not isinstance(reduced, str) or getattr(sys.modules.get(self.__module__), reduced, None) is self:
+            return reduced
+        return copy.copy, (self.__wrapped__,)  # which has a name elsewhere, and is its own copy

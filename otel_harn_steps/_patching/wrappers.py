@@ -105,7 +105,10 @@ def below(wrapper: Any) -> Any:
         AttributeError: it is around nothing.
     """
     function = _in(wrapper)
-    return wrapper.__wrapped__ if function is None else _functions[function].original
+    if function is None:
+        return wrapper.__wrapped__
+    original = _functions[function].original
+    return function.__wrapped__ if type(original) is FunctionType else original  # type: ignore[attr-defined]  # as `_like` sets it
 
 
 def chain(value: Any) -> Iterator[Any]:
