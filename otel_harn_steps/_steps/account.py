@@ -262,19 +262,13 @@ class Account:
             The first breach of a living account, for the caller to raise. It is noted, and raises at the next call or
             at the step's exit.
         """
-        interrupt: BaseException | None = None
         with self.tree.lock:
             replaces = None if row is None else row.counted
             if row is not None and (row.is_over or (replaces is not None and replaces == call)):
                 if is_over:
                     self.closed(row)
                 return None
-            change = self._change(call, replaces)
-            try:
-                first, late = self._apply(change, call, response, row, is_over=is_over)
-            except BaseException as error:  # noqa: BLE001 -- raised below, when the call is counted whole
-                first, late = self._apply(change, call, response, row, is_over=is_over)
-                interrupt = error
+            first, late, interrupt = self._count(call, replaces, response, row, is_over=is_over)
         if late:
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
@@ -282,6 +276,16 @@ class Account:
         if self.above is not None:
             self._warn_of_uncovered_spend()
         return first
+
+    def _count(
+        self, call: ModelCall, replaces: ModelCall | None, response: object, row: OpenCall | None, *, is_over: bool
+    ) -> tuple[StepBudgetExceeded | None, list[_Late], BaseException | None]:
+        """Count the call whole, also where it is interrupted. The interrupt is for the caller to raise."""
+        change = self._change(call, replaces)
+        try:
+            return *self._apply(change, call, response, row, is_over=is_over), None
+        except BaseException as error:  # noqa: BLE001 -- raised by the caller, which has the lock
+            return *self._apply(change, call, response, row, is_over=is_over), error
 
     def _change(self, call: ModelCall, replaces: ModelCall | None) -> _Change:
         """What the tallies are to be when `call` is counted."""

@@ -50,13 +50,12 @@ def leave_context(active: ActiveStep, entered: Context) -> None:
     # The order matters: whatever interrupts this, a later look at the context finds a step that was left.
     active.is_left = True
     token, now = active.token, get_current()
-    if now is entered and token is not None and _was_reset(token):
+    if now is not entered:
+        _remember_left_here(active)  # whatever stands above it, or has kept it, may make it current again
+    if token is not None and now.get(_ACTIVE_KEY) is active and _was_reset(token):
         active.token = None
         if active.parent is None or not active.parent.is_left:
             return
-    else:
-        # Something stands above it, or this is not where it was entered.
-        _remember_left_here(active)
     step_in(None)
 
 

@@ -22,7 +22,7 @@ from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
 from otel_harn_steps._telemetry import metrics, names
 from otel_harn_steps._telemetry.call_row import StartedStep
-from otel_harn_steps._telemetry.delivery import end_span_with, has_start_sinks, keep, step_started
+from otel_harn_steps._telemetry.delivery import LeavingRecord, has_start_sinks, step_started
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
@@ -48,8 +48,8 @@ class StepRun:
         "_end_time_ns",
         "_is_left",
         "_is_quiet",
+        "_leaving",
         "_parts",
-        "_record",
         "_start_time_ns",
         "_verdict",
         "active",
@@ -59,7 +59,7 @@ class StepRun:
         self._is_left = True  # there is nothing to leave yet
         self._start_time_ns = self._end_time_ns = time_ns()
         self._verdict: Verdict | None = None
-        self._record: CompletedStep | None = None
+        self._leaving: LeavingRecord | None = None
         self._parts: Iterator[Callable[[StepRun], None]] = iter(())
         parent = current_step()
         self._context = context = get_current()
@@ -165,14 +165,16 @@ class StepRun:
         active, verdict = self.active, self._verdict
         if verdict is None or active.status is not None:
             return
+        record: CompletedStep | None = None
         with active.tree.lock:  # a call that ends meanwhile is in the record, or it amends it
             with _MAKING:
-                self._record = _record(active, verdict, self._start_time_ns, self._end_time_ns)
+                record = _record(active, verdict, self._start_time_ns, self._end_time_ns)
+            self._leaving = LeavingRecord(record)
             active.status = verdict.status
 
     def _keep_record(self) -> None:
-        if self._record is not None:
-            keep(self._record)
+        if self._leaving is not None:
+            self._leaving.keep()
 
     def _show_end(self) -> None:
         verdict, span = self._verdict, self.active.span
@@ -187,25 +189,28 @@ class StepRun:
         if verdict is not None and verdict.cause is not None and span is not INVALID_SPAN:
             with _CLOSING:
                 if span.is_recording():
-                    span.set_status(Status(StatusCode.ERROR, None if self._record is None else self._record.error))
+                    record = None if self._leaving is None else self._leaving.record
+                    span.set_status(Status(StatusCode.ERROR, None if record is None else record.error))
 
     def _deliver(self) -> None:
-        with _DELIVERING:
-            end_span_with(self.active.span, self._record, self._end_time_ns)
+        if self._leaving is not None:
+            with _DELIVERING:
+                self._leaving.end_span(self.active.span, self._end_time_ns)
 
     def _count(self) -> None:
-        if self._record is not None and not self._is_quiet and settings().metrics:
+        record = None if self._leaving is None else self._leaving.record
+        if record is not None and not self._is_quiet and settings().metrics:
             with _COUNTING:
-                metrics.count(self._record, self.active.by_model)
+                metrics.count(record, self.active.by_model)
 
 
 _PARTS: Final[tuple[Callable[[StepRun], None], ...]] = (
-    StepRun._make_record,
-    StepRun._make_record,  # where an interrupt came before it was made
-    StepRun._keep_record,
+    # Twice, where an interrupt may have come in between: what is done is not done again.
+    *(StepRun._make_record, StepRun._make_record),
+    *(StepRun._keep_record, StepRun._keep_record),
     StepRun._show_end,
     StepRun._show_status,
-    StepRun._deliver,
+    *(StepRun._deliver, StepRun._deliver),
     StepRun._count,
 )
 
