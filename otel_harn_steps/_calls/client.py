@@ -71,6 +71,7 @@ class Request:
         terms: what the request itself says about its price.
         job: "fetch": it looks at a job in the background; "resume": it lets one go on. Such a look is no call.
         host: the name of the host that it goes to, which may say who bills. None: unknown, or the provider's own.
+        is_read: whether the call could be read. If not, nothing is known of what it costs.
     """
 
     operation: str
@@ -82,6 +83,11 @@ class Request:
     terms: Terms = LIST_PRICE
     job: Literal["", "fetch", "resume"] = ""
     host: str | None = None
+    is_read: bool = True
+
+
+UNKNOWN_OPERATION: Final = "unknown"
+"""The operation of a call that could not be read."""
 
 
 @value
@@ -135,8 +141,25 @@ class ClientAdapter(Protocol):
     def seams(self) -> Sequence[Seam]:
         """Where the client's calls are."""
 
+    @property
+    def provider(self) -> str:
+        """Who bills, as in `gen_ai.provider.name`, where a request does not say."""
+        return self.name
+
     def request(self, call: Call) -> Request | None:
         """What a call asks for. None: it is not a request to a model."""
+
+    def unread(self, call: Call) -> Request | None:
+        """What a call counts as where `request` raised: the client may have changed. None: it may be no model call.
+
+        A seam with an operation lets nothing pass but requests to models.
+        """
+        return self.unread_request(call.operation) if call.operation else None
+
+    def unread_request(self, operation: str = UNKNOWN_OPERATION) -> Request:
+        """A request of which no more is known than this."""
+        # A client below may be read, and then it bills.
+        return Request(operation, self.provider, None, may_delegate=True, is_read=False)
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         """Write `request.model` into a call that names none, and ask a stream for its usage if `ask_usage`.

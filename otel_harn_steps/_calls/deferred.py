@@ -23,6 +23,7 @@ from otel_harn_steps._calls.streams import (
     watched_events_async,
 )
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.frames import passed_over
 
 _END = object()
 
@@ -59,6 +60,7 @@ def _sending(meter: Meter) -> Iterator[None]:
         detach(token)
 
 
+@passed_over
 def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any, None]:
     meter = opens()
     try:
@@ -78,6 +80,7 @@ def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, 
         inner.close()
 
 
+@passed_over
 async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, Any]:
     meter = opens()
     try:
@@ -104,6 +107,7 @@ async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> Asy
         await inner.aclose()
 
 
+@passed_over
 async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     if first is not _END:
         yield first
@@ -111,6 +115,7 @@ async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[A
         yield event
 
 
+@passed_over
 def _entered(manager: Any, opens: Opener) -> Generator[Any, None, None]:
     meter = opens()
     if meter is None:
@@ -131,6 +136,7 @@ def _entered(manager: Any, opens: Opener) -> Generator[Any, None, None]:
             meter.settle()
 
 
+@passed_over
 async def _entered_async(manager: Any, opens: Opener) -> AsyncGenerator[Any, None]:
     meter = opens()
     if meter is None:

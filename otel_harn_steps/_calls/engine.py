@@ -12,18 +12,19 @@ from typing import Any, Final
 
 from opentelemetry.context import attach, detach
 
-from otel_harn_steps._calls.client import Call, ClientAdapter, Request, Seam
+from otel_harn_steps._calls.client import Call, ClientAdapter, Seam
 from otel_harn_steps._calls.deferred import watch_deferred
 from otel_harn_steps._calls.fields import field
-from otel_harn_steps._calls.meter import Meter, admit, current_meter, open_meter, prepare_deferred
+from otel_harn_steps._calls.meter import Meter, current_meter
+from otel_harn_steps._calls.opening import admit, open_meter, prepare_deferred, request_of
 from otel_harn_steps._calls.raw_bodies import body_of, decoded, watch_body
 from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._steps.active import current_account
 
 # Made once: they are entered at every call.
 _WATCHING_RESULT = guard("watching a result")
-_READING_REQUEST = guard("reading a request")
 _PATCHING_CLIENT_AGAIN = guard("patching a client again")
 _REMEMBERING_RESPONSE = guard("remembering a response")
 
@@ -107,7 +108,7 @@ def _call_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
 
 
 def _stream_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
-    at_once, deferred = _call(adapter, operation), _call_deferred(adapter, operation)
+    at_once, deferred = passed_over(_call(adapter, operation)), passed_over(_call_deferred(adapter, operation))
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return (deferred if kwargs.get("stream") else at_once)(wrapped, instance, args, kwargs)
@@ -116,7 +117,7 @@ def _stream_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
 
 
 def _stream_deferred_async(adapter: ClientAdapter, operation: str) -> Wrapper:
-    at_once = _call_async(adapter, operation)
+    at_once = passed_over(_call_async(adapter, operation))
 
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not kwargs.get("stream"):
@@ -199,21 +200,13 @@ def _send(adapter: ClientAdapter) -> Wrapper:
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         active = current_account()
         if active is not None and not _is_metered(adapter):
-            request = _request_to_model(adapter, instance, args, kwargs)
+            # A request is built from its options alone, which come second where it is made.
+            request = request_of(adapter, Call(instance, (None, *args), kwargs))
             if request is not None:
                 admit(active, request)
         return wrapped(*args, **kwargs)
 
     return send
-
-
-def _request_to_model(
-    adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Request | None:
-    with _READING_REQUEST:
-        # A request is built from its options alone, which come second where it is made.
-        return adapter.request(Call(instance, (None, *args), kwargs))
-    return None
 
 
 def _response(adapter: ClientAdapter) -> Wrapper:
@@ -244,6 +237,7 @@ def _response(adapter: ClientAdapter) -> Wrapper:
     return respond
 
 
+@passed_over
 async def _respond_async(
     meter: Meter, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:

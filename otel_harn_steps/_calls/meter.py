@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Lock
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
@@ -20,15 +19,15 @@ from otel_harn_steps._cost.price_book import price_of
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.ledger import OpenCall
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import Certainty, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otel_harn_steps._steps.account import Account
+    from otel_harn_steps._steps.errors import StepBudgetExceeded
 
 # Made once: they are entered at every call.
 _ASKING_WHETHER_CALL_WAS_SENT = guard("asking whether a call was sent")
@@ -38,9 +37,8 @@ _READING_USAGE = guard("reading usage")
 _ADDING_UP_CALL = guard("adding up a call")
 _PRICING_CALL = guard("pricing a call")
 _ESTIMATING = guard("estimating a call")
-_READING_REQUEST = guard("reading a request")
+_READING_SENT_BODY = guard("reading what a call sends")
 _SETTLING_DROPPED_STREAM = guard("settling a stream that the app has dropped")
-_OPENING_METER = guard("opening a meter")
 
 _METER_KEY = create_key("otel_harn_steps.meter")
 _LEFT = Context()
@@ -70,6 +68,7 @@ class Meter:
         "_held",
         "_is_done",
         "_lock",
+        "_on_leave",
         "_open",
         "_output",
         "_request",
@@ -104,6 +103,7 @@ class Meter:
         self.http_response: Any = None
         self._output: Output | None = None
         self._held: ref[Any] | None = None
+        self._on_leave: Callable[[], None] | None = None
         self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
         self.is_calling = is_calling
         outer = current_meter(context)
@@ -137,7 +137,8 @@ class Meter:
 
         That is so where the adapter watches a stream in a way of its own, and where a job goes on in the background.
         """
-        job_id = None if self._request.job == "fetch" else self._adapter.started_job(self._request, result)
+        may_start = self._request.is_read and self._request.job != "fetch"
+        job_id = self._adapter.started_job(self._request, result) if may_start else None
         if job_id is None:
             return self._adapter.watch(self._request, result, self)
         job = self._adapter.name, job_id
@@ -225,9 +226,10 @@ class Meter:
         if held is not None:
             # An async generator that is dropped is closed by its event loop, which may be long after.
             self._held = ref(held, self._dropped)
-        self._active.on_leave(self.settle_for_now)
+        self._on_leave = self.settle_for_now
+        self._active.on_leave(self._on_leave)
         if self._active.is_covered:
-            self._active.tree.unread.add(self.settle_for_now)
+            self._active.tree.unread.add(self._on_leave)
             if settings().unmetered == "estimate":
                 self._output = Output()
 
@@ -237,7 +239,8 @@ class Meter:
 
     def job_started(self) -> None:
         """Bill the start of a job when the step ends, unless its result is fetched before."""
-        self._active.on_leave(self.settle)
+        self._on_leave = self.settle
+        self._active.on_leave(self._on_leave)
 
     def stream_ended(self) -> None:
         """The app has read the stream to its end.
@@ -278,6 +281,8 @@ class Meter:
 
     def _parse(self, response: Any) -> ParsedResponse:
         parsed = _NOTHING
+        if not self._request.is_read:  # what its usage means depends on the request
+            return parsed
         with _READING_USAGE:
             parsed = self._adapter.parse(self._request, response)
             if (parsed.job_id is not None or self._request.job) and not self._is_of_a_call(parsed):
@@ -301,10 +306,10 @@ class Meter:
         """Whether this is the first to finish the meter: readers, the step's exit and the collector may race."""
         with self._lock:
             first, self._is_done = not self._is_done, True
-        if first:
-            self._active.forget_on_leave(self.settle)
-            self._active.forget_on_leave(self.settle_for_now)
-            self._active.tree.unread.discard(self.settle_for_now)
+        if first and self._on_leave is not None:
+            self._active.forget_on_leave(self._on_leave)
+            self._active.tree.unread.discard(self._on_leave)
+            self._on_leave = None
         # Both lead back here; only the garbage collector frees a cycle.
         self.context, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
         return first
@@ -331,7 +336,8 @@ class Meter:
         call = ModelCall(self._request.provider, parsed.model or self._request.model, None, certainty="unknown")
         with _ADDING_UP_CALL:
             call = self._priced(parsed)
-        if self._active.is_covered:
+        is_known = call.cost_picousd is not None and call.certainty != "unknown"
+        if not is_known and self._active.is_covered:
             with _ESTIMATING:
                 call = self._with_estimate(call, asked, response)
         return call
@@ -349,7 +355,7 @@ class Meter:
         with _PRICING_CALL:  # what it used is known all the same
             cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
             if cost is not None:
-                certainty, book = "reported", "provider"
+                certainty, book = "reported" if usage.is_complete else "unknown", "provider"
             else:
                 cost, book = self._cost_of(parsed.parts, model)
         terms = parsed.parts[0].terms + request.terms
@@ -367,64 +373,21 @@ class Meter:
             total += cost
         return total, book
 
+    def _sent_body(self, asked: Call) -> Any:
+        if self._request.is_read:
+            with _READING_SENT_BODY:
+                return self._adapter.sent_body(asked)
+        given = (*asked.args, *asked.kwargs.values())
+        return [each for each in given if not isinstance(each, type)]  # a class to be made of the response
+
     def _with_estimate(self, call: ModelCall, asked: Call, response: Any) -> ModelCall:
         """The call with what a budget assumes for what is not known of it."""
         request = self._request
         return estimated(
             call,
-            asked=self._adapter.sent_body(asked) if asked is not _LEFT_CALL else None,
+            asked=self._sent_body(asked) if asked is not _LEFT_CALL else None,
             output=self._output,
             response=response,
             at=self._start_time_ns / 1e9,
             host=request.host,
         )
-
-
-def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False) -> Meter | None:
-    """The meter of a call at a seam, with the call prepared for it, unless it is sent already.
-
-    None: not a request to a model.
-
-    Raises:
-        StepBudgetExceeded: the step is exhausted. Nothing was sent.
-    """
-    request: Request | None = None
-    with _READING_REQUEST:
-        request = adapter.request(call) if is_sent else _prepared(adapter, active, call)
-    if request is None:
-        return None
-    if not is_sent:
-        admit(active, request)
-    with _OPENING_METER:
-        return Meter(adapter, call, request, active, get_current(), is_calling=not is_sent)
-    return None
-
-
-def admit(active: Account, request: Request) -> None:
-    """Let a call be sent, unless a budget has no room for it.
-
-    Raises:
-        StepBudgetExceeded: the step is exhausted. Nothing was sent.
-    """
-    try:
-        active.admit()
-    except StepBudgetExceeded:
-        OpenCall(active, request.provider, request.operation, request.model, time_ns()).refuse()
-        raise
-
-
-def prepare_deferred(adapter: ClientAdapter, active: Account | None, call: Call) -> bool:
-    """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
-    with _READING_REQUEST:
-        return (adapter.request(call) if active is None else _prepared(adapter, active, call)) is not None
-    return False
-
-
-def _prepared(adapter: ClientAdapter, active: Account, call: Call) -> Request | None:
-    request = adapter.request(call)
-    if request is None:
-        return None
-    default = active.definition.model
-    if request.model is None and default is not None:
-        request = replace(request, model=default)
-    return adapter.prepare(call, request, ask_usage=settings().stream_usage)

@@ -87,6 +87,10 @@ class _Anthropic(ClientAdapter):
             host=host,
         )
 
+    def unread(self, call: Call) -> Request | None:
+        operation = stainless.unread_operation(call, _OPERATIONS.get)
+        return None if operation is None else self.unread_request(operation)
+
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         if request.operation != "batch":
             stainless.fill_in_model(call, request)

@@ -67,6 +67,7 @@ _llama: Final = usage_table(input_tokens="prompt_token_count", output_tokens="ge
 
 class _Bedrock(ClientAdapter):
     name: Final = "botocore"
+    provider: Final = "aws.bedrock"
     seams: Final = (
         Seam("botocore.client", "BaseClient._make_api_call"),
         Seam("aiobotocore.client", "AioBaseClient._make_api_call", is_async=True),
@@ -79,6 +80,13 @@ class _Bedrock(ClientAdapter):
         model = text_of(call.args[1].get("modelId"))
         operation = "embeddings" if model and "embed" in model else "chat"
         return Request(operation, "aws.bedrock", model, host=host_in(field(call.instance, "meta.endpoint_url")))
+
+    def unread(self, call: Call) -> Request | None:
+        # Everything that AWS does passes here; no other service has operations of these names.
+        given = (*call.args, *call.kwargs.values())
+        return (
+            self.unread_request("chat") if any(each in _OPERATIONS for each in given if isinstance(each, str)) else None
+        )
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         if request.model is not None and not call.args[1].get("modelId"):

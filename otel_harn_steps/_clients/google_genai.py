@@ -69,6 +69,7 @@ def _seams() -> Iterator[Seam]:
 
 class _GoogleGenAI(ClientAdapter):
     name: Final = "google-genai"
+    provider: Final = "gcp.gemini"
     seams: Final = tuple(_seams())
 
     def request(self, call: Call) -> Request | None:

@@ -29,6 +29,7 @@ _usage: Final = usage_table(
 
 class _Interactions(ClientAdapter):
     name: Final = "google-genai interactions"
+    provider: Final = "gcp.gemini"
     seams: Final = (
         Seam(_OF_MODULE, "Interactions.create", operation="chat"),
         Seam(_OF_MODULE, "AsyncInteractions.create", is_async=True, operation="chat"),

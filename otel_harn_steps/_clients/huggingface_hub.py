@@ -31,6 +31,7 @@ _generated: Final = usage_table(input_tokens="input_length", output_tokens="gene
 
 class _HuggingFace(ClientAdapter):
     name: Final = "huggingface_hub"
+    provider: Final = "huggingface"
     seams: Final = tuple(
         Seam(module, f"{owner}.{method}", is_async=is_async, operation=operation)
         for module, owner, is_async in _CLIENTS

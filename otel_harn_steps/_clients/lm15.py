@@ -83,6 +83,11 @@ class _LM15(ClientAdapter):
         provider = provider_at(url.hostname or "", _PROVIDERS.get(lm15_name.partition("-")[0], lm15_name))
         return Request(operation, provider, _model_of(url.path, sent.body), may_delegate=True, host=url.hostname)
 
+    def unread(self, call: Call) -> Request | None:
+        # A seam of its own for the events of a stream, whose request has been counted.
+        posts = any(getattr(each, "method", None) == "POST" for each in _arguments(call))
+        return self.unread_request() if posts else None
+
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # there is no request without a model, and streams are asked for their usage
 

@@ -65,6 +65,7 @@ def _seams(package: str) -> tuple[Seam, ...]:
 
 class _MistralAI(ClientAdapter):
     name: Final = "mistralai"
+    provider: Final = "mistral_ai"
     seams: Final = tuple(seam for package in _PACKAGES for seam in _seams(package))
 
     def request(self, call: Call) -> Request | None:

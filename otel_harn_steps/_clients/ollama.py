@@ -38,6 +38,11 @@ class _Ollama(ClientAdapter):
         host = host_in(field(call.instance, "_client.base_url"))
         return Request(operation, "ollama", model_in(call.kwargs.get("json") or {}), host=host)
 
+    def unread(self, call: Call) -> Request | None:
+        given = (each for each in (*call.args, *call.kwargs.values()) if isinstance(each, str))
+        operation = next((_OPERATIONS[each] for each in given if each in _OPERATIONS), None)
+        return None if operation is None else self.unread_request(operation)
+
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # the client does not come here without a model
 

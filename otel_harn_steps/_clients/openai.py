@@ -76,6 +76,7 @@ class OpenAIProtocol(ClientAdapter):
     """
 
     name: str = ""
+    provider: str = ""
     seams: Sequence[Seam] = ()
 
     def __init__(
@@ -83,13 +84,13 @@ class OpenAIProtocol(ClientAdapter):
     ) -> None:
         self.name = name
         self.seams = stainless.seams(package or name, fills)
-        self._provider = provider or name
+        self.provider = provider or name
 
     def request(self, call: Call) -> Request | None:
         options = stainless.options_of(call)
         path = stainless.path_of(options)
         # A private endpoint or a proxy in front of Azure is Azure still, by its client.
-        default = "azure.ai.openai" if "Azure" in type(call.instance).__name__ else self._provider
+        default = "azure.ai.openai" if "Azure" in type(call.instance).__name__ else self.provider
         host = call.instance.base_url.host
         provider, region = provider_at(host, default), _REGIONAL if is_regional(host) else LIST_PRICE
         if options.method == "get":  # a look at a job, which is no call and gets no span
@@ -111,6 +112,10 @@ class OpenAIProtocol(ClientAdapter):
             job="resume" if path.endswith(_RESUMES) else "",
             host=host,
         )
+
+    def unread(self, call: Call) -> Request | None:
+        operation = stainless.unread_operation(call, operation_at)
+        return None if operation is None else self.unread_request(operation)
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         options = stainless.options_of(call)
@@ -153,7 +158,7 @@ class OpenAIProtocol(ClientAdapter):
         return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id,
-            parts_of(request, response),
+            parts_of(request, response, is_verbatim=True),
             reported_usd(request.provider, response),
             job_id=response_id if is_background or request.job == "fetch" else None,
             # A batch may be long past: of those, only what was started here.

@@ -20,15 +20,17 @@ _TRACE_EVENTS = ("call", "line", "return", "exception", "opcode")
 _MOST_WRAPPERS = 8
 # Instructions that look for interrupts: the first raise nothing of their own.
 _ONLY_LOOK = ("RESUME", "JUMP_BACKWARD")
-_ALSO_LOOK = ("CALL", "POP_JUMP_BACKWARD")
+_ALSO_LOOK = ("CALL", "PRECALL", "POP_JUMP_BACKWARD")
+# What time limits raise that bring no class of their own. No function in C raises them without a message.
+_NEVER_BARE = (Exception, RuntimeError, TimeoutError)
 _STANDARD = frozenset(name.lstrip("_") for name in sys.stdlib_module_names) | {"builtins"}
 
 
 def is_interrupt(error: BaseException, traceback: TracebackType | None) -> bool:
     """Whether something from outside raised `error` in the frames of `traceback`: a signal's handler, another thread.
 
-    It says no where it cannot know: where a handler is no Python function, or where another thread's exception came
-    with a message, or is one of the standard library's, and hit a frame at the end of a call.
+    It says no where it cannot know: where a handler is not made of Python functions, and where another thread raised
+    an exception of the standard library's other than `TimeoutError` at the end of a call.
     """
     last = traceback
     frames: list[FrameType] = []
@@ -101,9 +103,22 @@ def _came_from_another_thread(error: BaseException, last: TracebackType) -> bool
         return True
     # At the end of a call interrupts are looked for as well. Another thread can give no more than the class, and
     # functions in C raise no class that an app has written in Python.
-    return instruction.startswith(_ALSO_LOOK) and not error.args and _is_of_an_app(type(error))
+    return instruction.startswith(_ALSO_LOOK) and _is_of_an_app(type(error)) and _needs_only_its_class(error)
 
 
 def _is_of_an_app(kind: type[BaseException]) -> bool:
+    if kind in _NEVER_BARE:
+        return True
     module = kind.__module__ if isinstance(kind.__module__, str) else ""
     return module.partition(".")[0].lstrip("_") not in _STANDARD
+
+
+def _needs_only_its_class(error: BaseException) -> bool:
+    """Whether `error` can be what its class makes without arguments."""
+    init: Any = type(error).__init__
+    code = getattr(init, "__code__", None)
+    if not isinstance(code, CodeType):
+        return not error.args
+    return code.co_argcount - 1 <= len(init.__defaults__ or ()) and code.co_kwonlyargcount <= len(
+        init.__kwdefaults__ or ()
+    )

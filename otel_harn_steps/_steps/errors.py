@@ -7,15 +7,24 @@ Exception
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pickle
+from collections.abc import Collection, Mapping
 from typing import Final
 
+from otel_harn_steps._arguments import text_or_none
 from otel_harn_steps._cost.money import to_usd
 
 _KIND: Final = "budget_exhausted"
 _REASON: Final = "step_budget_exhausted"
 _CATEGORY: Final = "budget_exceeded"
 _ESCALATED_CATEGORY: Final = "handoff_escalation"
+# Of a budget error: the owner lives in one process, the response may not travel, and the rest are its arguments.
+_OWN_FACTS: Final = frozenset(
+    {
+        "step", "function", "limit", "limit_value", "consumed_tokens", "consumed_cost_usd", "error_boundary", "detail",
+        "response", "owner",
+    }
+)  # fmt: skip
 
 
 class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API; it says what happened
@@ -102,18 +111,25 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         }
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle without the response: the error must cross process boundaries whatever the client returned."""
-        return _rebuild_exceeded, (
-            {
-                "step": self.step,
-                "function": self.function,
-                "limit": self.limit,
-                "limit_value": self.limit_value,
-                "consumed_tokens": self.consumed_tokens,
-                "consumed_cost_usd": self.consumed_cost_usd,
-                "error_boundary": self.error_boundary,
-                "detail": self.detail,
-            },
+        """Pickle without the response: the error must cross process boundaries whatever the client returned.
+
+        Its notes go with it, and of what the app has put on it all that can be pickled.
+        """
+        return (
+            _rebuild_exceeded,
+            (
+                {
+                    "step": self.step,
+                    "function": self.function,
+                    "limit": self.limit,
+                    "limit_value": self.limit_value,
+                    "consumed_tokens": self.consumed_tokens,
+                    "consumed_cost_usd": self.consumed_cost_usd,
+                    "error_boundary": self.error_boundary,
+                    "detail": self.detail,
+                },
+            ),
+            _travelling(self, _OWN_FACTS),
         )
 
 
@@ -152,8 +168,21 @@ class StepEscalated(Exception):  # noqa: N818 -- as above
         return dict(self._facts)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the facts and the original error."""
-        return StepEscalated, (self.error, self._facts)
+        """Pickle the facts and the original error, and what the app has put on this one."""
+        return StepEscalated, (self.error, self._facts), _travelling(self, ("error", "_facts"))
+
+
+def _travelling(error: BaseException, left_out: Collection[str]) -> dict[str, object]:
+    """What else an error has that can be pickled: notes, what the app has put on it."""
+    return {name: value for name, value in vars(error).items() if name not in left_out and _can_be_pickled(value)}
+
+
+def _can_be_pickled(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001 -- whatever a class of the app's raises: the error must travel all the same
+        return False
+    return True
 
 
 def facts_of(error: object) -> Mapping[str, object]:
@@ -172,12 +201,16 @@ def is_step_budget_exhausted(error: object) -> bool:
 
 
 def mark_escalated(error: object, step: str | None = None, function: str | None = None) -> dict[str, object]:
-    """A copy of the facts of `error`, marked as escalated. `step` and `function` fill in only what is absent."""
+    """A copy of the facts of `error`, marked as escalated. `step` and `function` fill in only what is absent.
+
+    Raises:
+        TypeError: `step` or `function` is not a string.
+    """
     facts = dict(facts_of(error))
     facts["escalated"] = True
     facts["category"] = _ESCALATED_CATEGORY
     for key, value in (("step", step), ("function", function)):
-        if value is not None:
+        if text_or_none(key, value) is not None:
             facts.setdefault(key, value)
     return facts
 

@@ -19,7 +19,8 @@ def nothing_told():
     forget_faults()
 
 
-def fail(times=1, error=ValueError("the prompt")):
+def fail(times=1, error=None):
+    error = error or ValueError("the prompt")
     for _ in range(times):
         with guard("trying"):
             raise error
@@ -106,29 +107,29 @@ def test_no_memory_for_our_part_is_our_fault():
     fail(error=MemoryError())
 
 
-class Known(Exception):
-    class Inner(Exception):
+class KnownError(Exception):
+    class InnerError(Exception):
         pass
 
 
 def made_here():
-    class Local(Known):
+    class LocalError(KnownError):
         pass
 
-    return Local
+    return LocalError
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
         (ValueError, "ValueError"),
-        (Known, f"{__name__}.Known"),
-        (Known.Inner, f"{__name__}.Known.Inner"),
-        (made_here(), f"{__name__}.Known"),
-        (type("the prompt", (Known,), {}), f"{__name__}.Known"),
-        (type("the prompt", (Known,), {"__module__": "the prompt"}), f"{__name__}.Known"),
-        (type("the prompt", (Known,), {"__module__": None}), f"{__name__}.Known"),
-        (type("Known", (ValueError,), {"__module__": __name__}), "ValueError"),
+        (KnownError, f"{__name__}.KnownError"),
+        (KnownError.InnerError, f"{__name__}.KnownError.InnerError"),
+        (made_here(), f"{__name__}.KnownError"),
+        (type("the prompt", (KnownError,), {}), f"{__name__}.KnownError"),
+        (type("the prompt", (KnownError,), {"__module__": "the prompt"}), f"{__name__}.KnownError"),
+        (type("the prompt", (KnownError,), {"__module__": None}), f"{__name__}.KnownError"),
+        (type("KnownError", (ValueError,), {"__module__": __name__}), "ValueError"),
     ],
 )
 def test_a_class_is_named_as_it_can_be_imported(kind, name):

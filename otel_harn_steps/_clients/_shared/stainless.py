@@ -7,11 +7,11 @@ HTTP response before the body is parsed, so usage is seen even where `parse()` r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from otel_harn_steps._calls.client import Call, Request, Seam, model_in
+from otel_harn_steps._calls.client import UNKNOWN_OPERATION, Call, Request, Seam, model_in
 
 
 def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
@@ -51,6 +51,20 @@ def path_of(options: Any) -> str:
 def _path_in(url: str) -> str:
     path = url.partition("?")[0].rstrip("/")
     return path if path.startswith("/") else f"/{path}"
+
+
+def unread_operation(call: Call, operation_at: Callable[[str], str | None]) -> str | None:
+    """The operation of a call whose reading broke, as far as it shows. None: it may be no request to a model.
+
+    Everything passes this method, so an unknown request counts as a call where it posts something, to a path that
+    runs a model or that does not show.
+    """
+    given = (*call.args, *call.kwargs.values())
+    methods = [each.lower() for part in given if isinstance(each := getattr(part, "method", None), str)]
+    urls = [each for part in given if isinstance(each := getattr(part, "url", None), str)]
+    if "post" not in methods:
+        return None
+    return operation_at(_path_in(urls[0])) if urls else UNKNOWN_OPERATION
 
 
 def body_of(options: Any) -> Mapping[str, Any]:

@@ -1,0 +1,70 @@
+"""Interrupting our code at any of its lines, as a signal would."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import otel_harn_steps
+
+_OURS = str(Path(otel_harn_steps.__file__).parent)
+_NOT_AT_WORK = (f"{_OURS}/testing/",)
+
+
+class TimeLimitError(Exception):
+    """What an app's time limit raises, as Celery's `SoftTimeLimitExceeded`: an `Exception`."""
+
+
+def _time_is_up(number: int, frame: Any) -> None:
+    raise TimeLimitError("time is up")
+
+
+def by_signal() -> None:
+    """Let a signal come: its handler raises."""
+    signal.raise_signal(signal.SIGUSR1)
+
+
+@contextmanager
+def time_limit() -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, _time_is_up)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+class Lines:
+    """The lines of our code that run, in their order. At one of them, `interrupt` is called."""
+
+    def __init__(self, at: int = -1, interrupt: Callable[[], None] = by_signal) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self._at = at
+        self._interrupt = interrupt
+
+    def run(self, work: Callable[[], Any]) -> Any:
+        before = sys.gettrace()
+        sys.settrace(self._on_call)
+        try:
+            return work()
+        finally:
+            sys.settrace(before)
+
+    def _on_call(self, frame: Any, _: str, __: Any) -> Any:
+        file = frame.f_code.co_filename
+        return self._on_line if file.startswith(_OURS) and not file.startswith(_NOT_AT_WORK) else None
+
+    def _on_line(self, *given: Any) -> Any:
+        frame, event, _ = given
+        # A trace function is known by what it is given; here a signal's handler is to be known.
+        given = ()
+        if event == "line":
+            line = frame.f_code.co_filename.removeprefix(_OURS), frame.f_lineno
+            del frame
+            self.seen.append(line)
+            if len(self.seen) - 1 == self._at:
+                self._interrupt()
+        return self._on_line
