@@ -24,6 +24,7 @@ from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.program_run import current_run
 from otel_harn_steps._steps.span import ShownTotals
 from otel_harn_steps._steps.totals import ModelCall
+from otel_harn_steps._telemetry.tracer import is_recording
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -81,6 +82,7 @@ class ActiveStep(Account):
         "_random_id",
         "agent",
         "detail",
+        "entered_by",
         "is_left",
         "outer",
         "parent",
@@ -102,6 +104,8 @@ class ActiveStep(Account):
         self.outer: Context | None = None
         self.token: Token[Context] | None = None
         self.is_left = False
+        # What a `with` entered this step by, for as long as it is entered.
+        self.entered_by: object = None
         self.shown: ShownTotals | None = None
         self._random_id: str | None = None
 
@@ -123,7 +127,7 @@ class ActiveStep(Account):
             if span is not None:
                 context = span.get_span_context()
                 # Without an SDK, a tracer hands out the context of the span around.
-                if context.is_valid and (span.is_recording() or context != get_current_span().get_span_context()):
+                if context.is_valid and (is_recording(span) or context != get_current_span().get_span_context()):
                     self.span = span
                     _running[context.span_id] = self
                     return
@@ -154,7 +158,7 @@ class ActiveStep(Account):
     def show(self) -> None:
         """Write to the span what has changed. What a span of somebody else's raises is logged and dropped."""
         try:
-            if self.span.is_recording():
+            if is_recording(self.span):
                 breached = None if self.breach is None else self.breach.limit
                 if self.shown is None:
                     self.shown = ShownTotals()

@@ -50,13 +50,13 @@ def leave_context(active: ActiveStep, entered: Context) -> None:
     # The order matters: whatever interrupts this, a later look at the context finds a step that was left.
     active.is_left = True
     token, now = active.token, get_current()
-    if now is not entered:
-        _remember_left_here(active)  # whatever stands above it, or has kept it, may make it current again
-    if token is not None and now.get(_ACTIVE_KEY) is active and _was_reset(token):
+    was_reset = token is not None and now.get(_ACTIVE_KEY) is active and _was_reset(token)
+    if was_reset:
         active.token = None
-        if active.parent is None or not active.parent.is_left:
-            return
-    step_in(None)
+    if not was_reset or now is not entered:
+        _remember_left_here(active)  # whatever stands above it, or has kept it, may make it current again
+    if not was_reset or (active.parent is not None and active.parent.is_left):
+        step_in(None)
 
 
 def _nearest_living(found: ActiveStep, context: Context, *, is_current: bool) -> ActiveStep | None:

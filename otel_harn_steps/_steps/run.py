@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from sys import is_finalizing
 from time import time_ns
 from typing import Final
 
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from otel_harn_steps import _process
@@ -24,7 +25,7 @@ from otel_harn_steps._telemetry import delivery, metrics, names
 from otel_harn_steps._telemetry.call_row import StartedStep
 from otel_harn_steps._telemetry.delivery import LeavingRecord, step_started
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
-from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
+from otel_harn_steps._telemetry.tracer import is_recording, is_suppressed, tracer
 
 _RECORD_COUNTERS = (*COUNTERS, *(f"total_{counter}" for counter in SUBTREE_COUNTERS))
 _record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{each}" for each in SUBTREE_COUNTERS))
@@ -63,9 +64,17 @@ class StepRun:
         self._parts: Iterator[Callable[[StepRun], None]] = iter(())
         parent = current_step()
         self._context = context = get_current()
-        self.active = active = ActiveStep(definition, parent, detail)
-        active.outer = context
-        self._is_left = False
+        self.active = ActiveStep(definition, parent, detail)
+        self.active.outer = context
+        self._is_left = self._is_quiet = False
+        try:
+            self._begin(definition, context)
+        except BaseException as error:  # an interrupt: there is no body that could be left
+            self.leave(error)
+            raise
+
+    def _begin(self, definition: StepDefinition, context: Context) -> None:
+        active = self.active
         self._is_quiet = is_suppressed(context)
         span: Span | None = None
         if not self._is_quiet:
@@ -148,6 +157,7 @@ class StepRun:
         active = self.active
         try:
             active.end()
+            active.entered_by = None
             leave_context(active, self._context)
         except BaseException:
             leave_context(active, self._context)
@@ -155,7 +165,8 @@ class StepRun:
             raise
 
     def __del__(self) -> None:
-        if not getattr(self, "_is_left", True):
+        # At the end of the program, what there was to be told is told, and what it takes may be gone.
+        if not getattr(self, "_is_left", True) and not is_finalizing():
             with _DROPPING:
                 self.leave(GeneratorExit())
 
@@ -181,14 +192,14 @@ class StepRun:
         if verdict is not None and span is not INVALID_SPAN:
             with _CLOSING:
                 # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
-                if span.is_recording():
+                if is_recording(span):
                     _show_end(self.active, verdict)
 
     def _show_status(self) -> None:
         verdict, span = self._verdict, self.active.span
         if verdict is not None and verdict.cause is not None and span is not INVALID_SPAN:
             with _CLOSING:
-                if span.is_recording():
+                if is_recording(span):
                     record = None if self._leaving is None else self._leaving.record
                     span.set_status(Status(StatusCode.ERROR, None if record is None else record.error))
 

@@ -17,6 +17,7 @@ from opentelemetry.trace import Span
 from otel_harn_steps._guard import guard
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.tracer import is_recording
 
 Sink = Callable[[CompletedStep], object] | object
 """Receives records: a callable that takes a `CompletedStep`, or an object with methods of `LedgerSink`.
@@ -134,13 +135,7 @@ class LeavingRecord:
             _to_each(iter(_receivers), self._hand_to)
 
     def _end(self, span: Span, end_time_ns: int) -> None:
-        is_recording = True  # where it does not say, it may
-        try:
-            is_recording = span.is_recording()
-        except Exception:
-            with _ASKING_SPAN:
-                raise
-        if not is_recording:
+        if not is_recording(span):
             return
         key: tuple[int, int] | None = None
         try:
@@ -167,7 +162,6 @@ class LeavingRecord:
             receiver.receive(record)
 
 
-_ASKING_SPAN = guard("asking a step's span whether it records", ours=False)
 _ENDING_SPAN = guard("ending a step's span", ours=False)
 log = RecordLog()
 if hasattr(os, "register_at_fork"):  # not on Windows
