@@ -17,6 +17,7 @@ import wrapt
 
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._patching.frames import passed_over
+from otel_harn_steps._patching.proxies import Copied
 
 _ITERATOR = "_iterator"
 _MOST_KNOWN = 512
@@ -152,7 +153,7 @@ def named_like(inner: Any, generator: Any) -> Any:
 # -- anything else -----------------------------------------------------------------------------------------------------
 
 
-class _Watched(wrapt.ObjectProxy[Any]):
+class _Watched(Copied, wrapt.ObjectProxy[Any]):
     """A stream that looks like the client's own, whose reading is watched."""
 
     def __init__(self, stream: Any, meter: Meter) -> None:

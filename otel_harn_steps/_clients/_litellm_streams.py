@@ -12,6 +12,7 @@ from otel_harn_steps._calls.fields import count, field
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.streams import watched_events, watched_events_async
 from otel_harn_steps._clients._shared.openai_usage import merged_usage, with_counts
+from otel_harn_steps._patching.proxies import Copied
 
 _INPUT: Final = ("prompt_tokens", "prompt_tokens_details", "cache_read_input_tokens", "cache_creation_input_tokens")
 _FIELDS: Final = ("model", "id", "usage", "service_tier", "choices")
@@ -87,7 +88,7 @@ class _Observed:
             self.look()
 
 
-class _WatchedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
+class _WatchedStream(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     def __init__(self, stream: Any, meter: Meter) -> None:
         super().__init__(stream)
         self._self_meter = meter

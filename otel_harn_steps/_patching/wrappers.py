@@ -8,7 +8,6 @@ original's source and signature by `__wrapped__`. What differs is `__code__`: Py
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from weakref import WeakKeyDictionary
 import wrapt
 
 from otel_harn_steps._patching.frames import passed_over, passed_over_code
+from otel_harn_steps._patching.proxies import Copied
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """Called in place of the wrapped function: with it, the instance it is bound to, and the arguments."""
@@ -46,28 +46,14 @@ _functions: WeakKeyDictionary[FunctionType, _Around] = WeakKeyDictionary()
 """Our functions. An attribute of theirs would not do: `functools.wraps` copies it to what others put around them."""
 
 
-class _BoundProxy(wrapt.BoundFunctionWrapper[Any, Any]):
+class _BoundProxy(Copied, wrapt.BoundFunctionWrapper[Any, Any]):
     """Our proxy, as a class or an instance returns it. Some instrumentations keep it and put it on a class."""
 
 
-class _Proxy(wrapt.FunctionWrapper[Any, Any]):
-    """Our wrapper around what is no plain function: a wrapper of others, a partial, a function of C.
-
-    It copies and pickles as that does.
-    """
+class _Proxy(Copied, wrapt.FunctionWrapper[Any, Any]):
+    """Our wrapper around what is no plain function: a wrapper of others, a partial, a function of C."""
 
     __bound_function_wrapper__ = _BoundProxy
-
-    def __copy__(self) -> Any:
-        copied = copy.copy(self.__wrapped__)
-        return self if copied is self.__wrapped__ else copied
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        copied = copy.deepcopy(self.__wrapped__, memo)
-        return self if copied is self.__wrapped__ else copied
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.__wrapped__.__reduce_ex__(protocol)
 
 
 def around(original: Any, place: Place, wrapper: Wrapper, is_enabled: Callable[[], bool], fills: Fills = dict) -> Any:

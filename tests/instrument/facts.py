@@ -212,8 +212,7 @@ ALL: dict[str, Fact] = {
     "getdoc": inspect.getdoc,
     "getcomments": inspect.getcomments,
     "getmodule": inspect.getmodule,
-    "source": lambda f: hash(inspect.getsource(f)),
-    "source lines": lambda f: inspect.getsourcelines(f)[1],
+    "source": lambda f: hash(str(inspect.getsourcelines(f))),
     "unwrapped": lambda f: inspect.unwrap(f).__code__,
     "unwrapped file": lambda f: inspect.getsourcefile(inspect.unwrap(f)),
     "type hints": lambda f: sorted(typing.get_type_hints(f)),
@@ -287,13 +286,13 @@ OF_ITS_PLACE: dict[str, Callable[[Function], Any]] = {
     "found twice": lambda function: function.plain is function.plain,
     "static": lambda function: type(inspect.getattr_static(function.owner, function.name)),
     "in vars": lambda function: function.name in vars(function.owner),
-    "names of the owner": lambda function: [each for each in vars(function.owner) if not each.startswith("__")],
     "as a member": lambda function: (
         function.name in dict(inspect.getmembers_static(function.owner, inspect.isfunction))
     ),
     "patched by a test": mocked,
 }
 OF_ITS_CLASS: dict[str, Callable[[Function], Any]] = {
+    "names of its class": lambda function: [each for each in vars(function.owner) if not each.startswith("__")],
     "overridden": overridden,
     "inherited": inherited,
     "kind in its class": kind_in_class,
