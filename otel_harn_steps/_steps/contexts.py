@@ -107,6 +107,10 @@ def _remember_left_here(active: ActiveStep) -> None:
 
 def _context_without(through: list[ActiveStep], step: ActiveStep | None, context: Context) -> Context:
     """`context` with `step` in place of those that were left, and the span that was current before theirs."""
+    outer = through[-1].outer
+    spans = {id(each.span) for each in through}
+    if all(key == _ACTIVE_KEY or id(value) in spans or outer.get(key) is value for key, value in context.items()):
+        return outer  # nothing was attached above them
     span = get_current_span(context)
     context = set_value(_ACTIVE_KEY, step, context)
     for each in through:

@@ -36,7 +36,7 @@ class RecordLog:
         self._records: deque[CompletedStep] = deque(maxlen=capacity)
         self.dropped = 0
 
-    def keep(self, record: CompletedStep) -> Literal[True]:
+    def __call__(self, record: CompletedStep) -> Literal[True]:
         """Keep `record`. Returns whether it is kept."""
         if len(self._records) == self._records.maxlen:
             self.dropped += 1
@@ -124,7 +124,7 @@ class LeavingRecord:
         """Put it into the in-process log."""
         if not self._is_kept and self.record is not None:
             # In one line: an interrupt leaves it kept and marked, or neither.
-            self._is_kept = log.keep(self.record)
+            self._is_kept = log(self.record)
 
     def end_span(self, span: Span, end_time_ns: int) -> None:
         """End `span`, on which its processors take the record; then hand it to everyone who has not received it so."""
@@ -227,7 +227,7 @@ def step_started(step: StartedStep) -> None:
 
 def deliver(record: CompletedStep) -> None:
     """Hand a record that leaves without a span to everyone who receives records."""
-    log.keep(record)
+    log(record)
     _to_each(iter(_receivers), lambda receiver: receiver.receive(record))
 
 

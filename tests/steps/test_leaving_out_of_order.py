@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.context import attach, get_value, set_value
+from opentelemetry.context import attach, detach, get_current, get_value, set_value
 
 import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, current_step, drain_completed_steps, step
@@ -40,7 +40,7 @@ def llm(replay: ReplayServer, ledger: Ledger, spans: Spans) -> Iterator[Provider
 def nothing_stays_current() -> Iterator[None]:
     yield
     assert name_here() is None
-    assert trace.get_current_span() is trace.INVALID_SPAN
+    assert get_current() == {}
 
 
 def name_here() -> str | None:
@@ -139,11 +139,12 @@ def test_a_span_of_the_app_that_ends_after_the_step_around_it_brings_the_step_no
 def test_what_the_app_attached_above_a_step_stays_where_the_step_is_left_below_it(llm: Provider) -> None:
     first, second = step("first"), step("second")
     first.__enter__()
-    attach(set_value("the app's", "value"))
+    token = attach(set_value("the app's", "value"))
     second.__enter__()
     leave(first)
     leave(second)
     assert (name_here(), get_value("the app's")) == (None, "value")
+    detach(token)
 
 
 def test_generators_that_enter_steps_and_take_turns_leave_nothing_behind(llm: Provider, ledger: Ledger) -> None:
@@ -178,17 +179,17 @@ def test_a_generator_that_is_dropped_leaves_its_step_wherever_it_stood(llm: Prov
     assert [record.name for record in ledger.of("ended")] == ["dropped", "inner", "outer"]
 
 
-def test_a_step_that_is_entered_by_hand_lasts_though_nobody_holds_what_entered_it(
-    llm: Provider, ledger: Ledger
-) -> None:
+def test_a_step_that_is_entered_by_hand_lasts_as_long_as_its_context(llm: Provider, ledger: Ledger) -> None:
     def session() -> None:
-        step("session").__enter__()
+        step("session").__enter__()  # nobody holds what entered it
         gc.collect()
         llm.ask()
         assert name_here() == "session"
 
     contextvars.copy_context().run(session)
-    assert ledger.of("ended") == []
+    gc.collect()
+    (record,) = ledger.of("ended")
+    assert (record.status, record.llm_calls) == ("cancelled", 1)
 
 
 def test_an_exit_without_an_entry_is_told_and_harms_nothing(
