@@ -6,11 +6,9 @@ The totals of an account are the truth. Spans, records and metrics show them and
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
@@ -20,6 +18,7 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded, unmetered_detail, unpriced_detail
 from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
+from otel_harn_steps._steps.tree import Tree
 from otel_harn_steps._telemetry.record import Status
 
 if TYPE_CHECKING:
@@ -37,44 +36,6 @@ _warned_uncovered: set[str] = set()
 _KNOWN: Final = frozenset({"measured", "reported"})
 _MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
-
-
-class Tree:
-    """What an account and all that is nested in it have in common.
-
-    Attributes:
-        lock: a call changes every total above it at once.
-        unread: streams under a budget that have not ended. Each is called to bill what is known of it so far.
-    """
-
-    __slots__ = ("_forks", "_lock", "unread")
-
-    _renewing = Lock()
-
-    def __init__(self) -> None:
-        # Reentrant, because the garbage collector may settle an abandoned stream in the middle of anything.
-        self._lock: Any = RLock()
-        self._forks = _process.forks
-        self.unread: set[Callable[[], None]] = set()
-
-    @property
-    def lock(self) -> Any:
-        """The lock of this process. Whoever held it at a fork is not in the child, and would never let it go."""
-        if self._forks != _process.forks:
-            with Tree._renewing:
-                if self._forks != _process.forks:
-                    self._lock = RLock()
-                    self._forks = _process.forks
-        return self._lock
-
-    @classmethod
-    def forked(cls) -> None:
-        """Begin anew in a forked child."""
-        cls._renewing = Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=Tree.forked)
 
 
 class Account:
@@ -267,19 +228,13 @@ class Account:
             The first breach of a living account, for the caller to raise. It is noted, and raises at the next call or
             at the step's exit.
         """
-        interrupt: BaseException | None = None
         with self.tree.lock:
             replaces = None if row is None else row.counted
             if row is not None and (row.is_over or (replaces is not None and replaces == call)):
                 if is_over:
                     self.closed(row)
                 return None
-            change = self._change(call, replaces)
-            try:
-                first, late = self._apply(change, call, response, row, is_over=is_over)
-            except BaseException as error:  # noqa: BLE001 -- raised below, when the call is counted whole
-                first, late = self._apply(change, call, response, row, is_over=is_over)
-                interrupt = error
+            first, late, interrupt = self._count(call, replaces, response, row, is_over=is_over)
         if late:
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
@@ -287,6 +242,16 @@ class Account:
         if self.above is not None:
             self._warn_of_uncovered_spend()
         return first
+
+    def _count(
+        self, call: ModelCall, replaces: ModelCall | None, response: object, row: OpenCall | None, *, is_over: bool
+    ) -> tuple[StepBudgetExceeded | None, list[_Late], BaseException | None]:
+        """Count the call whole, also where it is interrupted. The interrupt is for the caller to raise."""
+        change = self._change(call, replaces)
+        try:
+            return *self._apply(change, call, response, row, is_over=is_over), None
+        except BaseException as error:  # noqa: BLE001 -- raised by the caller, which has the lock
+            return *self._apply(change, call, response, row, is_over=is_over), error
 
     def _change(self, call: ModelCall, replaces: ModelCall | None) -> _Change:
         """What the tallies are to be when `call` is counted."""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
@@ -24,6 +25,7 @@ from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.program_run import current_run
 from otel_harn_steps._steps.span import ShownTotals
 from otel_harn_steps._steps.totals import ModelCall
+from otel_harn_steps._telemetry.tracer import is_recording
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_harn_steps")
 _STARTING = guard("starting a step's span", ours=False)
 _SHOWING = guard("showing what a step has spent on its span", ours=False)
-_running: dict[int, ActiveStep] = {}
-"""The steps that run in this process and have a span, by the span's id."""
+_running: dict[int, ref[ActiveStep]] = {}
+"""The steps that run in this process and have a span, by the span's id. Whoever entered them holds them."""
 _step_around: Callable[[int], ActiveStep | None] | None = None
 _warned_bare_thread = False
 
@@ -81,6 +83,7 @@ class ActiveStep(Account):
         "_random_id",
         "agent",
         "detail",
+        "entered_by",
         "is_left",
         "outer",
         "parent",
@@ -99,9 +102,11 @@ class ActiveStep(Account):
         self.detail: str | None = declared if detail is None and isinstance(declared, str) else detail
         self.labels = current_labels()
         self.span: Span = INVALID_SPAN
-        self.outer: Context | None = None
+        self.outer = Context()
         self.token: Token[Context] | None = None
         self.is_left = False
+        # What a `with` entered this step by, for as long as it is entered.
+        self.entered_by: object = None
         self.shown: ShownTotals | None = None
         self._random_id: str | None = None
 
@@ -123,9 +128,9 @@ class ActiveStep(Account):
             if span is not None:
                 context = span.get_span_context()
                 # Without an SDK, a tracer hands out the context of the span around.
-                if context.is_valid and (span.is_recording() or context != get_current_span().get_span_context()):
+                if context.is_valid and (is_recording(span) or context != get_current_span().get_span_context()):
                     self.span = span
-                    _running[context.span_id] = self
+                    _running[context.span_id] = ref(self)
                     return
         self._random_id = new_id()
 
@@ -154,7 +159,7 @@ class ActiveStep(Account):
     def show(self) -> None:
         """Write to the span what has changed. What a span of somebody else's raises is logged and dropped."""
         try:
-            if self.span.is_recording():
+            if is_recording(self.span):
                 breached = None if self.breach is None else self.breach.limit
                 if self.shown is None:
                     self.shown = ShownTotals()
@@ -167,13 +172,18 @@ class ActiveStep(Account):
 def _step_of_span(span: Span) -> ActiveStep | None:
     """The running step whose span this is, or the span of something below it."""
     span_id = span.get_span_context().span_id
-    found = _running.get(span_id)
+    found = _with_span(span_id)
     if found is None and _step_around is not None:
         found = _step_around(span_id)
     if found is None:  # a span of a provider that our processor does not see
         parent: Any = getattr(span, "parent", None)
-        found = None if parent is None else _running.get(parent.span_id)
+        found = None if parent is None else _with_span(parent.span_id)
     return found
+
+
+def _with_span(span_id: int) -> ActiveStep | None:
+    known = _running.get(span_id)
+    return None if known is None else known()
 
 
 def find_steps_by(step_around: Callable[[int], ActiveStep | None] | None) -> None:

@@ -35,8 +35,16 @@ def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breache
     """
     total = Tally.of(call, replaces=replaces)
     own = total if is_own else NOTHING
-    with _AMENDING:
-        deliver(_amendment(step, call if is_own else None, own, total, breached))
+    record: CompletedStep | None = None
+    try:
+        with _AMENDING:
+            record = _amendment(step, call if is_own else None, own, total, breached)
+            deliver(record)
+    except BaseException:  # an interrupt: the amendment leaves all the same, and by no means twice
+        if record is None:
+            with _AMENDING:
+                deliver(_amendment(step, call if is_own else None, own, total, breached))
+        raise
     if settings().metrics and not is_suppressed(get_current()):
         with _COUNTING:
             if is_own:

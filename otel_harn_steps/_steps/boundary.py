@@ -27,11 +27,9 @@ class Verdict:
 
     def settle(self, value: object, fallback: object) -> object:
         """What the caller gets: `value` of a completed step, else `fallback`, else the error that leaves the step."""
-        if self.status == "completed":
-            return value
         if self.error is None:
-            return fallback
-        if self.error is self.cause:
+            return value if self.status == "completed" else fallback
+        if self.cause is None or self.error is self.cause:
             raise self.error
         raise self.error from self.cause
 

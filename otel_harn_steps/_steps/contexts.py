@@ -50,14 +50,13 @@ def leave_context(active: ActiveStep, entered: Context) -> None:
     # The order matters: whatever interrupts this, a later look at the context finds a step that was left.
     active.is_left = True
     token, now = active.token, get_current()
-    if now is entered and token is not None and _was_reset(token):
+    was_reset = token is not None and now.get(_ACTIVE_KEY) is active and _was_reset(token)
+    if was_reset:
         active.token = None
-        if active.parent is None or not active.parent.is_left:
-            return
-    else:
-        # Something stands above it, or this is not where it was entered.
-        _remember_left_here(active)
-    step_in(None)
+    if not was_reset or now is not entered:
+        _remember_left_here(active)  # whatever stands above it, or has kept it, may make it current again
+    if not was_reset or (active.parent is not None and active.parent.is_left):
+        step_in(None)
 
 
 def _nearest_living(found: ActiveStep, context: Context, *, is_current: bool) -> ActiveStep | None:
@@ -108,6 +107,10 @@ def _remember_left_here(active: ActiveStep) -> None:
 
 def _context_without(through: list[ActiveStep], step: ActiveStep | None, context: Context) -> Context:
     """`context` with `step` in place of those that were left, and the span that was current before theirs."""
+    outer = through[-1].outer
+    spans = {id(each.span) for each in through}
+    if all(key == _ACTIVE_KEY or id(value) in spans or outer.get(key) is value for key, value in context.items()):
+        return outer  # nothing was attached above them
     span = get_current_span(context)
     context = set_value(_ACTIVE_KEY, step, context)
     for each in through:

@@ -290,45 +290,63 @@ class Step(Generic[_Fallback_co]):
         key = id(run.active)
         try:
             self._entered[key] = _Entry(run, id(caller), get_ident())
+            run.active.entered_by = (
+                run  # a step that is entered by hand lives on when the object that entered it does not
+            )
             return run.active  # noqa: TRY300 -- an interrupt here ends the step as well
         except BaseException:  # an interrupt: the block does not begin
+            run.active.entered_by = None
             self._entered.pop(key, None)
             raise
 
     def _exit(self, error: BaseException | None, caller: FrameType) -> bool:
-        entry = self._entered.pop(self._key_to_leave(id(caller)), None)
-        if entry is None:
-            _logger.warning("step %r is left, and was not entered: nothing is done", self._definition.name)
-            return False
-        verdict = entry.run.leave(error)
+        run: StepRun | None = None
+        try:
+            run = self._run_to_leave(id(caller))
+            if run is None:
+                _logger.warning("step %r is left, and was not entered: nothing is done", self._definition.name)
+                return False
+            verdict = run.leave(error)
+        except BaseException as interrupt:
+            run = self._run_to_leave(id(caller)) if run is None else run
+            if run is not None and not run.is_left:
+                run.leave(interrupt)
+            raise
+        finally:
+            if run is not None:
+                self._entered.pop(id(run.active), None)
         if error is not None and verdict.error is error:
             return False
         verdict.settle(None, None)
         return error is not None
 
-    def _key_to_leave(self, frame: int) -> int:
-        """Which of the active steps that this object has entered is left by a `with` of this frame. 0: none.
+    def _run_to_leave(self, frame: int) -> StepRun | None:
+        """Which of the active steps that this object has entered is left by a `with` of this frame.
 
         An object may be entered many times at once. A `with` leaves in the frame where it entered, which tells two
         generators apart, also where another task closes them; `__exit__` by hand leaves the innermost one.
         """
-        entered, thread = self._entered, get_ident()
-        innermost, here = 0, current_step()
+        entered, thread = self._entered.copy(), get_ident()
+        innermost: StepRun | None = None
+        here = current_step()
         while here is not None:
             entry = entered.get(id(here))
             if entry is not None:
                 if entry.frame == frame:
-                    return id(here)
-                innermost = innermost or id(here)
+                    return entry.run
+                innermost = innermost or entry.run
             here = here.parent
-        elsewhere = [(key, entry) for key, entry in entered.copy().items() if entry.thread == thread]
-        of_frame = [key for key, entry in elsewhere if entry.frame == frame]
-        if of_frame or innermost:
-            return of_frame[-1] if of_frame else innermost
+        living = [entry for entry in entered.values() if not entry.run.is_left]
+        of_thread = [entry for entry in living if entry.thread == thread]
+        for entry in reversed(of_thread):
+            if entry.frame == frame:
+                return entry.run
+        if innermost is not None:
+            return innermost
         # Left by hand in another context than it was entered in, as an exit stack that another task closes.
-        if len(entered) == 1:
-            return next(iter(entered.copy()), 0)
-        return elsewhere[-1][0] if elsewhere else 0
+        if of_thread:
+            return of_thread[-1].run
+        return living[0].run if len(living) == 1 else None
 
 
 class _Entry(NamedTuple):

@@ -91,7 +91,7 @@ class OpenCall:
 
     def bill_for_now(self, call: ModelCall) -> None:
         """Bill what is known of it, in place of what was known before. It stays open."""
-        self._count(call, None, is_over=False)
+        self.account.add(call, row=self, is_over=False)
 
     def settle(
         self, call: ModelCall, outcome: Outcome = "answered", response: object = None
@@ -109,7 +109,10 @@ class OpenCall:
         account = self.account
         is_late = account.status is not None or account._forks != _process.forks
         try:
-            return self._count(call, response, is_over=True)
+            return account.add(call, response, row=self)
+        except BaseException:  # an interrupt, which may have come before the call was counted
+            account.add(call, response, row=self)
+            raise
         finally:
             try:
                 if settings().metrics and not is_suppressed(get_current()):
@@ -119,14 +122,18 @@ class OpenCall:
                         )
             finally:
                 if delivery.of_calls:
-                    with _WRITING_ROW:
-                        call_settled(self._row(outcome, call, is_late=is_late))
+                    self._write_settled(outcome, call, is_late=is_late)
 
-    def _count(self, call: ModelCall, response: object, *, is_over: bool) -> StepBudgetExceeded | None:
+    def _write_settled(self, outcome: Outcome, call: ModelCall | None = None, *, is_late: bool = False) -> None:
+        row: CallRow | None = None
         try:
-            return self.account.add(call, response, row=self, is_over=is_over)
-        except BaseException:  # an interrupt: it may have come before the call was counted
-            self.account.add(call, response, row=self, is_over=is_over)
+            with _WRITING_ROW:
+                row = self._row(outcome, call, is_late=is_late)
+                call_settled(row)
+        except BaseException:  # an interrupt: the row is written all the same, and by no means twice
+            if row is None:
+                with _WRITING_ROW:
+                    call_settled(self._row(outcome, call, is_late=is_late))
             raise
 
     def close(self, outcome: Outcome) -> None:
@@ -135,14 +142,12 @@ class OpenCall:
             return
         self.account.closed(self)
         if delivery.of_calls:
-            with _WRITING_ROW:
-                call_settled(self._row(outcome))
+            self._write_settled(outcome)
 
     def refuse(self) -> None:
         """Leave the row of a call that a budget did not let out."""
         if delivery.of_calls:
-            with _WRITING_ROW:
-                call_settled(self._row("refused"))
+            self._write_settled("refused")
 
     @property
     def step_name(self) -> str:

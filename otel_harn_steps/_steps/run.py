@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from sys import is_finalizing
 from time import time_ns
 from typing import Final
 
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from otel_harn_steps import _process
@@ -22,9 +23,9 @@ from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
 from otel_harn_steps._telemetry import delivery, metrics, names
 from otel_harn_steps._telemetry.call_row import StartedStep
-from otel_harn_steps._telemetry.delivery import end_span_with, keep, step_started
+from otel_harn_steps._telemetry.delivery import LeavingRecord, step_started
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
-from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
+from otel_harn_steps._telemetry.tracer import is_recording, is_suppressed, tracer
 
 _RECORD_COUNTERS = (*COUNTERS, *(f"total_{counter}" for counter in SUBTREE_COUNTERS))
 _record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{each}" for each in SUBTREE_COUNTERS))
@@ -48,8 +49,8 @@ class StepRun:
         "_end_time_ns",
         "_is_left",
         "_is_quiet",
+        "_leaving",
         "_parts",
-        "_record",
         "_start_time_ns",
         "_verdict",
         "active",
@@ -59,13 +60,21 @@ class StepRun:
         self._is_left = True  # there is nothing to leave yet
         self._start_time_ns = self._end_time_ns = time_ns()
         self._verdict: Verdict | None = None
-        self._record: CompletedStep | None = None
+        self._leaving: LeavingRecord | None = None
         self._parts: Iterator[Callable[[StepRun], None]] = iter(())
         parent = current_step()
         self._context = context = get_current()
-        self.active = active = ActiveStep(definition, parent, detail)
-        active.outer = context
-        self._is_left = False
+        self.active = ActiveStep(definition, parent, detail)
+        self.active.outer = context
+        self._is_left = self._is_quiet = False
+        try:
+            self._begin(definition, context)
+        except BaseException as error:  # an interrupt: there is no body that could be left
+            self.leave(error)
+            raise
+
+    def _begin(self, definition: StepDefinition, context: Context) -> None:
+        active = self.active
         self._is_quiet = is_suppressed(context)
         span: Span | None = None
         if not self._is_quiet:
@@ -148,6 +157,7 @@ class StepRun:
         active = self.active
         try:
             active.end()
+            active.entered_by = None
             leave_context(active, self._context)
         except BaseException:
             leave_context(active, self._context)
@@ -155,7 +165,8 @@ class StepRun:
             raise
 
     def __del__(self) -> None:
-        if not getattr(self, "_is_left", True):
+        # At the end of the program, what there was to be told is told, and what it takes may be gone.
+        if not getattr(self, "_is_left", True) and not is_finalizing():
             with _DROPPING:
                 self.leave(GeneratorExit())
 
@@ -165,47 +176,52 @@ class StepRun:
         active, verdict = self.active, self._verdict
         if verdict is None or active.status is not None:
             return
+        record: CompletedStep | None = None
         with active.tree.lock:  # a call that ends meanwhile is in the record, or it amends it
             with _MAKING:
-                self._record = _record(active, verdict, self._start_time_ns, self._end_time_ns)
+                record = _record(active, verdict, self._start_time_ns, self._end_time_ns)
+            self._leaving = LeavingRecord(record)
             active.status = verdict.status
 
     def _keep_record(self) -> None:
-        if self._record is not None:
-            keep(self._record)
+        if self._leaving is not None:
+            self._leaving.keep()
 
     def _show_end(self) -> None:
         verdict, span = self._verdict, self.active.span
         if verdict is not None and span is not INVALID_SPAN:
             with _CLOSING:
                 # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
-                if span.is_recording():
+                if is_recording(span):
                     _show_end(self.active, verdict)
 
     def _show_status(self) -> None:
         verdict, span = self._verdict, self.active.span
         if verdict is not None and verdict.cause is not None and span is not INVALID_SPAN:
             with _CLOSING:
-                if span.is_recording():
-                    span.set_status(Status(StatusCode.ERROR, None if self._record is None else self._record.error))
+                if is_recording(span):
+                    record = None if self._leaving is None else self._leaving.record
+                    span.set_status(Status(StatusCode.ERROR, None if record is None else record.error))
 
     def _deliver(self) -> None:
-        with _DELIVERING:
-            end_span_with(self.active.span, self._record, self._end_time_ns)
+        if self._leaving is not None:
+            with _DELIVERING:
+                self._leaving.end_span(self.active.span, self._end_time_ns)
 
     def _count(self) -> None:
-        if self._record is not None and not self._is_quiet and settings().metrics:
+        record = None if self._leaving is None else self._leaving.record
+        if record is not None and not self._is_quiet and settings().metrics:
             with _COUNTING:
-                metrics.count(self._record, self.active.by_model)
+                metrics.count(record, self.active.by_model)
 
 
 _PARTS: Final[tuple[Callable[[StepRun], None], ...]] = (
-    StepRun._make_record,
-    StepRun._make_record,  # where an interrupt came before it was made
-    StepRun._keep_record,
+    # Twice, where an interrupt may have come in between: what is done is not done again.
+    *(StepRun._make_record, StepRun._make_record),
+    *(StepRun._keep_record, StepRun._keep_record),
     StepRun._show_end,
     StepRun._show_status,
-    StepRun._deliver,
+    *(StepRun._deliver, StepRun._deliver),
     StepRun._count,
 )
 

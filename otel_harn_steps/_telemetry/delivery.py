@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from weakref import ref
 
 from opentelemetry.trace import Span
@@ -17,6 +17,7 @@ from opentelemetry.trace import Span
 from otel_harn_steps._guard import guard
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.tracer import is_recording
 
 Sink = Callable[[CompletedStep], object] | object
 """Receives records: a callable that takes a `CompletedStep`, or an object with methods of `LedgerSink`.
@@ -35,11 +36,12 @@ class RecordLog:
         self._records: deque[CompletedStep] = deque(maxlen=capacity)
         self.dropped = 0
 
-    def __call__(self, record: CompletedStep) -> None:
-        """Keep `record`."""
+    def __call__(self, record: CompletedStep) -> Literal[True]:
+        """Keep `record`. Returns whether it is kept."""
         if len(self._records) == self._records.maxlen:
             self.dropped += 1
         self._records.append(record)
+        return True
 
     def drain(self) -> list[CompletedStep]:
         """Take out all records."""
@@ -104,14 +106,48 @@ class Receiver(Protocol):
         """Hand the step to the sinks that want it."""
 
 
-class _Leaving:
-    """A record on its way, and who has it. `record` None: there is none, and nobody gets it."""
+class LeavingRecord:
+    """A record on its way, and who has it. What is done of it is not done again.
 
-    __slots__ = ("received_by", "record")
+    `record` None: it could not be made, and nobody gets it. The span ends all the same.
+    """
+
+    __slots__ = ("_has_ended_span", "_is_kept", "received_by", "record")
 
     def __init__(self, record: CompletedStep | None) -> None:
         self.record = record
         self.received_by: list[Receiver] = []
+        self._is_kept = record is None
+        self._has_ended_span = False
+
+    def keep(self) -> None:
+        """Put it into the in-process log."""
+        if not self._is_kept and self.record is not None:
+            # In one line: an interrupt leaves it kept and marked, or neither.
+            self._is_kept = log(self.record)
+
+    def end_span(self, span: Span, end_time_ns: int) -> None:
+        """End `span`, on which its processors take the record; then hand it to everyone who has not received it so."""
+        try:
+            if not self._has_ended_span:
+                self._end(span, end_time_ns)
+        finally:
+            _to_each(iter(_receivers), self._hand_to)
+
+    def _end(self, span: Span, end_time_ns: int) -> None:
+        if not is_recording(span):
+            return
+        key: tuple[int, int] | None = None
+        try:
+            with _ENDING_SPAN:
+                context = span.get_span_context()
+                key = context.trace_id, context.span_id
+                _leaving[key] = self
+                self._has_ended_span = True
+                span.end(end_time_ns)
+        finally:
+            if key is not None:
+                _leaving.pop(key, None)
 
     def take(self, receiver: Receiver) -> CompletedStep | None:
         """The record, for a receiver that has not had it."""
@@ -120,14 +156,12 @@ class _Leaving:
         self.received_by.append(receiver)
         return self.record
 
-    def hand_to(self, receiver: Receiver) -> None:
-        """Hand the record to a receiver that has not had it."""
+    def _hand_to(self, receiver: Receiver) -> None:
         record = self.take(receiver)
         if record is not None:
             receiver.receive(record)
 
 
-_ASKING_SPAN = guard("asking a step's span whether it records", ours=False)
 _ENDING_SPAN = guard("ending a step's span", ours=False)
 log = RecordLog()
 if hasattr(os, "register_at_fork"):  # not on Windows
@@ -136,7 +170,7 @@ _receivers: tuple[ref[Receiver], ...] = ()
 # Those of them that take these, so that there is nothing to do where nobody does.
 of_calls: tuple[ref[Receiver], ...] = ()
 of_starts: tuple[ref[Receiver], ...] = ()
-_leaving: dict[tuple[int, int], _Leaving] = {}
+_leaving: dict[tuple[int, int], LeavingRecord] = {}
 
 
 def drain_completed_steps() -> list[CompletedStep]:
@@ -191,48 +225,10 @@ def step_started(step: StartedStep) -> None:
     _to_each(iter(of_starts), lambda receiver: receiver.step_started(step))
 
 
-def keep(record: CompletedStep) -> None:
-    """Put `record` into the in-process log."""
-    log(record)
-
-
 def deliver(record: CompletedStep) -> None:
     """Hand a record that leaves without a span to everyone who receives records."""
-    keep(record)
+    log(record)
     _to_each(iter(_receivers), lambda receiver: receiver.receive(record))
-
-
-def end_span_with(span: Span, record: CompletedStep | None, end_time_ns: int) -> None:
-    """End `span`, on which its processors take `record`; then hand it to everyone who has not received it so.
-
-    `record` None: it could not be made. The span ends all the same.
-    """
-    leaving = _Leaving(record)
-    try:
-        _end_span(span, leaving, end_time_ns)
-    finally:
-        _to_each(iter(_receivers), leaving.hand_to)
-
-
-def _end_span(span: Span, leaving: _Leaving, end_time_ns: int) -> None:
-    is_recording = True  # where it does not say, it may
-    try:
-        is_recording = span.is_recording()
-    except Exception:
-        with _ASKING_SPAN:
-            raise
-    if not is_recording:
-        return
-    key: tuple[int, int] | None = None
-    try:
-        with _ENDING_SPAN:
-            context = span.get_span_context()
-            key = context.trace_id, context.span_id
-            _leaving[key] = leaving
-            span.end(end_time_ns)
-    finally:
-        if key is not None:
-            _leaving.pop(key, None)
 
 
 def _to_each(receivers: Iterator[ref[Receiver]], hand: Callable[[Receiver], object]) -> None:

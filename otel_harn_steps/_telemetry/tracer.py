@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Span, Tracer
 
+from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import Settings, settings
 from otel_harn_steps._telemetry import names
 from otel_harn_steps._version import __version__
 
+_ASKING = guard("asking a step's span whether it records", ours=False)
 _made: tuple[Settings, Tracer] | None = None
 
 
@@ -20,6 +22,16 @@ def tracer() -> Tracer:
     if _made is None or _made[0] is not now:
         _made = now, trace.get_tracer(names.SCOPE, __version__, now.tracer_provider)
     return _made[1]
+
+
+def is_recording(span: Span) -> bool:
+    """Whether a span records. One of somebody else's that fails to say so may."""
+    try:
+        return span.is_recording()
+    except Exception:
+        with _ASKING:
+            raise
+    return True
 
 
 def is_suppressed(context: Context) -> bool:

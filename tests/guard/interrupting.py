@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +57,21 @@ class Lines:
 
     def _on_call(self, frame: Any, _: str, __: Any) -> Any:
         file = frame.f_code.co_filename
-        return self._on_line if file.startswith(_OURS) and not file.startswith(_NOT_AT_WORK) else None
+        ours = file.startswith(_OURS) and not file.startswith(_NOT_AT_WORK)
+        return partial(self._on_line, set()) if ours else None
 
-    def _on_line(self, *given: Any) -> Any:
+    def _on_line(self, been_at: set[int], *given: Any) -> Any:
         frame, event, _ = given
         # A trace function is known by what it is given; here a signal's handler is to be known.
         given = ()
         if event == "line":
-            line = frame.f_code.co_filename.removeprefix(_OURS), frame.f_lineno
+            file, line = frame.f_code.co_filename, frame.f_lineno
             del frame
-            self.seen.append(line)
-            if len(self.seen) - 1 == self._at:
-                self._interrupt()
-        return self._on_line
+            # Python looks for signals nowhere between the end of a "with" block and its exit: a lock is let go there.
+            is_exit = line in been_at and linecache.getline(file, line).lstrip().startswith("with ")
+            been_at.add(line)
+            if not is_exit:
+                self.seen.append((file.removeprefix(_OURS), line))
+                if len(self.seen) - 1 == self._at:
+                    self._interrupt()
+        return partial(self._on_line, been_at)

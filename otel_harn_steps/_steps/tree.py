@@ -1,0 +1,48 @@
+"""What the accounts of a tree of steps share: one lock, and the streams that a budget looks at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from threading import Lock, RLock
+from typing import Any
+
+from otel_harn_steps import _process
+
+
+class Tree:
+    """What an account and all that is nested in it have in common.
+
+    Attributes:
+        lock: a call changes every total above it at once.
+        unread: streams under a budget that have not ended. Each is called to bill what is known of it so far.
+    """
+
+    __slots__ = ("_forks", "_lock", "unread")
+
+    _renewing = Lock()
+
+    def __init__(self) -> None:
+        # Reentrant, because the garbage collector may settle an abandoned stream in the middle of anything.
+        self._lock: Any = RLock()
+        self._forks = _process.forks
+        self.unread: set[Callable[[], None]] = set()
+
+    @property
+    def lock(self) -> Any:
+        """The lock of this process. Whoever held it at a fork is not in the child, and would never let it go."""
+        if self._forks != _process.forks:
+            with Tree._renewing:
+                if self._forks != _process.forks:
+                    self._lock = RLock()
+                    self._forks = _process.forks
+        return self._lock
+
+    @classmethod
+    def forked(cls) -> None:
+        """Begin anew in a forked child."""
+        cls._renewing = Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=Tree.forked)
