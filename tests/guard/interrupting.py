@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ class Lines:
         self.seen: list[tuple[str, int]] = []
         self._at = at
         self._interrupt = interrupt
+        self._entered: dict[Any, set[int]] = {}  # lines that a frame has been at: "with" is at one again as it leaves
 
     def run(self, work: Callable[[], Any]) -> Any:
         before = sys.gettrace()
@@ -62,9 +64,14 @@ class Lines:
         # A trace function is known by what it is given; here a signal's handler is to be known.
         given = ()
         if event == "line":
-            line = frame.f_code.co_filename.removeprefix(_OURS), frame.f_lineno
+            file, line = frame.f_code.co_filename, frame.f_lineno
+            before = self._entered.setdefault(frame, set())
             del frame
-            self.seen.append(line)
-            if len(self.seen) - 1 == self._at:
-                self._interrupt()
+            # Python looks for signals nowhere between the end of a "with" block and its exit: a lock is let go there.
+            is_exit = line in before and linecache.getline(file, line).lstrip().startswith("with ")
+            before.add(line)
+            if not is_exit:
+                self.seen.append((file.removeprefix(_OURS), line))
+                if len(self.seen) - 1 == self._at:
+                    self._interrupt()
         return self._on_line
