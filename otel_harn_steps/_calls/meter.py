@@ -72,7 +72,6 @@ class Meter:
         "_active",
         "_adapter",
         "_around",
-        "_billed",
         "_call",
         "_closer",
         "_complete",
@@ -110,7 +109,6 @@ class Meter:
         self._lock = Lock()
         self.is_delegated = False
         self.http_response: Any = None
-        self._billed: ModelCall | None = None
         self._output: Output | None = None
         self._held: ref[Any] | None = None
         self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
@@ -290,11 +288,8 @@ class Meter:
             self.abandoned()
             return
         call = self._bill_of(parsed, self._call)
-        with self._lock:
-            if self._closer is not None:
-                return
-            before, self._billed = self._billed, call
-        self._open.bill_for_now(call, replaces=before)
+        if self._closer is None:
+            self._open.bill_for_now(call)
 
     def ended_quietly(self) -> None:
         """As `stream_ended`, where nothing can be raised: the step's next call or its exit raises."""
@@ -348,10 +343,10 @@ class Meter:
             return None
         asked, me = self._call, [parsed]
         try:
-            if not self._is_first(me, partial(self._settle, self._unknown_call(parsed), outcome, response)):
+            if not self._is_first(me, partial(self._open.settle, self._unknown_call(parsed), outcome, response)):
                 return None
             call = self._bill_of(parsed, asked, response)
-            self._complete = partial(self._settle, call, outcome, response)
+            self._complete = partial(self._open.settle, call, outcome, response)
             self._end_span(parsed, call, error)
             return self._finish()
         except BaseException:
@@ -386,9 +381,6 @@ class Meter:
         # Both lead back here; only the garbage collector frees a cycle.
         self._around, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
         return breach
-
-    def _settle(self, call: ModelCall, outcome: Outcome, response: Any) -> StepBudgetExceeded | None:
-        return self._open.settle(call, outcome, response, replaces=self._billed)
 
     def _end_span(self, parsed: ParsedResponse | None, call: ModelCall | None, error: BaseException | None) -> None:
         if self._span is not None:

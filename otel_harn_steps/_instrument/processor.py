@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otel_harn_steps._calls.budget_estimate import bill_at_once
 from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_ended, span_started, watch_spans
@@ -17,7 +15,14 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.options import checked_sinks
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
-from otel_harn_steps._telemetry.delivery import Sink, add_receiver, remove_receiver, take_record
+from otel_harn_steps._telemetry.delivery import (
+    Handlers,
+    Sink,
+    add_receiver,
+    hand_to_sinks,
+    remove_receiver,
+    take_record,
+)
 from otel_harn_steps._telemetry.names import SCOPE
 from otel_harn_steps._telemetry.record import CompletedStep
 
@@ -61,19 +66,19 @@ class StepSpanProcessor(SpanProcessor):
 
     def receive(self, record: CompletedStep) -> None:
         """Hand `record` to every sink."""
-        _hand(record, self._on_record)
+        hand_to_sinks(record, self._on_record)
 
     def call_sent(self, row: CallRow) -> None:
         """Hand the row of a call that is about to be sent to every sink that wants it."""
-        _hand(row, self._on_sent)
+        hand_to_sinks(row, self._on_sent)
 
     def call_settled(self, row: CallRow) -> None:
         """Hand the row of a call that has ended to every sink that wants it."""
-        _hand(row, self._on_settled)
+        hand_to_sinks(row, self._on_settled)
 
     def step_started(self, step: StartedStep) -> None:
         """Hand a step that has begun to every sink that wants it."""
-        _hand(step, self._on_start)
+        hand_to_sinks(step, self._on_start)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a span of another instrumentation that starts in a step. It may report a call when it ends."""
@@ -126,10 +131,7 @@ class StepSpanProcessor(SpanProcessor):
         return True
 
 
-_Handlers = tuple[tuple[Callable[[Any], object], AbstractContextManager[object]], ...]
-
-
-def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool = False) -> _Handlers:
+def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool = False) -> Handlers:
     """The methods of that name, each with the guard that it is called in; `or_called`: else the sink itself."""
     found = []
     for sink in sinks:
@@ -137,12 +139,6 @@ def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool 
         if handler is not None:
             found.append((handler, guard(f"writing {what} to {sink!r}", ours=False)))
     return tuple(found)
-
-
-def _hand(what: object, handlers: _Handlers) -> None:
-    for handler, guarded in handlers:
-        with guarded:
-            handler(what)
 
 
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:

@@ -19,13 +19,17 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._process import generation
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded, unmetered_detail, unpriced_detail
-from otel_harn_steps._steps.totals import ModelCall, Tally
+from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
 from otel_harn_steps._telemetry.record import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from otel_harn_steps._steps.definition import StepDefinition
+    from otel_harn_steps._steps.ledger import OpenCall
+
+    _Change = tuple[Tally, dict[tuple[str, str | None], Tally], list[tuple["Account", Tally]]]
+    _Late = tuple["Account", str | None]
 
 _logger = logging.getLogger("otel_harn_steps")
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
@@ -117,8 +121,8 @@ class Account:
     def __init__(self, definition: StepDefinition, above: Account | None) -> None:
         self.definition = definition
         self.above = above
-        self.own = Tally()
-        self.subtree = Tally()
+        self.own = NOTHING
+        self.subtree = NOTHING
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.price_book: str | None = None
@@ -228,85 +232,126 @@ class Account:
                 raise account._exceeded(account.breach.limit, detail=account.breach.detail)
             account = account.above
 
-    def opened(self) -> None:
+    def opened(self, row: OpenCall) -> None:
         """A call is about to be sent."""
         with self.tree.lock:
-            self.open_calls += 1
+            # In one line, here and below: an interrupt in between would leave one of the two behind.
+            self.open_calls, row.is_open = self.open_calls + (not row.is_open), True
 
-    def closed(self) -> None:
-        """A call has ended without being billed."""
+    def closed(self, row: OpenCall) -> None:
+        """A call has ended: nothing more is counted of it."""
         with self.tree.lock:
-            self.open_calls -= 1
+            row.is_over = True
+            self.open_calls, row.is_open = self.open_calls - row.is_open, False
 
     def add(
-        self,
-        call: ModelCall,
-        response: object = None,
-        *,
-        was_open: bool = False,
-        replaces: ModelCall | None = None,
+        self, call: ModelCall, response: object = None, *, row: OpenCall | None = None, is_over: bool = True
     ) -> StepBudgetExceeded | None:
-        """Count a finished call in the totals, then hold them against every budget that covers it.
+        """Count a call in the totals, then hold them against every budget that covers it.
 
-        Accounts that have ended count it too, and what each of them reports of it leaves as an amendment.
+        Accounts that have ended count it too, and what each of them reports of it leaves as an amendment. An interrupt
+        leaves nothing half counted: to count a call of the same `row` again does nothing.
 
         Args:
             call: what was spent. It stays in the totals whatever comes of it: the money is spent.
             response: the provider's answer, kept on the error.
-            was_open: whether it was `opened` here.
-            replaces: what was counted of it before.
+            row: the call's row. What was counted of it before is replaced.
+            is_over: whether the call has ended.
 
         Returns:
             The first breach of a living account, for the caller to raise. It is noted, and raises at the next call or
             at the step's exit.
         """
-        first: StepBudgetExceeded | None = None
-        late: list[tuple[Account, str | None]] = []
+        interrupt: BaseException | None = None
         with self.tree.lock:
-            self.open_calls -= was_open
-            if replaces == call:
+            replaces = None if row is None else row.counted
+            if row is not None and (row.is_over or (replaces is not None and replaces == call)):
+                if is_over:
+                    self.closed(row)
                 return None
-            self.own.add(call)
-            self._tally_of(call).add(call)
-            self._note(call)
-            if replaces is not None:
-                self._take_out(replaces)
-            account: Account | None = self
-            while account is not None:
-                account.subtree.add(call)
-                crossed = account._crossed(call, response) if account._covers(self) else None
-                is_new = crossed is not None and account.breach is None
-                if is_new:
-                    account.breach = crossed
-                if account.status is None:
-                    first = first or crossed
-                    account.show()
-                if account.status is not None or not account.is_of_this_process:
-                    late.append((account, crossed.limit if crossed is not None and is_new else None))
-                account = account.above
-        for each, limit in late:
-            each.amend(call, replaces, limit, is_own=each is self)
+            change = self._change(call, replaces)
+            try:
+                first, late = self._apply(change, call, response, row, is_over=is_over)
+            except BaseException as error:  # noqa: BLE001 -- raised below, when the call is counted whole
+                first, late = self._apply(change, call, response, row, is_over=is_over)
+                interrupt = error
+        if late:
+            self._amend_each(iter(late), call, replaces)
+        if interrupt is not None:
+            raise interrupt
         if self.above is not None:
             self._warn_of_uncovered_spend()
         return first
 
+    def _change(self, call: ModelCall, replaces: ModelCall | None) -> _Change:
+        """What the tallies are to be when `call` is counted."""
+        key = call.provider, call.model
+        added = Tally.of(call, replaces=replaces)
+        before = self.own
+        own = before.plus(added)
+        held = self.by_model.get(key, NOTHING)
+        if replaces is None or (replaces.provider, replaces.model) == key:
+            # Where one model makes all calls, and nothing is nested, it is the same tally.
+            by_model = {key: own if held is before else held.plus(added)}
+        else:
+            other = replaces.provider, replaces.model
+            by_model = {key: held.plus(Tally.of(call)), other: self.by_model[other].minus(Tally.of(replaces))}
+        subtrees: list[tuple[Account, Tally]] = []
+        account: Account | None = self
+        while account is not None:
+            subtree = account.subtree
+            subtrees.append((account, own if subtree is before else subtree.plus(added)))
+            account = account.above
+        return own, by_model, subtrees
+
+    def _apply(
+        self, change: _Change, call: ModelCall, response: object, row: OpenCall | None, *, is_over: bool
+    ) -> tuple[StepBudgetExceeded | None, list[_Late]]:
+        """Count the call, and look at every budget that covers it. To be done again where it was interrupted."""
+        self.own, by_model, subtrees = change
+        self.by_model.update(by_model)
+        for account, subtree in subtrees:
+            account.subtree = subtree
+        self._note(call)
+        if row is not None:
+            row.counted, row.is_over = call, is_over
+            if is_over:
+                self.open_calls, row.is_open = self.open_calls - row.is_open, False
+        first: StepBudgetExceeded | None = None
+        late: list[_Late] = []
+        for account, _ in subtrees:
+            crossed = account._crossed(call, response) if account._covers(self) else None
+            is_new = crossed is not None and account.breach is None
+            if is_new:
+                account.breach = crossed
+            if account.status is None:
+                first = first or crossed
+                account.show()
+            if account.status is not None or not account.is_of_this_process:
+                late.append((account, crossed.limit if crossed is not None and is_new else None))
+        return first, late
+
+    def _amend_each(self, late: Iterator[_Late], call: ModelCall, replaces: ModelCall | None) -> None:
+        try:
+            for account, limit in late:
+                account.amend(call, replaces, limit, is_own=account is self)
+        except BaseException:  # an interrupt: the others have their amendment all the same
+            self._amend_each(late, call, replaces)
+            raise
+
     def observe(self, call: ModelCall) -> None:
         """Count that another instrumentation's span reported a call, which is to be added as every call is."""
         with self.tree.lock:
-            for tally in (self.own, self._tally_of(call)):
-                tally.observed_calls += 1
+            key = call.provider, call.model
+            self.own, self.by_model[key] = self.own.plus(OBSERVED), self.by_model.get(key, NOTHING).plus(OBSERVED)
             for account in self.lineage():
-                account.subtree.observed_calls += 1
+                account.subtree = account.subtree.plus(OBSERVED)
 
     def amend(self, call: ModelCall, replaces: ModelCall | None, breached: str | None, *, is_own: bool) -> None:
         """Report a call that came after the account's own report. An account without reports has none to amend."""
 
     def show(self) -> None:
         """Show the totals. An account without a span shows nothing."""
-
-    def _take_out(self, call: ModelCall) -> None:
-        for tally in (self.own, self._tally_of(call), *(account.subtree for account in self.lineage())):
-            tally.remove(call)
 
     def _note(self, call: ModelCall) -> None:
         if call.model:
@@ -315,13 +360,6 @@ class Account:
         if book is not None and book != self.price_book:
             books = set() if self.price_book is None else set(self.price_book.split(", "))
             self.price_book = ", ".join(sorted(books | {book}))
-
-    def _tally_of(self, call: ModelCall) -> Tally:
-        key = call.provider, call.model
-        tally = self.by_model.get(key)
-        if tally is None:
-            tally = self.by_model[key] = Tally()
-        return tally
 
     def lineage(self) -> Iterator[Account]:
         """This account and those above it."""
@@ -414,8 +452,8 @@ class Account:
         """
         interrupt: BaseException | None = None
         while self._on_leave:
-            callback = self._on_leave.pop()
             try:
+                callback = self._on_leave.pop()
                 with guard("settling what a step left open"):
                     callback()
             except BaseException as error:  # noqa: BLE001 -- passed on when the step has been left

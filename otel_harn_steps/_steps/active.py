@@ -9,22 +9,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from threading import current_thread, main_thread
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.context import Context, create_key, get_current, get_value, set_value
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
 
+from otel_harn_steps._guard import guard
 from otel_harn_steps._process import new_id
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.amendments import amend
+from otel_harn_steps._steps.contexts import step_in
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.program_run import current_run
 from otel_harn_steps._steps.span import ShownTotals
 from otel_harn_steps._steps.totals import ModelCall
 
+if TYPE_CHECKING:
+    from contextvars import Token
+
 _logger = logging.getLogger("otel_harn_steps")
-_ACTIVE_KEY = create_key("otel_harn_steps.active_step")
+_STARTING = guard("starting a step's span", ours=False)
+_SHOWING = guard("showing what a step has spent on its span", ours=False)
 _running: dict[int, ActiveStep] = {}
 """The steps that run in this process and have a span, by the span's id."""
 _step_around: Callable[[int], ActiveStep | None] | None = None
@@ -36,7 +42,7 @@ def current_step(context: Context | None = None) -> ActiveStep | None:
 
     Where only the step's span is current (`trace.use_span(span)` in a thread), it is found by that.
     """
-    found = cast("ActiveStep | None", get_value(_ACTIVE_KEY, context))
+    found = step_in(context)
     if found is None and _running:
         found = _step_of_span(get_current_span(context))
     return found
@@ -52,11 +58,6 @@ def current_account(context: Context | None = None) -> Account | None:
     return current_run()
 
 
-def context_of(active: ActiveStep, parent: Context) -> Context:
-    """`parent` with `active` as its innermost step."""
-    return set_value(_ACTIVE_KEY, active, parent)
-
-
 class ActiveStep(Account):
     """A step while it runs.
 
@@ -67,9 +68,23 @@ class ActiveStep(Account):
         parent: the step around this one.
         path: the names from the outermost step to this one.
         span: the step's span; invalid where there is none.
+        outer: the context that the step was entered in.
+        token: gives back what was current before the step. None: it is current again, or the step never was current.
+        is_left: whether the step has been left.
     """
 
-    __slots__ = ("_random_id", "agent", "entered_by", "parent", "path", "shown", "span")
+    __slots__ = (
+        "__weakref__",
+        "_random_id",
+        "agent",
+        "is_left",
+        "outer",
+        "parent",
+        "path",
+        "shown",
+        "span",
+        "token",
+    )
 
     def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None) -> None:
         super().__init__(definition, current_run() if parent is None else parent)
@@ -78,8 +93,9 @@ class ActiveStep(Account):
         self.agent: str | None = definition.agent if definition.agent or parent is None else parent.agent
         self.labels = current_labels()
         self.span: Span = INVALID_SPAN
-        # The context manager that entered this step, which finds the run to leave by it.
-        self.entered_by: object = None
+        self.outer: Context | None = None
+        self.token: Token[Context] | None = None
+        self.is_left = False
         self.shown: ShownTotals | None = None
         self._random_id: str | None = None
 
@@ -97,13 +113,14 @@ class ActiveStep(Account):
 
     def begin(self, span: Span | None) -> None:
         """The step is being entered. `span` None: it has none."""
-        if span is not None:
-            context = span.get_span_context()
-            # Without an SDK, a tracer hands out the context of the span around.
-            if context.is_valid and (span.is_recording() or context != get_current_span().get_span_context()):
-                self.span = span
-                _running[context.span_id] = self
-                return
+        with _STARTING:
+            if span is not None:
+                context = span.get_span_context()
+                # Without an SDK, a tracer hands out the context of the span around.
+                if context.is_valid and (span.is_recording() or context != get_current_span().get_span_context()):
+                    self.span = span
+                    _running[context.span_id] = self
+                    return
         self._random_id = new_id()
 
     def end(self) -> None:
@@ -129,12 +146,16 @@ class ActiveStep(Account):
         amend(self, call, replaces, breached, is_own=is_own)
 
     def show(self) -> None:
-        """Write to the span what has changed."""
-        if self.span.is_recording():
-            breached = None if self.breach is None else self.breach.limit
-            if self.shown is None:
-                self.shown = ShownTotals()
-            self.shown.show(self.span, self.own, self.subtree, self.last_model, breached)
+        """Write to the span what has changed. What a span of somebody else's raises is logged and dropped."""
+        try:
+            if self.span.is_recording():
+                breached = None if self.breach is None else self.breach.limit
+                if self.shown is None:
+                    self.shown = ShownTotals()
+                self.shown.show(self.span, self.own, self.subtree, self.last_model, breached)
+        except Exception:
+            with _SHOWING:  # entered for a fault alone: this runs at every call
+                raise
 
 
 def _step_of_span(span: Span) -> ActiveStep | None:

@@ -11,7 +11,7 @@ from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import run_id
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.totals import COUNTERS, ModelCall, Tally
+from otel_harn_steps._steps.totals import COUNTERS, NOTHING, ModelCall, Tally
 from otel_harn_steps._telemetry import metrics
 from otel_harn_steps._telemetry.delivery import deliver
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
@@ -34,7 +34,7 @@ def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breache
         is_own: whether it is billed to this step itself, and not to one nested in it.
     """
     total = Tally.of(call, replaces=replaces)
-    own = total if is_own else Tally()
+    own = total if is_own else NOTHING
     with _AMENDING:
         deliver(_amendment(step, call if is_own else None, own, total, breached))
     if settings().metrics and not is_suppressed(get_current()):

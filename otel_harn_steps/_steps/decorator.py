@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
-from types import TracebackType
-from typing import Any, Generic, Literal, Never, ParamSpec, TypeVar, cast, overload
+from threading import get_ident
+from types import FrameType, TracebackType
+from typing import Any, Generic, Literal, NamedTuple, Never, ParamSpec, TypeVar, cast, overload
 
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary, boundary_of, did_you_mean
@@ -164,7 +166,7 @@ class Step(Generic[_Fallback_co]):
                 f"fallback is delivered by error_boundary 'continue' alone, not by {str(boundary or 'fail')!r}"
             )
         self._is_named = name is not None
-        self._entered: dict[int, StepRun] = {}
+        self._entered: dict[int, _Entry] = {}  # by the id of the active step, which lives as long
         self._definition = StepDefinition(
             name or "",
             name or "",
@@ -238,6 +240,25 @@ class Step(Generic[_Fallback_co]):
         Raises:
             TypeError: the step has no name, or a fallback, which a `with` block cannot deliver.
         """
+        return self._enter(sys._getframe(1))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Leave the step: the boundary decides what the caller sees."""
+        return self._exit(error, sys._getframe(1))
+
+    async def __aenter__(self) -> ActiveStep:
+        """As `__enter__`."""
+        return self._enter(sys._getframe(1))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """As `__exit__`."""
+        return self._exit(error, sys._getframe(1))
+
+    def _enter(self, caller: FrameType) -> ActiveStep:
         definition = self._definition
         if not self._is_named:
             raise TypeError('a step that is entered needs a name: with step("plan"): ...')
@@ -247,40 +268,56 @@ class Step(Generic[_Fallback_co]):
                 "decorate a function, or leave the fallback out"
             )
         run = StepRun(definition)
-        run.active.entered_by = self
-        self._entered[id(run.active)] = run
-        return run.active
+        key = id(run.active)
+        try:
+            self._entered[key] = _Entry(run, id(caller), get_ident())
+            return run.active  # noqa: TRY300 -- an interrupt here ends the step as well
+        except BaseException:  # an interrupt: the block does not begin
+            self._entered.pop(key, None)
+            raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        """Leave the step: the boundary decides what the caller sees."""
-        verdict = self._run_to_leave().leave(error)
+    def _exit(self, error: BaseException | None, caller: FrameType) -> bool:
+        entry = self._entered.pop(self._key_to_leave(id(caller)), None)
+        if entry is None:
+            _logger.warning("step %r is left, and was not entered: nothing is done", self._definition.name)
+            return False
+        verdict = entry.run.leave(error)
         if error is not None and verdict.error is error:
             return False
         verdict.settle(None, None)
         return error is not None
 
-    async def __aenter__(self) -> ActiveStep:
-        """As `__enter__`."""
-        return self.__enter__()
+    def _key_to_leave(self, frame: int) -> int:
+        """Which of the active steps that this object has entered is left by a `with` of this frame. 0: none.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        """As `__exit__`."""
-        return self.__exit__(kind, error, traceback)
-
-    def _run_to_leave(self) -> StepRun:
-        # Tasks and threads may hold the same object entered: the run to leave is the one that is active here.
-        here = current_step()
+        An object may be entered many times at once. A `with` leaves in the frame where it entered, which tells two
+        generators apart, also where another task closes them; `__exit__` by hand leaves the innermost one.
+        """
+        entered, thread = self._entered, get_ident()
+        innermost, here = 0, current_step()
         while here is not None:
-            if here.entered_by is self:
-                here.entered_by = None
-                return self._entered.pop(id(here))
+            entry = entered.get(id(here))
+            if entry is not None:
+                if entry.frame == frame:
+                    return id(here)
+                innermost = innermost or id(here)
             here = here.parent
-        # Left in another context than it was entered in, as by the task that closes an async generator.
-        return self._entered.popitem()[1]
+        elsewhere = [(key, entry) for key, entry in entered.copy().items() if entry.thread == thread]
+        of_frame = [key for key, entry in elsewhere if entry.frame == frame]
+        if of_frame or innermost:
+            return of_frame[-1] if of_frame else innermost
+        # Left by hand in another context than it was entered in, as an exit stack that another task closes.
+        if len(entered) == 1:
+            return next(iter(entered.copy()), 0)
+        return elsewhere[-1][0] if elsewhere else 0
+
+
+class _Entry(NamedTuple):
+    """One entering of a step by `with`, and where that was: the ids of the frame and of the thread."""
+
+    run: StepRun
+    frame: int
+    thread: int
 
 
 def enter_step(function: str) -> AbstractContextManager[ActiveStep | None]:

@@ -49,14 +49,19 @@ class OpenCall:
         account: what it is billed to.
         provider, operation, requested_model: what it asks for.
         sent_at: nanoseconds since the epoch.
+        is_open: whether the account counts it as open.
+        counted: what the account holds of it. None: nothing.
+        is_over: whether it has ended. The account changes these three, under its lock.
     """
 
     __slots__ = (
         "_call_id",
-        "_is_open",
         "_labels",
         "_run_id",
         "account",
+        "counted",
+        "is_open",
+        "is_over",
         "operation",
         "provider",
         "requested_model",
@@ -74,66 +79,67 @@ class OpenCall:
         self._run_id = run_id()
         self._labels = current_labels()
         self._call_id: str | None = None
-        self._is_open = False
+        self.is_open = self.is_over = False
+        self.counted: ModelCall | None = None
 
     def send(self) -> None:
         """It is about to be sent: its row begins."""
-        self._is_open = True
-        self.account.opened()
+        self.account.opened(self)
         if has_call_sinks():
             with _WRITING_ROW:
                 call_sent(self._row("open"))
 
     def take_over(self, outer: OpenCall) -> None:
         """This is what `outer` asked a client below it to send: one call, which has one row."""
-        if outer._is_open:
-            outer._is_open = False
-            self._is_open = True
+        if outer.is_open:
             self._call_id = outer._call_id
+            outer.is_open, self.is_open = False, True
 
-    def bill_for_now(self, call: ModelCall, *, replaces: ModelCall | None = None) -> None:
+    def bill_for_now(self, call: ModelCall) -> None:
         """Bill what is known of it, in place of what was known before. It stays open."""
-        self.account.add(call, replaces=replaces)
+        self._count(call, None, is_over=False)
 
     def settle(
-        self,
-        call: ModelCall,
-        outcome: Outcome = "answered",
-        response: object = None,
-        *,
-        replaces: ModelCall | None = None,
+        self, call: ModelCall, outcome: Outcome = "answered", response: object = None
     ) -> StepBudgetExceeded | None:
-        """Bill it, and complete its row.
+        """Bill it, and complete its row. An interrupt passes when both is done.
 
         Args:
             call: what it spent.
             outcome: how it ended.
             response: the provider's answer, kept on the breach.
-            replaces: what `bill_for_now` had of it.
 
         Returns:
             The breach of a budget, for the caller to raise.
         """
         account = self.account
-        was_open, self._is_open = self._is_open, False
         is_late = account.status is not None or not account.is_of_this_process
-        breach = account.add(call, response, was_open=was_open, replaces=replaces)
-        if settings().metrics and not is_suppressed(get_current()):
-            with _COUNTING_CALL:
-                metrics.count_call(
-                    self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
-                )
-        if has_call_sinks():
-            with _WRITING_ROW:
-                call_settled(self._row(outcome, call, is_late=is_late))
-        return breach
+        try:
+            return self._count(call, response, is_over=True)
+        finally:
+            try:
+                if settings().metrics and not is_suppressed(get_current()):
+                    with _COUNTING_CALL:
+                        metrics.count_call(
+                            self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
+                        )
+            finally:
+                if has_call_sinks():
+                    with _WRITING_ROW:
+                        call_settled(self._row(outcome, call, is_late=is_late))
+
+    def _count(self, call: ModelCall, response: object, *, is_over: bool) -> StepBudgetExceeded | None:
+        try:
+            return self.account.add(call, response, row=self, is_over=is_over)
+        except BaseException:  # an interrupt: it may have come before the call was counted
+            self.account.add(call, response, row=self, is_over=is_over)
+            raise
 
     def close(self, outcome: Outcome) -> None:
         """Complete the row of a call that nobody is billed for. One whose row another call took over has none."""
-        if not self._is_open:
+        if not self.is_open:
             return
-        self._is_open = False
-        self.account.closed()
+        self.account.closed(self)
         if has_call_sinks():
             with _WRITING_ROW:
                 call_settled(self._row(outcome))

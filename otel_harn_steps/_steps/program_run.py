@@ -11,7 +11,7 @@ from typing import Final
 from otel_harn_steps._process import generation, leave_run, new_id, use_run
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.definition import StepDefinition
-from otel_harn_steps._steps.totals import Tally
+from otel_harn_steps._steps.totals import NOTHING
 
 RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
 RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
@@ -43,7 +43,7 @@ class Run(Account):
 
     def begin_again(self) -> None:
         """Begin at zero, in a forked child: what was spent before the fork is the parent's."""
-        self.own, self.subtree, self.by_model = Tally(), Tally(), {}
+        self.own, self.subtree, self.by_model = NOTHING, NOTHING, {}
         self.open_calls, self.breach, self.last_model, self.price_book = 0, None, None, None
         self._generation = generation()
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from contextvars import Token
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from time import time_ns
+from typing import Final
 
-from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._process import run_id
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.active import ActiveStep, context_of, current_step
+from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
+from otel_harn_steps._steps.contexts import context_of, leave_context
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
 from otel_harn_steps._telemetry import metrics, names
 from otel_harn_steps._telemetry.call_row import StartedStep
-from otel_harn_steps._telemetry.delivery import end_span_with, has_start_sinks, step_started
+from otel_harn_steps._telemetry.delivery import end_span_with, has_start_sinks, keep, step_started
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
@@ -28,26 +30,47 @@ _RECORD_COUNTERS = (*COUNTERS, *(f"total_{counter}" for counter in SUBTREE_COUNT
 _record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{each}" for each in SUBTREE_COUNTERS))
 # Made once: they are entered for every step.
 _MAKING, _DELIVERING, _COUNTING = guard("making a record"), guard("delivering a record"), guard("counting a step")
+_STARTING = guard("starting a step's span", ours=False)
+_DROPPING = guard("leaving a step that nobody left")
 _TELLING_START = guard("telling that a step has begun")
 _CLOSING = guard("closing a step's span", ours=False)
 _READING_MESSAGE = guard("reading an error's message", ours=False)
 
 
 class StepRun:
-    """A step that has been entered. Made current at once; `leave` it exactly once."""
+    """A step that has been entered. Made current at once; `leave` it exactly once.
 
-    __slots__ = ("_context", "_is_left", "_is_quiet", "_start_time_ns", "_token", "active")
+    One that is dropped is left then: whoever entered it was interrupted before it could.
+    """
+
+    __slots__ = (
+        "_context",
+        "_end_time_ns",
+        "_is_left",
+        "_is_quiet",
+        "_parts",
+        "_record",
+        "_start_time_ns",
+        "_verdict",
+        "active",
+    )
 
     def __init__(self, definition: StepDefinition) -> None:
-        self._start_time_ns = time_ns()
+        self._is_left = True  # there is nothing to leave yet
+        self._start_time_ns = self._end_time_ns = time_ns()
+        self._verdict: Verdict | None = None
+        self._record: CompletedStep | None = None
+        self._parts: Iterator[Callable[[StepRun], None]] = iter(())
+        parent = current_step()
+        self._context = context = get_current()
+        self.active = active = ActiveStep(definition, parent)
+        active.outer = context
         self._is_left = False
-        context = get_current()
-        self.active = active = ActiveStep(definition, current_step())
         self._is_quiet = is_suppressed(context)
         span: Span | None = None
         if not self._is_quiet:
             # Another processor's `on_start` may raise; the step runs on without a span then.
-            with guard("starting a step's span", ours=False):
+            with _STARTING:
                 span = tracer().start_span(
                     f"step {definition.name}",
                     context,
@@ -61,16 +84,19 @@ class StepRun:
             with _TELLING_START:
                 step_started(_started(active, self._start_time_ns))
         self._context = context_of(active, context)
-        self._token: Token[Context] = attach(self._context)
+        active.token = attach(self._context)
 
     def suspend(self) -> None:
         """Stop being current while a generator's caller runs. What the body has attached itself is kept for it."""
         self._context = get_current()
-        detach(self._token)
+        token, self.active.token = self.active.token, None
+        if token is not None:
+            detach(token)
 
     def resume(self) -> None:
         """Be current again, as the body left it."""
-        self._token = attach(self._context)
+        self.active.outer = get_current()
+        self.active.token = attach(self._context)
 
     @property
     def is_left(self) -> bool:
@@ -80,57 +106,118 @@ class StepRun:
     def leave(self, raised: BaseException | None) -> Verdict:
         """End the step: streams are settled, the boundary decides, the record leaves.
 
+        An interrupt in the middle of it is raised when all of that is done.
+
         Args:
             raised: what left the body; None where it returned.
         """
-        self._is_left = True
+        try:
+            try:
+                return self._end(raised)
+            finally:
+                self._step_aside()
+        finally:
+            if not self.active.is_left:  # the interrupt came at the very line that should have done it
+                self._step_aside()
+
+    def _end(self, raised: BaseException | None) -> Verdict:
         active = self.active
         try:
+            self._is_left = True
             interrupt = active.run_leave_callbacks()
-            verdict = decide(active, raised if interrupt is None else interrupt)
-            if active.is_of_this_process:
-                self._end(verdict)
-        finally:
-            active.end()
-            # A generator that another task closes runs in another context, where this token would only be logged about.
-            if current_step() is active:
-                detach(self._token)
+            verdict = self._conclude(raised if interrupt is None else interrupt)
+        except BaseException as error:
+            active.run_leave_callbacks()
+            self._conclude(error)
+            raise
         return verdict
 
-    def _end(self, verdict: Verdict) -> None:
-        """Let the record leave and the span end. A fault in one keeps none of the others from happening."""
+    def _conclude(self, raised: BaseException | None) -> Verdict:
+        """Let the boundary decide, and the step end part by part. Called again, it goes on where it was interrupted."""
         active = self.active
-        end_time_ns = time_ns()
-        record: CompletedStep | None = None
+        verdict = self._verdict
+        if verdict is None:
+            verdict = decide(active, raised)
+            self._end_time_ns = time_ns()
+            self._verdict, self._parts = verdict, iter(_PARTS if active.is_of_this_process else ())
+        for part in self._parts:
+            part(self)
+        return verdict
+
+    def _step_aside(self) -> None:
+        active = self.active
+        try:
+            active.end()
+            leave_context(active, self._context)
+        except BaseException:
+            leave_context(active, self._context)
+            active.end()
+            raise
+
+    def __del__(self) -> None:
+        if not getattr(self, "_is_left", True):
+            with _DROPPING:
+                self.leave(GeneratorExit())
+
+    # -- the parts of a step's end, each with a guard of its own --------------------------------------------------
+
+    def _make_record(self) -> None:
+        active, verdict = self.active, self._verdict
+        if verdict is None or active.status is not None:
+            return
         with active.tree.lock:  # a call that ends meanwhile is in the record, or it amends it
             with _MAKING:
-                record = _record(active, verdict, self._start_time_ns, end_time_ns)
+                self._record = _record(active, verdict, self._start_time_ns, self._end_time_ns)
             active.status = verdict.status
-        if record is None:
-            return
-        with _CLOSING:
-            _close_span(active, verdict, record)
+
+    def _keep_record(self) -> None:
+        if self._record is not None:
+            keep(self._record)
+
+    def _show_end(self) -> None:
+        verdict, span = self._verdict, self.active.span
+        if verdict is not None and span is not INVALID_SPAN:
+            with _CLOSING:
+                # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
+                if span.is_recording():
+                    _show_end(self.active, verdict)
+
+    def _show_status(self) -> None:
+        verdict, span = self._verdict, self.active.span
+        if verdict is not None and verdict.cause is not None and span is not INVALID_SPAN:
+            with _CLOSING:
+                if span.is_recording():
+                    span.set_status(Status(StatusCode.ERROR, None if self._record is None else self._record.error))
+
+    def _deliver(self) -> None:
         with _DELIVERING:
-            end_span_with(active.span, record, end_time_ns)
-        if not self._is_quiet and settings().metrics:
+            end_span_with(self.active.span, self._record, self._end_time_ns)
+
+    def _count(self) -> None:
+        if self._record is not None and not self._is_quiet and settings().metrics:
             with _COUNTING:
-                metrics.count(record, active.by_model)
+                metrics.count(self._record, self.active.by_model)
 
 
-def _close_span(active: ActiveStep, verdict: Verdict, record: CompletedStep) -> None:
-    span = active.span
-    if not span.is_recording():
-        return
-    # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
+_PARTS: Final[tuple[Callable[[StepRun], None], ...]] = (
+    StepRun._make_record,
+    StepRun._make_record,  # where an interrupt came before it was made
+    StepRun._keep_record,
+    StepRun._show_end,
+    StepRun._show_status,
+    StepRun._deliver,
+    StepRun._count,
+)
+
+
+def _show_end(active: ActiveStep, verdict: Verdict) -> None:
     attributes = zeros_of(active.shown)
     attributes[names.STATUS] = verdict.status
-    if record.open_calls:
-        attributes[names.OPEN_CALLS] = record.open_calls
+    if active.open_calls:
+        attributes[names.OPEN_CALLS] = active.open_calls
     if verdict.cause is not None:
         attributes[names.ERROR_TYPE] = type_name(type(verdict.cause))
-    span.set_attributes(attributes)
-    if verdict.cause is not None:
-        span.set_status(Status(StatusCode.ERROR, record.error))
+    active.span.set_attributes(attributes)
 
 
 def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
@@ -193,6 +280,17 @@ def _error_text(error: BaseException) -> str:
     is_ours = isinstance(error, (StepBudgetExceeded, StepEscalated))
     if settings().redact_errors and not is_ours:
         return type_name(type(error))
-    with _READING_MESSAGE:
-        return str(error) or type_name(type(error))
+    try:
+        with _READING_MESSAGE:
+            return str(error) or type_name(type(error))
+    except BaseException as raised:
+        if not _was_raised_by_str(error, raised):
+            raise
     return type_name(type(error))
+
+
+def _was_raised_by_str(error: BaseException, raised: BaseException) -> bool:
+    """Whether `raised` is of the app's own `__str__`, and no interrupt at the line that calls it."""
+    above = raised.__traceback__
+    below = None if above is None else above.tb_next
+    return below is not None and below.tb_frame.f_code is getattr(type(error).__str__, "__code__", None)

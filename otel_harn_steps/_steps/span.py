@@ -79,8 +79,8 @@ class ShownTotals:
         if breached is not None and names.BUDGET_LIMIT not in shown:
             news[names.BUDGET_EXCEEDED] = True
             news[names.BUDGET_LIMIT] = breached
-        shown.update(news)
         span.set_attributes(news)
+        shown.update(news)
 
     def zeros(self) -> dict[str, AttributeValue]:
         """What has not been written, because it is zero."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from operator import add, sub
+from typing import Final, NamedTuple
 
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage
 from otel_harn_steps._cost.values import value
@@ -53,44 +54,52 @@ class ModelCall:
     terms: Terms = LIST_PRICE
 
 
-class Tally:
-    """What some calls spent together. The lock of the step that it belongs to guards it."""
+class Tally(NamedTuple):
+    """What some calls spent together. A value: an account replaces its tallies, so that none is seen half counted."""
 
-    __slots__ = (*COUNTERS, "cost_picousd", "estimated_picousd")
-
-    input_tokens: int
-    output_tokens: int
-    llm_calls: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    unpriced_calls: int
-    unmetered_calls: int
-    observed_calls: int
-    estimated_tokens: int
-    cost_picousd: int
-    estimated_picousd: int
-
-    def __init__(self) -> None:
-        self.estimated_tokens = self.estimated_picousd = 0
-        self.input_tokens = self.output_tokens = self.llm_calls = self.cost_picousd = 0
-        self.cache_read_tokens = self.cache_write_tokens = self.reasoning_tokens = 0
-        self.unpriced_calls = self.unmetered_calls = self.observed_calls = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    llm_calls: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    unpriced_calls: int = 0
+    unmetered_calls: int = 0
+    observed_calls: int = 0
+    estimated_tokens: int = 0
+    cost_picousd: int = 0
+    estimated_picousd: int = 0
 
     @classmethod
     def of(cls, call: ModelCall, *, replaces: ModelCall | None = None) -> Tally:
         """What one call adds to totals that hold `replaces` of it already."""
-        tally = cls()
-        tally.add(call)
-        if replaces is not None:
-            tally.remove(replaces)
-        return tally
+        usage, cost = call.usage, call.cost_picousd
+        known = _NO_USAGE if usage is None else usage
+        input_tokens, output_tokens = known.input_tokens, known.output_tokens
+        added = cls(
+            input_tokens or 0,
+            output_tokens or 0,
+            1,
+            known.cache_read_tokens,
+            known.cache_write_tokens,
+            known.reasoning_tokens,
+            usage is not None and cost is None,
+            input_tokens is None or output_tokens is None,
+            0,
+            call.estimated_tokens,
+            cost or 0,
+            call.estimated_picousd,
+        )
+        return added if replaces is None else added.minus(cls.of(replaces))
 
-    def remove(self, call: ModelCall) -> None:
-        """Take out a call that was counted."""
-        counted = Tally.of(call)
-        for name in Tally.__slots__:
-            setattr(self, name, getattr(self, name) - getattr(counted, name))
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        # Quicker than `Tally(...)`: this is done at every call.
+        return other if self is NOTHING else tuple.__new__(Tally, map(add, self, other))
+
+    def minus(self, other: Tally) -> Tally:
+        """These totals without others that they hold."""
+        return tuple.__new__(Tally, map(sub, self, other))
 
     @property
     def budget_tokens(self) -> int:
@@ -102,23 +111,8 @@ class Tally:
         """What a limit of dollars looks at: measured and estimated."""
         return self.cost_picousd + self.estimated_picousd
 
-    def add(self, call: ModelCall) -> None:
-        """Count one call."""
-        self.llm_calls += 1
-        usage = call.usage
-        if call.cost_picousd is not None:
-            self.cost_picousd += call.cost_picousd
-        elif usage is not None:
-            self.unpriced_calls += 1
-        if usage is None or not usage.is_complete:
-            self.unmetered_calls += 1
-        if call.estimated_tokens or call.estimated_picousd:
-            self.estimated_tokens += call.estimated_tokens
-            self.estimated_picousd += call.estimated_picousd
-        if usage is None:
-            return
-        self.input_tokens += usage.input_tokens or 0
-        self.output_tokens += usage.output_tokens or 0
-        self.cache_read_tokens += usage.cache_read_tokens
-        self.cache_write_tokens += usage.cache_write_tokens
-        self.reasoning_tokens += usage.reasoning_tokens
+
+NOTHING: Final = Tally()
+OBSERVED: Final = Tally(observed_calls=1)
+"""What a call that another instrumentation's span reported is, beside what it spent."""
+_NO_USAGE: Final = Usage(None, None)

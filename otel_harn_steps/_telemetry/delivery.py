@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 from weakref import ref
 
 from opentelemetry.trace import Span
@@ -103,15 +104,30 @@ class Receiver(Protocol):
 
 
 class _Leaving:
-    """A record on its way, and who has it."""
+    """A record on its way, and who has it. `record` None: there is none, and nobody gets it."""
 
     __slots__ = ("received_by", "record")
 
-    def __init__(self, record: CompletedStep) -> None:
+    def __init__(self, record: CompletedStep | None) -> None:
         self.record = record
         self.received_by: list[Receiver] = []
 
+    def take(self, receiver: Receiver) -> CompletedStep | None:
+        """The record, for a receiver that has not had it."""
+        if self.record is None or receiver in self.received_by:
+            return None
+        self.received_by.append(receiver)
+        return self.record
 
+    def hand_to(self, receiver: Receiver) -> None:
+        """Hand the record to a receiver that has not had it."""
+        record = self.take(receiver)
+        if record is not None:
+            receiver.receive(record)
+
+
+_ASKING_SPAN = guard("asking a step's span whether it records", ours=False)
+_ENDING_SPAN = guard("ending a step's span", ours=False)
 log = RecordLog()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=log.clear)
@@ -171,58 +187,95 @@ def has_start_sinks() -> bool:
 
 def call_sent(row: CallRow) -> None:
     """Hand the row of a call that is about to be sent to everyone who receives such rows."""
-    for each in _of_calls:
-        receiver = each()
-        if receiver is not None:
-            receiver.call_sent(row)
+    _to_each(iter(_of_calls), lambda receiver: receiver.call_sent(row))
 
 
 def call_settled(row: CallRow) -> None:
     """Hand the row of a call that has ended to everyone who receives such rows."""
-    for each in _of_calls:
-        receiver = each()
-        if receiver is not None:
-            receiver.call_settled(row)
+    _to_each(iter(_of_calls), lambda receiver: receiver.call_settled(row))
 
 
 def step_started(step: StartedStep) -> None:
     """Tell everyone who is to know that a step has begun."""
-    for each in _of_starts:
-        receiver = each()
-        if receiver is not None:
-            receiver.step_started(step)
+    _to_each(iter(_of_starts), lambda receiver: receiver.step_started(step))
+
+
+def keep(record: CompletedStep) -> None:
+    """Put `record` into the in-process log."""
+    log(record)
 
 
 def deliver(record: CompletedStep) -> None:
     """Hand a record that leaves without a span to everyone who receives records."""
-    log(record)
-    for each in _receivers:
-        receiver = each()
-        if receiver is not None:
-            receiver.receive(record)
+    keep(record)
+    _to_each(iter(_receivers), lambda receiver: receiver.receive(record))
 
 
-def end_span_with(span: Span, record: CompletedStep, end_time_ns: int) -> None:
-    """End `span`, on which its processors take `record`; then hand it to everyone who has not received it so."""
+def end_span_with(span: Span, record: CompletedStep | None, end_time_ns: int) -> None:
+    """End `span`, on which its processors take `record`; then hand it to everyone who has not received it so.
+
+    `record` None: it could not be made. The span ends all the same.
+    """
     leaving = _Leaving(record)
-    log(record)
-    if span.is_recording():
-        context = span.get_span_context()
-        key = context.trace_id, context.span_id
-        _leaving[key] = leaving
-        with guard("ending a step's span", ours=False):
+    try:
+        _end_span(span, leaving, end_time_ns)
+    finally:
+        _to_each(iter(_receivers), leaving.hand_to)
+
+
+def _end_span(span: Span, leaving: _Leaving, end_time_ns: int) -> None:
+    is_recording = True  # where it does not say, it may
+    try:
+        is_recording = span.is_recording()
+    except Exception:
+        with _ASKING_SPAN:
+            raise
+    if not is_recording:
+        return
+    key: tuple[int, int] | None = None
+    try:
+        with _ENDING_SPAN:
+            context = span.get_span_context()
+            key = context.trace_id, context.span_id
+            _leaving[key] = leaving
             span.end(end_time_ns)
-        del _leaving[key]
-    for each in _receivers:
-        receiver = each()
-        if receiver is not None and receiver not in leaving.received_by:
-            receiver.receive(record)
+    finally:
+        if key is not None:
+            _leaving.pop(key, None)
+
+
+def _to_each(receivers: Iterator[ref[Receiver]], hand: Callable[[Receiver], object]) -> None:
+    """Call `hand` with each receiver. What interrupts one is passed on when the others have had their turn."""
+    try:
+        for each in receivers:
+            receiver = each()
+            if receiver is not None:
+                hand(receiver)
+    except BaseException:
+        _to_each(receivers, hand)
+        raise
+
+
+Handlers = tuple[tuple[Callable[[Any], object], AbstractContextManager[object]], ...]
+"""What sinks are called with, each with the guard that it is called in."""
+
+
+def hand_to_sinks(what: object, handlers: Handlers) -> None:
+    """Hand `what` to each sink. What interrupts one, as an exit does, is passed on when the others have had theirs."""
+    _hand(what, iter(handlers))
+
+
+def _hand(what: object, handlers: Iterator[tuple[Callable[[Any], object], AbstractContextManager[object]]]) -> None:
+    try:
+        for handler, guarded in handlers:
+            with guarded:
+                handler(what)
+    except BaseException:
+        _hand(what, handlers)
+        raise
 
 
 def take_record(trace_id: int, span_id: int, receiver: Receiver) -> CompletedStep | None:
     """The record that leaves with the span, for a processor that has not had it."""
     leaving = _leaving.get((trace_id, span_id))
-    if leaving is None or receiver in leaving.received_by:
-        return None
-    leaving.received_by.append(receiver)
-    return leaving.record
+    return None if leaving is None else leaving.take(receiver)

@@ -82,11 +82,25 @@ def start_at_zero(step: str, limit: str) -> None:
 class Spend(Protocol):
     """What the calls of one model spent: tokens, and pico-dollars."""
 
-    llm_calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_picousd: int
-    unpriced_calls: int
+    @property
+    def llm_calls(self) -> int:
+        """Calls."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Input tokens, cached ones included."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens, reasoning included."""
+
+    @property
+    def cost_picousd(self) -> int:
+        """Pico-dollars of the priced calls."""
+
+    @property
+    def unpriced_calls(self) -> int:
+        """Calls of unknown price."""
 
 
 def count(record: CompletedStep, by_model: Mapping[tuple[str, str | None], Spend]) -> None:
