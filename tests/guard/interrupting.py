@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ class Lines:
         self.seen: list[tuple[str, int]] = []
         self._at = at
         self._interrupt = interrupt
-        self._entered: dict[Any, set[int]] = {}  # lines that a frame has been at: "with" is at one again as it leaves
 
     def run(self, work: Callable[[], Any]) -> Any:
         before = sys.gettrace()
@@ -57,21 +57,21 @@ class Lines:
 
     def _on_call(self, frame: Any, _: str, __: Any) -> Any:
         file = frame.f_code.co_filename
-        return self._on_line if file.startswith(_OURS) and not file.startswith(_NOT_AT_WORK) else None
+        ours = file.startswith(_OURS) and not file.startswith(_NOT_AT_WORK)
+        return partial(self._on_line, set()) if ours else None
 
-    def _on_line(self, *given: Any) -> Any:
+    def _on_line(self, been_at: set[int], *given: Any) -> Any:
         frame, event, _ = given
         # A trace function is known by what it is given; here a signal's handler is to be known.
         given = ()
         if event == "line":
             file, line = frame.f_code.co_filename, frame.f_lineno
-            before = self._entered.setdefault(frame, set())
             del frame
             # Python looks for signals nowhere between the end of a "with" block and its exit: a lock is let go there.
-            is_exit = line in before and linecache.getline(file, line).lstrip().startswith("with ")
-            before.add(line)
+            is_exit = line in been_at and linecache.getline(file, line).lstrip().startswith("with ")
+            been_at.add(line)
             if not is_exit:
                 self.seen.append((file.removeprefix(_OURS), line))
                 if len(self.seen) - 1 == self._at:
                     self._interrupt()
-        return self._on_line
+        return partial(self._on_line, been_at)
