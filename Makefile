@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-backends lint types bench clean
+.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -53,6 +53,11 @@ test-programs: $(VENV)/.installed-test
 
 test-frameworks: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests/integration/through_frameworks tests/integration/fakes
+
+# Two minutes of faults of every kind, and 200,000 calls in one thread: the ledger adds up, and nothing grows.
+test-soak: $(VENV)/.installed-test
+	$(BIN)/python -m tests.soak --seconds 120
+	$(BIN)/python -m tests.soak --calls 200000
 
 test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._instrument.instrument import instrument, uninstrument
     from otel_harn_steps._instrument.processor import StepSpanProcessor
     from otel_harn_steps._telemetry.journal import Journal
+    from otel_harn_steps._telemetry.sink_queue import dropped_sink_events
     from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "current_step",
     "drain_completed_steps",
     "dropped_completed_steps",
+    "dropped_sink_events",
     "enter_step",
     "instrument",
     "is_step_budget_exhausted",
@@ -87,6 +89,7 @@ _LAZY = {
     "JsonLinesSink": "_telemetry.sinks",
     "LogEventSink": "_telemetry.sinks",
     "StepSpanProcessor": "_instrument.processor",
+    "dropped_sink_events": "_telemetry.sink_queue",
     "instrument": "_instrument.instrument",
     "record_llm_usage": "_calls.record_usage",
     "price": "_cost.price",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-_generation = 0
+forks = 0
+"""Counts the forks up to this process: what was begun before a fork is of the process above. Read, never set."""
 
 
 def new_id() -> str:
@@ -15,18 +16,14 @@ def new_id() -> str:
 
 _OWN_RUN = new_id()
 """The run of a process in which none was opened. What is forked from it is part of it."""
-_run_id = _OWN_RUN
-
-
-def run_id() -> str:
-    """The id of the run that this process is part of: the one that is open, else one of its own."""
-    return _run_id
+run_id = _OWN_RUN
+"""The id of the run that this process is part of: the one that is open, else one of its own. Set by `use_run` alone."""
 
 
 def use_run(opened: str) -> None:
     """A run has been opened."""
-    global _run_id  # noqa: PLW0603 -- the one place that holds it
-    _run_id = opened
+    global run_id  # noqa: PLW0603 -- read for every call, so as cheap as can be
+    run_id = opened
 
 
 def leave_run() -> None:
@@ -34,14 +31,9 @@ def leave_run() -> None:
     use_run(_OWN_RUN)
 
 
-def generation() -> int:
-    """Counts the forks up to this process: what was begun before a fork is of the process above."""
-    return _generation
-
-
 def _forked() -> None:
-    global _generation  # noqa: PLW0603 -- the one place that counts
-    _generation += 1
+    global forks  # noqa: PLW0603 -- the one place that counts
+    forks += 1
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -34,6 +34,7 @@ class Settings:
     call_spans: CallSpans = "auto"
     stream_usage: bool = True
     metrics: bool = True
+    metric_step_names: int = 1000
     redact_errors: bool = False
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "otel_harn_steps"
 
 ROOMS = (
     "_version",
+    "_arguments",
     "_guard",
     "_settings",
     "_process",

@@ -5,9 +5,8 @@ That is the moment when such a call is made: the step that is active then admits
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, contextmanager
+from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -21,6 +20,7 @@ from otel_harn_steps._calls.streams import (
     watched_events_async,
 )
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.frames import passed_over
 
 _END = object()
 
@@ -35,9 +35,9 @@ def watch_deferred(result: Any, opens: Opener) -> Any:
     if isinstance(result, AsyncGeneratorType):
         return named_like(result, _deferred_async(result, opens))
     if isinstance(result, _GeneratorContextManager):
-        result.gen = _entered(copy.copy(result), opens)
+        result.gen = named_like(result.gen, _entered(result.gen, opens))
     elif isinstance(result, _AsyncGeneratorContextManager):
-        result.gen = _entered_async(copy.copy(result), opens)
+        result.gen = named_like(result.gen, _entered_async(result.gen, opens))
     else:
         with guard("watching what is sent later"):
             raise TypeError(f"{type(result).__name__} is neither a generator nor a context manager of one")
@@ -57,6 +57,7 @@ def _sending(meter: Meter) -> Iterator[None]:
         raise
 
 
+@passed_over
 def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any, None]:
     meter = opens()
     try:
@@ -78,6 +79,7 @@ def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, 
         inner.close()
 
 
+@passed_over
 async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, Any]:
     meter = opens()
     try:
@@ -106,6 +108,7 @@ async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> Asy
         await inner.aclose()
 
 
+@passed_over
 async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     if first is not _END:
         yield first
@@ -113,44 +116,54 @@ async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[A
         yield event
 
 
-def _entered(manager: Any, opens: Opener) -> Generator[Any, None, None]:
+# What a manager reads its generator for: it enters with the first value, and leaves with the end or an error. It is the
+# generator that is watched, and not the manager within another, whose frames a warning would count.
+
+
+@passed_over
+def _entered(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, None, None]:
     meter = opens()
-    if meter is None:
-        response = manager.__enter__()
-    else:
-        with _sending(meter):
-            response = manager.__enter__()
-        _watch_entered(response, meter)
     try:
-        yield response
-    except BaseException as error:
-        if not manager.__exit__(type(error), error, error.__traceback__):
-            raise
-    else:
-        manager.__exit__(None, None, None)
+        if meter is None:
+            yield from inner
+            return
+        with _sending(meter):
+            response = next(inner)
+        _watch_entered(response, meter)
+        try:
+            yield response
+        except BaseException as error:  # noqa: BLE001 -- the client's to see, and to raise again
+            again = inner.throw(error)
+        else:
+            again = next(inner)
+    except StopIteration:
+        return
     finally:
         if meter is not None:
             meter.settle()
+    yield again  # for which the manager raises
 
 
-async def _entered_async(manager: Any, opens: Opener) -> AsyncGenerator[Any, None]:
+@passed_over
+async def _entered_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, None]:
     meter = opens()
-    if meter is None:
-        response = await manager.__aenter__()
-    else:
-        with _sending(meter):
-            response = await manager.__aenter__()
-        _watch_entered(response, meter)
     try:
-        yield response
-    except BaseException as error:
-        if not await manager.__aexit__(type(error), error, error.__traceback__):
-            raise
-    else:
-        await manager.__aexit__(None, None, None)
+        with nullcontext() if meter is None else _sending(meter):
+            response = await anext(inner)
+        if meter is not None:
+            _watch_entered(response, meter)
+        try:
+            yield response
+        except BaseException as error:  # noqa: BLE001 -- as above
+            again = await inner.athrow(error)
+        else:
+            again = await anext(inner)
+    except StopAsyncIteration:
+        return
     finally:
         if meter is not None:
             meter.settle()
+    yield again
 
 
 def _watch_entered(response: Any, meter: Meter) -> None:

@@ -18,6 +18,7 @@ from otel_harn_steps._calls.opening import admit, open_meter, prepare_deferred, 
 from otel_harn_steps._calls.raw_bodies import body_of, decoded, watch_body
 from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._steps.active import current_account
 
 # Made once: they are entered at every call.
@@ -103,7 +104,7 @@ def _call_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
 
 
 def _stream_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
-    at_once, deferred = _call(adapter, operation), _call_deferred(adapter, operation)
+    at_once, deferred = passed_over(_call(adapter, operation)), passed_over(_call_deferred(adapter, operation))
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return (deferred if kwargs.get("stream") else at_once)(wrapped, instance, args, kwargs)
@@ -112,7 +113,7 @@ def _stream_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
 
 
 def _stream_deferred_async(adapter: ClientAdapter, operation: str) -> Wrapper:
-    at_once = _call_async(adapter, operation)
+    at_once = passed_over(_call_async(adapter, operation))
 
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not kwargs.get("stream"):
@@ -232,6 +233,7 @@ def _response(adapter: ClientAdapter) -> Wrapper:
     return respond
 
 
+@passed_over
 async def _respond_async(
     meter: Meter, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:

@@ -78,6 +78,7 @@ class Meter:
         "_held",
         "_is_begun",
         "_lock",
+        "_on_leave",
         "_open",
         "_output",
         "_request",
@@ -111,6 +112,7 @@ class Meter:
         self.http_response: Any = None
         self._output: Output | None = None
         self._held: ref[Any] | None = None
+        self._on_leave: Callable[[], None] | None = None
         self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
         self.is_calling = self._is_begun = False
         self._span: CallSpan | None = None
@@ -254,9 +256,10 @@ class Meter:
         if held is not None:
             # An async generator that is dropped is closed by its event loop, which may be long after.
             self._held = ref(held, self._dropped)
-        self._active.on_leave(self.settle_for_now)
+        self._on_leave = self.settle_for_now
+        self._active.on_leave(self._on_leave)
         if self._active.is_covered:
-            self._active.tree.unread.add(self.settle_for_now)
+            self._active.tree.unread.add(self._on_leave)
             if settings().unmetered == "estimate":
                 self._output = Output()
 
@@ -266,7 +269,8 @@ class Meter:
 
     def job_started(self) -> None:
         """Bill the start of a job when the step ends, unless its result is fetched before."""
-        self._active.on_leave(self.settle)
+        self._on_leave = self.settle
+        self._active.on_leave(self._on_leave)
 
     def stream_ended(self) -> None:
         """The app has read the stream to its end.
@@ -375,9 +379,10 @@ class Meter:
     def _finish(self) -> StepBudgetExceeded | None:
         breach = self._complete()
         self._complete = _done
-        self._active.forget_on_leave(self.settle)
-        self._active.forget_on_leave(self.settle_for_now)
-        self._active.tree.unread.discard(self.settle_for_now)
+        if self._on_leave is not None:
+            self._active.forget_on_leave(self._on_leave)
+            self._active.tree.unread.discard(self._on_leave)
+            self._on_leave = None
         # Both lead back here; only the garbage collector frees a cycle.
         self._around, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
         return breach
@@ -393,7 +398,8 @@ class Meter:
         call = self._unknown_call(parsed)
         with _ADDING_UP_CALL:
             call = self._priced(parsed)
-        if self._active.is_covered:
+        is_known = call.cost_picousd is not None and call.certainty != "unknown"
+        if not is_known and self._active.is_covered:
             with _ESTIMATING:
                 call = self._with_estimate(call, asked, response)
         return call
@@ -411,7 +417,7 @@ class Meter:
         with _PRICING_CALL:  # what it used is known all the same
             cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
             if cost is not None:
-                certainty, book = "reported", "provider"
+                certainty, book = "reported" if usage.is_complete else "unknown", "provider"
             else:
                 cost, book = self._cost_of(parsed.parts, model)
         terms = parsed.parts[0].terms + request.terms

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from time import time
 
+from otel_harn_steps._arguments import number_or_none, text_or_none
 from otel_harn_steps._calls.budget_estimate import bill_at_once
 from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.usage import LIST_PRICE, Usage, token_count
@@ -29,7 +30,8 @@ def record_llm_usage(
     """Bill a call that was made with a client we do not patch to the active step, else to the run that is open.
     Without either, nothing happens.
 
-    Always added, also when the step is exhausted: the money is spent. A negative count becomes 0.
+    Always added, also when the step is exhausted: the money is spent. A negative count becomes 0; one that is NaN or
+    infinite is unknown.
 
     Args:
         model: the model that answered; None for the step's default model; "" for none: the call is priced by the
@@ -45,24 +47,31 @@ def record_llm_usage(
 
     Raises:
         StepBudgetExceeded: the call crossed a limit of a budget that covers it.
+        TypeError: a name is not a string, or a number is none. Nothing was billed.
     """
+    text_or_none("model", model)
+    text_or_none("provider", provider)
+    given_cost = number_or_none("cost_usd", cost_usd, "US dollars")
+    counts = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cache_read_tokens": cache_read_tokens,
+        "cache_write_tokens": cache_write_tokens,
+        "cache_write_1h_tokens": cache_write_1h_tokens,
+        "reasoning_tokens": reasoning_tokens,
+    }
+    known_counts = {name: token_count(number_or_none(name, count, "tokens")) for name, count in counts.items()}
     active = current_account()
     if active is None:
         return
     priced_as = model or active.definition.model
-    usage = Usage(
-        token_count(input_tokens),
-        token_count(output_tokens),
-        token_count(cache_read_tokens) or 0,
-        token_count(cache_write_tokens) or 0,
-        token_count(cache_write_1h_tokens) or 0,
-        token_count(reasoning_tokens) or 0,
-    )
+    sides = known_counts.pop("input_tokens"), known_counts.pop("output_tokens")
+    usage = Usage(*sides, **{name: count or 0 for name, count in known_counts.items()})
     known = usage.input_tokens is not None or usage.output_tokens is not None
-    cost = None if cost_usd is None else to_picousd(cost_usd)
+    cost = None if given_cost is None else to_picousd(given_cost)
     book = None if cost is None else "given"
     with guard("pricing a call"):
-        if cost_usd is None and known:
+        if given_cost is None and known:
             from otel_harn_steps._cost.price_book import price_of  # noqa: PLC0415 -- only for who prices
 
             cost, book = price_of(provider, priced_as, usage, LIST_PRICE, time())

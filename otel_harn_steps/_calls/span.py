@@ -50,7 +50,7 @@ class CallSpan:
             names.OPERATION: request.operation,
             names.PROVIDER: request.provider,
         }
-        if active.step_id is not None:
+        if active.is_step:
             attributes[names.STEP_NAME] = active.definition.name
         if request.model:
             attributes[names.REQUEST_MODEL] = request.model

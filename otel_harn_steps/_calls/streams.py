@@ -16,6 +16,8 @@ from weakref import ref
 import wrapt
 
 from otel_harn_steps._calls.meter import Meter
+from otel_harn_steps._patching.frames import passed_over
+from otel_harn_steps._patching.proxies import Copied
 
 _ITERATOR = "_iterator"
 _MOST_KNOWN = 512
@@ -86,6 +88,7 @@ def watch_attribute(stream: Any, name: str, meter: Meter) -> None:
         stream.close = (_closing_async if is_async else _closing)(ref(stream), meter)
 
 
+@passed_over
 def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, None]:
     """The events of `inner`, billed when they have been read, or when the app leaves them."""
     try:
@@ -102,6 +105,7 @@ def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, N
         raise
 
 
+@passed_over
 async def watched_events_async(inner: AsyncIterator[Any], meter: Meter) -> AsyncGenerator[Any, None]:
     """As `watched_events`."""
     try:
@@ -121,6 +125,7 @@ async def watched_events_async(inner: AsyncIterator[Any], meter: Meter) -> Async
 # -- generators --------------------------------------------------------------------------------------------------------
 
 
+@passed_over
 def _generate(inner: Generator[Any, Any, Any], meter: Meter) -> Generator[Any, Any, None]:
     try:
         yield from watched_events(inner, meter)
@@ -128,6 +133,7 @@ def _generate(inner: Generator[Any, Any, Any], meter: Meter) -> Generator[Any, A
         inner.close()  # as the app's `close` would have done
 
 
+@passed_over
 async def _generate_async(inner: AsyncGenerator[Any, Any], meter: Meter) -> AsyncGenerator[Any, Any]:
     watching = watched_events_async(inner, meter)
     try:
@@ -147,7 +153,7 @@ def named_like(inner: Any, generator: Any) -> Any:
 # -- anything else -----------------------------------------------------------------------------------------------------
 
 
-class _Watched(wrapt.ObjectProxy[Any]):
+class _Watched(Copied, wrapt.ObjectProxy[Any]):
     """A stream that looks like the client's own, whose reading is watched."""
 
     def __init__(self, stream: Any, meter: Meter) -> None:
@@ -166,6 +172,7 @@ class _WatchedStream(_Watched):
     def __iter__(self) -> Any:
         return self
 
+    @passed_over
     def __next__(self) -> Any:
         return next(self._self_events)
 
@@ -191,6 +198,7 @@ class _WatchedAsyncStream(_Watched):
     def __aiter__(self) -> Any:
         return self
 
+    @passed_over
     async def __anext__(self) -> Any:
         return await self._self_events.__anext__()
 

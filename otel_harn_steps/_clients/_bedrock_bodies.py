@@ -13,6 +13,7 @@ from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.raw_bodies import decoded
 from otel_harn_steps._calls.streams import watched_events, watched_events_async
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.proxies import Copied
 
 _CHUNK_BYTES = 65536
 
@@ -28,7 +29,7 @@ def watch_events(stream: Any, meter: Meter) -> None:
     meter.stream_opened()
 
 
-class _Closing(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
+class _Closing(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     """An HTTP response. Closing it settles the call at once: the totals are right for the rest of the step."""
 
     def __init__(self, response: Any, meter: Meter) -> None:
@@ -99,7 +100,7 @@ def watch_async_body(body: Any, meter: Meter, headers_report: dict[str, Any]) ->
     meter.stream_opened()
 
 
-class _WatchedResponse(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
+class _WatchedResponse(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     """An HTTP response of aiohttp, read by its `content`, or of httpx, read by `aiter_raw`."""
 
     def __init__(self, response: Any, meter: Meter, headers_report: dict[str, Any]) -> None:
@@ -127,7 +128,7 @@ class _WatchedResponse(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anyth
                 self._self_meter.settle()
 
 
-class _WatchedContent(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
+class _WatchedContent(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     def __init__(self, content: Any, response: _WatchedResponse) -> None:
         super().__init__(content)
         self._self_response = response

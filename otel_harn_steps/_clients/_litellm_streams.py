@@ -4,23 +4,50 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import wrapt
 
+from otel_harn_steps._calls.fields import count, field
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.streams import watched_events, watched_events_async
+from otel_harn_steps._clients._shared.openai_usage import merged_usage, with_counts
+from otel_harn_steps._patching.proxies import Copied
+
+_INPUT: Final = ("prompt_tokens", "prompt_tokens_details", "cache_read_input_tokens", "cache_creation_input_tokens")
+_FIELDS: Final = ("model", "id", "usage", "service_tier", "choices")
 
 
 @dataclass(frozen=True)
 class StreamedSoFar:
-    """What a stream has reported so far, and the text that its last chunk brought."""
+    """What a stream has reported so far, and the text that its last chunk brought.
+
+    `is_start`: what it has reported is by its first chunk alone.
+    """
 
     model: Any
     id: Any
     usage: Any
     service_tier: Any
     choices: Any
+    is_start: bool = False
+
+    def then(self, later: StreamedSoFar) -> StreamedSoFar:
+        """What it has reported with one more chunk."""
+        usage = self.usage
+        if later.usage is not None:
+            usage = merged_usage(usage, later.usage)
+            if count(usage, "prompt_tokens") < count(self.usage, "prompt_tokens"):
+                # It adds up caches that it remembers and the input of Anthropic's last event, where that may be 0.
+                usage = with_counts(usage, {name: field(self.usage, name) for name in _INPUT})
+        return StreamedSoFar(
+            later.model or self.model,
+            later.id or self.id,
+            usage,
+            later.service_tier or self.service_tier,
+            later.choices,
+            is_start=self.is_start and later.usage is None,
+        )
 
 
 def watched_stream(stream: Any, meter: Meter) -> Any:
@@ -40,11 +67,8 @@ class _Observed:
     def look(self) -> None:
         chunks = self._stream.chunks
         for chunk in chunks[self._seen :]:
-            self._meter.observe(
-                StreamedSoFar(
-                    *(getattr(chunk, each, None) for each in ("model", "id", "usage", "service_tier", "choices"))
-                )
-            )
+            model, chunk_id, usage, tier, choices = (getattr(chunk, each, None) for each in _FIELDS)
+            self._meter.observe(StreamedSoFar(model, chunk_id, usage, tier, choices, self._seen == 0))
             self._seen += 1
 
     def __iter__(self) -> Iterator[Any]:
@@ -64,7 +88,7 @@ class _Observed:
             self.look()
 
 
-class _WatchedStream(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
+class _WatchedStream(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     def __init__(self, stream: Any, meter: Meter) -> None:
         super().__init__(stream)
         self._self_meter = meter

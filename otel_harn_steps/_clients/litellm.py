@@ -100,7 +100,7 @@ class _LiteLLM(ClientAdapter):
 
     def fold(self, state: Any, event: Any) -> Any:
         if isinstance(event, StreamedSoFar):
-            return event if event.usage is not None or state is None else state
+            return event if state is None else state.then(event)
         response = field(event, "response")  # of the Responses API
         return response if field(response, "usage") is not None else state
 
@@ -140,8 +140,14 @@ def _parts(request: Request, response: Any) -> tuple[Part, ...]:
         cache_write_1h_tokens=extra.cache_write_1h_tokens,
         web_searches=own.web_searches or extra.web_searches,
     )
+    if isinstance(response, StreamedSoFar) and response.is_start and _is_claude(request, response):
+        usage = replace(usage, output_tokens=None)  # a placeholder, in the first event of Anthropic's protocol
     terms = anthropic_terms(fields_of(reported)) if request.provider == "anthropic" else parts[0].terms
     return (Part(usage, terms), *parts[1:])
+
+
+def _is_claude(request: Request, response: StreamedSoFar) -> bool:
+    return request.provider == "anthropic" or "claude" in str(response.model or request.model)
 
 
 LITELLM: Final = tuple(map(_LiteLLM, _OPERATIONS))

@@ -158,7 +158,7 @@ class OpenAIProtocol(ClientAdapter):
         return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id,
-            parts_of(request, response),
+            parts_of(request, response, is_verbatim=True),
             reported_usd(request.provider, response),
             job_id=response_id if is_background or request.job == "fetch" else None,
             # A batch may be long past: of those, only what was started here.

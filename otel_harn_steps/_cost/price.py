@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from otel_harn_steps._arguments import flag, text, text_or_none
 from otel_harn_steps._cost.price_book import cost_picousd
 from otel_harn_steps._cost.usage import Terms, Usage
 
@@ -62,9 +63,14 @@ def price(
         at: when the call was made, with a time zone; None for now. Prices change.
 
     Raises:
-        TypeError: a count is not an integer, or `at` has no time zone.
+        TypeError: a count is not an integer, a name is not a string, or `at` is no time with a time zone.
         ValueError: a count is negative.
     """
+    text("model", model)
+    for name, value in (("provider", provider), ("service_tier", service_tier), ("speed", speed)):
+        text_or_none(name, value)
+    flag("batch", batch)
+    flag("regional", regional)
     counts = {
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
@@ -95,8 +101,8 @@ def price(
 def _seconds(at: datetime | None) -> float:
     if at is None:
         return time.time()
-    if at.tzinfo is None:
-        raise TypeError("at must have a time zone: datetime(2026, 11, 15, tzinfo=UTC)")
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise TypeError(f"at must be a time with a time zone, as in datetime(2026, 11, 15, tzinfo=UTC), not {at!r}")
     return at.astimezone(UTC).timestamp()
 
 

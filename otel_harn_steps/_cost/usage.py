@@ -47,11 +47,11 @@ class Usage:
         return Usage(
             _add_known(self.input_tokens, other.input_tokens),
             _add_known(self.output_tokens, other.output_tokens),
-            *(getattr(self, name) + getattr(other, name) for name in _PARTS),
+            *(getattr(self, name) + getattr(other, name) for name in PARTS),
         )
 
 
-_PARTS = (
+PARTS: Final = (
     "cache_read_tokens",
     "cache_write_tokens",
     "cache_write_1h_tokens",
@@ -65,6 +65,7 @@ _PARTS = (
     "web_searches",
     "output_citation_tokens",
 )
+"""The counts that are parts of the input or of the output, or that have a price of their own."""
 
 
 def _add_known(one: int | None, other: int | None) -> int | None:

@@ -11,10 +11,18 @@ from otel_harn_steps._calls.client import ClientAdapter, Seam
 from otel_harn_steps._calls.engine import wrapper_for
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.patcher import Patcher, owner_in
+from otel_harn_steps._steps.active import current_account
 
 _logger = logging.getLogger("otel_harn_steps")
 _warned: set[tuple[str, str]] = set()
 """The functions that a WARNING has named as missing."""
+
+
+def _filled_in() -> dict[str, Any]:
+    """What the engine adds to a call that lacks it: the step's default model."""
+    active = current_account()
+    model = None if active is None else active.definition.model
+    return {} if model is None else {"model": model}
 
 
 def patch_clients(patcher: Patcher, adapters: Sequence[ClientAdapter]) -> None:
@@ -35,7 +43,7 @@ def _patch(patcher: Patcher, adapter: ClientAdapter, seam: Seam, module: Any) ->
     owner = owner_in(module, seam.target)
     if owner is not None:
         name, package = seam.target.rpartition(".")[2], seam.module.partition(".")[0]
-        patcher.wrap_innermost(owner, name, wrapper_for(adapter, seam), package)
+        patcher.wrap_innermost(owner, name, wrapper_for(adapter, seam), package, _filled_in)
     elif not seam.is_optional and (seam.module, seam.target) not in _warned:
         _warned.add((seam.module, seam.target))
         _logger.warning(

@@ -31,13 +31,20 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
         stream_usage: whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the
             same chunks either way.
         metrics: whether steps are counted in metrics.
+        metric_step_names: how many names of steps metrics may have. Steps of further names are "other" in them, which
+            one WARNING says: a metric keeps a series for each name, for ever. Spans and records have every name.
         redact_errors: whether records and spans name the type of an app's exception instead of its message, which may
             quote a prompt. The messages of budget errors hold names and numbers only, and stay.
         tracer_provider: where spans go; default: the global one.
         meter_provider: where metrics go; default: the global one. Set the global one before you call `instrument()`:
             counters of budget breaches begin at 0 here, and a provider that is set later does not see it.
         logger_provider: where log events go; default: the global one.
-        sinks: callables that receive each `CompletedStep`.
+        sinks: callables that receive each `CompletedStep`, or objects with methods of `LedgerSink`.
+        sink_queue: how many records, rows of calls and starts of steps may wait for the sinks, which then receive them
+            in a thread of their own, in order: a slow sink does not hold up the app. What finds the queue full is lost,
+            counted by `dropped_sink_events()`, and told once at WARNING. The queue is emptied at the end of the
+            program, by `uninstrument()`, and by the tracer provider's `force_flush()`. None: sinks are called in the
+            app's thread, and a `Journal` or a `JsonLinesSink` has written before the app goes on.
         clients: the client libraries to patch, as in `["openai", "anthropic"]`; None: all that are known.
         frameworks: agent frameworks whose agents, nodes and tasks are steps by their own names, as in `["langgraph"]`:
             "openai-agents", "langgraph", "pydantic-ai", "crewai"; "auto" for all of them.

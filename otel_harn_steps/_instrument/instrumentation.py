@@ -40,7 +40,7 @@ class Instrumentation:
         use_settings(options)
         forget_prices()
         join_run()
-        self.processor = StepSpanProcessor(*options.sinks)
+        self.processor = StepSpanProcessor(*options.sinks, sink_queue=options.sink_queue)
         add = getattr(self.tracer_provider, "add_span_processor", None)
         if add is not None:
             with guard("adding the span processor", ours=False):

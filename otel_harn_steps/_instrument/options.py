@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Final, Literal, ParamSpec, cast, get_args
 
+from otel_harn_steps._arguments import above_zero, flag, provider_or_none
 from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.price_book import checked_rates
@@ -27,6 +28,7 @@ class Options(Settings):
     """The arguments of `instrument()`, with their defaults. Configuration files use the same names."""
 
     sinks: Sequence[Sink] = ()
+    sink_queue: int | None = None
     clients: Sequence[str] | None = None
     frameworks: Sequence[str] | Literal["auto"] = ()
     providers: Sequence[ClientAdapter] = ()
@@ -58,6 +60,8 @@ def takes_options(
     def decorate(function: Callable[[Options], None]) -> Callable[_P, None]:
         @functools.wraps(function)
         def with_options(*args: _P.args, **kwargs: _P.kwargs) -> None:
+            if args:
+                raise TypeError(f"{function.__name__}() takes its arguments by their names, not {args[0]!r} alone")
             for name in kwargs:
                 _check_word(f"{function.__name__}() has no argument {name!r}", name, OPTIONS, TypeError)
             function(checked(options(*args, **kwargs)))
@@ -75,8 +79,9 @@ def checked(options: Options) -> Options:
         TypeError, ValueError: a value is wrong; the message names the argument, the value and what is allowed.
     """
     for name in ("stream_usage", "metrics", "redact_errors", "threads", "unseen_calls"):
-        if not isinstance(getattr(options, name), bool):
-            raise TypeError(f"{name} must be True or False, not {getattr(options, name)!r}")
+        flag(name, getattr(options, name))
+    for signal in ("tracer", "meter", "logger"):
+        provider_or_none(f"{signal}_provider", getattr(options, f"{signal}_provider"), f"get_{signal}")
     if options.call_spans != "auto" and not isinstance(options.call_spans, bool):
         raise ValueError(f"call_spans must be 'auto', True or False, not {options.call_spans!r}")
     return replace(
@@ -86,6 +91,8 @@ def checked(options: Options) -> Options:
         unpriced=_checked_unpriced(options.unpriced),
         unmetered=_checked_policy("unmetered", options.unmetered, "'estimate', 'ignore' or 'refuse'"),
         sinks=checked_sinks(options.sinks),
+        sink_queue=checked_queue(options.sink_queue),
+        metric_step_names=above_zero("metric_step_names", options.metric_step_names),
         clients=_checked_clients(options.clients),
         frameworks=_checked_frameworks(options.frameworks),
         providers=_checked_providers(options.providers),
@@ -106,6 +113,11 @@ def checked_sinks(sinks: object) -> tuple[Sink, ...]:
         if not callable(sink) and not any(callable(getattr(sink, method, None)) for method in _SINK_METHODS):
             raise TypeError(f"sinks must hold {_SINKS}, not {sink!r}")
     return tuple(sinks)
+
+
+def checked_queue(size: object) -> int | None:
+    """The size of the queue before the sinks; None for no queue."""
+    return None if size is None else above_zero("sink_queue", size, or_none=", or None for no queue")
 
 
 def _checked_prices(prices: object) -> dict[str, Mapping[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from otel_harn_steps._calls.budget_estimate import bill_at_once
@@ -12,7 +13,7 @@ from otel_harn_steps._calls.span_dialects import parse_span_attributes
 from otel_harn_steps._cost.price_book import price_of
 from otel_harn_steps._cost.usage import LIST_PRICE
 from otel_harn_steps._guard import guard
-from otel_harn_steps._instrument.options import checked_sinks
+from otel_harn_steps._instrument.options import checked_queue, checked_sinks
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.delivery import (
@@ -25,6 +26,7 @@ from otel_harn_steps._telemetry.delivery import (
 )
 from otel_harn_steps._telemetry.names import SCOPE
 from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.sink_queue import SinkQueue
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -47,13 +49,19 @@ class StepSpanProcessor(SpanProcessor):
     A budget that such a call crosses is noted, and raises at the step's next call or at its exit.
     """
 
-    def __init__(self, *sinks: Sink) -> None:
+    def __init__(self, *sinks: Sink, sink_queue: int | None = None) -> None:
         """Start to receive records.
 
+        Args:
+            sinks: receive what happens.
+            sink_queue: how much of it may wait for them: see `instrument()`. None: they are called in the app's thread.
+
         Raises:
-            TypeError: a sink is not callable, or is a class.
+            TypeError, ValueError: a sink is not callable, or is a class; the queue's size is no number above 0.
         """
         self.sinks = checked_sinks(sinks)
+        size = checked_queue(sink_queue)
+        self._queue = None if size is None or not sinks else SinkQueue(size)
         self._on_record = _wanted(self.sinks, "step_ended", "a record", or_called=True)
         self._on_start = _wanted(self.sinks, "step_started", "the start of a step")
         self._on_sent = _wanted(self.sinks, "call_sent", "a call")
@@ -66,19 +74,25 @@ class StepSpanProcessor(SpanProcessor):
 
     def receive(self, record: CompletedStep) -> None:
         """Hand `record` to every sink."""
-        hand_to_sinks(record, self._on_record)
+        self._pass(record, self._on_record)
 
     def call_sent(self, row: CallRow) -> None:
         """Hand the row of a call that is about to be sent to every sink that wants it."""
-        hand_to_sinks(row, self._on_sent)
+        self._pass(row, self._on_sent)
 
     def call_settled(self, row: CallRow) -> None:
         """Hand the row of a call that has ended to every sink that wants it."""
-        hand_to_sinks(row, self._on_settled)
+        self._pass(row, self._on_settled)
 
     def step_started(self, step: StartedStep) -> None:
         """Hand a step that has begun to every sink that wants it."""
-        hand_to_sinks(step, self._on_start)
+        self._pass(step, self._on_start)
+
+    def _pass(self, what: object, handlers: Handlers) -> None:
+        if self._queue is None:
+            hand_to_sinks(what, handlers)
+        elif handlers:
+            self._queue.put(partial(_hand, handlers), what)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a span of another instrumentation that starts in a step. It may report a call when it ends."""
@@ -116,19 +130,21 @@ class StepSpanProcessor(SpanProcessor):
             self.receive(record)
 
     def shutdown(self) -> None:
-        """Receive no more records, and close the sinks that can be closed."""
+        """Receive no more records, let the sinks take what waits for them, and close the sinks that can be closed."""
         self._is_shut_down = True
         remove_receiver(self)
         watch_spans(self, is_on=False)
+        if self._queue is not None:
+            self._queue.close()
         for sink in self.sinks:
             close = getattr(sink, "close", None)
             if close is not None:
                 with guard(f"closing {sink!r}", ours=False):
                     close()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 -- the signature of the base class
-        """Nothing is held back, so there is nothing to flush."""
-        return True
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait for the sinks to take what is in their queue. False: they needed longer."""
+        return self._queue is None or self._queue.flush(timeout_millis / 1000)
 
 
 def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool = False) -> Handlers:
@@ -139,6 +155,10 @@ def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool 
         if handler is not None:
             found.append((handler, guard(f"writing {what} to {sink!r}", ours=False)))
     return tuple(found)
+
+
+def _hand(handlers: Handlers, what: object) -> None:
+    hand_to_sinks(what, handlers)
 
 
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:

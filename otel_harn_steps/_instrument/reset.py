@@ -15,4 +15,7 @@ def reset_steps() -> None:
     forget_warnings()
     forget_bare_threads()
     forget_unseen_calls()
+    from otel_harn_steps._telemetry.sink_queue import forget_dropped_sink_events  # noqa: PLC0415 -- only for tests
+
+    forget_dropped_sink_events()
     log.clear()

@@ -18,7 +18,9 @@ from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._guard import guard
 from otel_harn_steps._instrument.model_requests import is_model_host, model_path
 from otel_harn_steps._instrument.unseen_counts import count_unseen
-from otel_harn_steps._patching.patcher import Patcher, Wrapper, owner_in
+from otel_harn_steps._patching.frames import passed_over
+from otel_harn_steps._patching.patcher import Patcher, owner_in
+from otel_harn_steps._patching.wrappers import Wrapper
 from otel_harn_steps._steps.active import current_account
 
 _LOOKING_AT_REQUEST = guard("looking at an HTTP request")
@@ -129,6 +131,7 @@ def _wrapper_for(library: _Library) -> Wrapper:
     return send
 
 
+@passed_over
 async def _send_counted_async(wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     token = _is_counted.set(True)
     try:

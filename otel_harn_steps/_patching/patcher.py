@@ -1,4 +1,4 @@
-"""Puts wrappers in place with wrapt's own tools, and takes all of them out again.
+"""Puts wrappers in place, and takes all of them out again.
 
 Others wrap the same methods. Where it matters who is inside (`wrap_innermost`), our wrapper goes below theirs,
 whether they came first or we did: what they do around a call then includes ours, and when they leave they strip only
@@ -11,26 +11,24 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
 import wrapt
 
 from otel_harn_steps._patching import closures
 from otel_harn_steps._patching.imports import forget_import, when_imported
-
-Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
-"""Called in place of the wrapped function: with it, the instance it is bound to, and the arguments."""
-
-
-class _OursBound(wrapt.BoundFunctionWrapper[Any, Any]):
-    """Our wrapper, as a class or an instance returns it. Some instrumentations keep it and put it on a class."""
-
-
-class _Ours(wrapt.FunctionWrapper[Any, Any]):
-    """Our wrapper. Its type distinguishes it from those of others."""
-
-    __bound_function_wrapper__ = _OursBound
+from otel_harn_steps._patching.wrappers import (
+    Fills,
+    Place,
+    Wrapper,
+    around,
+    below,
+    chain,
+    is_ours,
+    is_ours_and_enabled,
+    is_wrapt,
+)
 
 
 class _Placed(NamedTuple):
@@ -49,7 +47,12 @@ class _Placed(NamedTuple):
                 delattr(self.owner, self.name)
             else:
                 setattr(self.owner, self.name, self.original)
-        elif _is_wrapt(self.value):
+        elif is_ours(self.value):
+            layers = list(chain(static(self.owner, self.name)))
+            number = next((number for number, each in enumerate(layers) if each is self.value), 0)
+            if number and is_wrapt(layers[number - 1]):
+                layers[number - 1].__wrapped__ = self.original
+        elif is_wrapt(self.value):
             with suppress(wrapt.WrapperNotOutermostError):
                 wrapt.unwrap_object(self.owner, self.name, self.value, missing_ok=True)
 
@@ -60,6 +63,7 @@ class _Method(NamedTuple):
     owner: Any
     name: str
     package: str
+    fills: Fills
 
 
 _in_force: dict[tuple[Any, str], list[bool]] = {}
@@ -76,6 +80,9 @@ class Patcher:
     def __init__(self) -> None:
         self._placed: list[_Placed] = []
         self._methods: dict[_Method, Wrapper] = {}
+        # By function, its one wrapper wherever a library has put it: pickled by its name, a function has to be the one
+        # that is found there.
+        self._innermost: dict[FunctionType, FunctionType] = {}
         self._callbacks: list[tuple[str, Callable[[ModuleType], None]]] = []
         self._open = [True]
 
@@ -87,15 +94,15 @@ class Patcher:
     def wrap(self, owner: Any, name: str, wrapper: Wrapper) -> None:
         """Wrap `owner.name`, around what is there. Once only."""
         before = static(owner, name)
-        if not wrapt.is_wrapped_by(before, predicate=_is_ours_and_enabled):
-            self.replace(owner, name, _Ours(before, wrapper, enabled=_is_filled(self._open)))
+        if not any(map(is_ours_and_enabled, chain(before))):
+            self.replace(owner, name, around(before, Place(owner, name), wrapper, _is_filled(self._open)))
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """Set `owner.name` to `value` until `close()`."""
         self._placed.append(_Placed(owner, name, value, static(owner, name), name not in vars(owner)))
         setattr(owner, name, value)
 
-    def wrap_innermost(self, owner: Any, name: str, wrapper: Wrapper, package: str) -> None:
+    def wrap_innermost(self, owner: Any, name: str, wrapper: Wrapper, package: str, fills: Fills = dict) -> None:
         """Wrap `owner.name` below the wrappers of others, also on subclasses that have a wrapped copy of the method.
 
         Can be called again: others may have put back what they found before we came.
@@ -105,31 +112,33 @@ class Patcher:
             name: the function.
             wrapper: what is called instead.
             package: the library that the function belongs to, whose own decorators are part of the function.
+            fills: which arguments the wrapper would fill in now where the app leaves them out.
         """
-        method = _Method(owner, name, package)
+        method = _Method(owner, name, package, fills)
         self._methods[method] = wrapper
         in_force = _in_force.setdefault((owner, name), [])
         in_force[:] = [True]
         for holder in _holders(method):
             layers = _layers(holder, method)
-            if any(map(_is_ours_and_enabled, layers)):
+            if any(map(is_ours_and_enabled, layers)):
                 continue
             *above, innermost = layers
-            ours = _Ours(innermost, wrapper, enabled=_is_filled(in_force))
-            if not above:
-                setattr(holder, name, ours)
-            elif _is_wrapt(above[-1]):
-                above[-1].__wrapped__ = ours
-                _rebind(above[-1], innermost, ours)
+            is_function = type(innermost) is FunctionType
+            ours = self._innermost.get(innermost) if is_function else None
+            if ours is None:
+                ours = around(innermost, Place(holder, name), wrapper, _is_filled(in_force), fills)
+            if is_function:
+                self._innermost[innermost] = ours
+            if above:
+                _put_below(above[-1], innermost, ours, holder)
             else:
-                # The closure calls what it holds as a class's attribute is called: with the instance first.
-                closures.hold(above[-1], ours.__get__(None, holder) if inspect.isclass(holder) else ours)
+                setattr(holder, name, ours)
 
     def wrap_again(self, kind: type) -> None:
         """Wrap the methods of `kind` and of its bases once more: calls of it have passed our wrapper by."""
         for method, wrapper in list(self._methods.items()):
             if inspect.isclass(method.owner) and issubclass(kind, method.owner):
-                self.wrap_innermost(*method[:2], wrapper, method.package)
+                self.wrap_innermost(method.owner, method.name, wrapper, method.package, method.fills)
 
     def close(self) -> None:
         """Take everything out, and call no import callback any more."""
@@ -138,12 +147,14 @@ class Patcher:
             forget_import(module, callback)
         for method in self._methods:
             _in_force[method.owner, method.name].clear()
+        for method in self._methods:
             for holder in _holders(method):
                 _take_out(holder, method)
         for placed in reversed(self._placed):
             placed.put_back()
         self._callbacks.clear()
         self._methods.clear()
+        self._innermost.clear()
         self._placed.clear()
 
 
@@ -162,7 +173,7 @@ def owner_in(module: Any, target: str) -> Any:
 def is_patched(module: Any, target: str) -> bool:
     """Whether the function has a wrapper of ours that is in force."""
     owner, name = owner_in(module, target), target.rpartition(".")[2]
-    return owner is not None and wrapt.is_wrapped_by(static(owner, name), predicate=_is_ours_and_enabled)
+    return owner is not None and any(map(is_ours_and_enabled, chain(static(owner, name))))
 
 
 def static(owner: Any, name: str) -> Any:
@@ -170,24 +181,12 @@ def static(owner: Any, name: str) -> Any:
     return (inspect.getattr_static if inspect.isclass(owner) else getattr)(owner, name)
 
 
-def _is_wrapt(value: Any) -> bool:
-    return issubclass(type(value), wrapt.BaseObjectProxy)
-
-
-def _is_ours(value: Any) -> bool:
-    return issubclass(type(value), (_Ours, _OursBound))
-
-
-def _is_ours_and_enabled(value: Any) -> bool:
-    return _is_ours(value) and bool(value._self_enabled())
-
-
 def _layers(holder: Any, method: _Method) -> list[Any]:
     """The wrappers around a method from the outermost inward; last, what the library itself has there."""
     layers: list[Any] = []
-    for layer in wrapt.wrapper_chain(static(holder, method.name)):
+    for layer in chain(static(holder, method.name)):
         layers.append(layer)
-        if not _is_wrapt(layer) and not closures.is_of_others(layer, method.package):
+        if not is_ours(layer) and not is_wrapt(layer) and not closures.is_of_others(layer, method.package):
             break
     return layers
 
@@ -211,13 +210,17 @@ def _below(owner: Any) -> Iterator[Any]:
             yield from _below(each)
 
 
-def _rebind(wrapper: Any, before: Any, now: Any) -> None:
-    """Let a bound wrapper that somebody has put on a class call `now` in place of `before`.
-
-    wrapt binds it again for each instance, and then asks not it but the wrapper that it was once bound from.
-    """
-    if issubclass(type(wrapper), wrapt.BoundFunctionWrapper):
-        parent = wrapper._self_parent
+def _put_below(above: Any, before: Any, now: Any, holder: Any) -> None:
+    """Let the wrapper `above` call `now` in place of `before`."""
+    if not is_wrapt(above):
+        # The closure calls what it holds as a class's attribute is called: with the instance first.
+        closures.hold(above, now.__get__(None, holder) if inspect.isclass(holder) else now)
+        return
+    above.__wrapped__ = now
+    # wrapt binds a bound wrapper that somebody has put on a class again for each instance, and then asks not it but the
+    # wrapper that it was once bound from.
+    if issubclass(type(above), wrapt.BoundFunctionWrapper):
+        parent = above._self_parent
         if parent is not None and parent.__wrapped__ is before:
             parent.__wrapped__ = now
 
@@ -226,13 +229,21 @@ def _take_out(holder: Any, method: _Method) -> None:
     """Take every wrapper of ours that is not in force any more out of a method."""
     while True:
         layers = _layers(holder, method)
-        closed = (number for number, each in enumerate(layers) if _is_ours(each) and not each._self_enabled())
+        closed = (number for number, each in enumerate(layers) if is_ours(each) and not is_ours_and_enabled(each))
         number = next(closed, None)
         if number is None:
             return
-        if number == 0 or _is_wrapt(layers[number - 1]):
-            wrapt.unwrap_object(holder, method.name, layers[number])
-            if number:
-                _rebind(layers[number - 1], layers[number], layers[number].__wrapped__)
+        before, now = layers[number], below(layers[number])
+        if number:
+            _put_below(layers[number - 1], before, now, holder)
         else:
-            closures.hold(layers[number - 1], layers[number].__wrapped__)
+            _restore(holder, method.name, now)
+
+
+def _restore(holder: Any, name: str, original: Any) -> None:
+    """Set what was there before, where it was defined; where it was inherited, remove what hides it."""
+    owners = [each for each in inspect.getmro(holder) if name in vars(each)] if inspect.isclass(holder) else [holder]
+    if len(owners) > 1 and vars(owners[1])[name] is original:
+        delattr(owners[0], name)
+    else:
+        setattr(owners[0], name, original)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
+from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._guard import guard
-from otel_harn_steps._process import generation
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded, unmetered_detail, unpriced_detail
 from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_harn_steps")
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 _warned_uncovered: set[str] = set()
+_KNOWN: Final = frozenset({"measured", "reported"})
+_MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
@@ -45,24 +47,24 @@ class Tree:
         unread: streams under a budget that have not ended. Each is called to bill what is known of it so far.
     """
 
-    __slots__ = ("_generation", "_lock", "unread")
+    __slots__ = ("_forks", "_lock", "unread")
 
     _renewing = Lock()
 
     def __init__(self) -> None:
         # Reentrant, because the garbage collector may settle an abandoned stream in the middle of anything.
         self._lock: Any = RLock()
-        self._generation = generation()
+        self._forks = _process.forks
         self.unread: set[Callable[[], None]] = set()
 
     @property
     def lock(self) -> Any:
         """The lock of this process. Whoever held it at a fork is not in the child, and would never let it go."""
-        if self._generation != generation():
+        if self._forks != _process.forks:
             with Tree._renewing:
-                if self._generation != generation():
+                if self._forks != _process.forks:
                     self._lock = RLock()
-                    self._generation = generation()
+                    self._forks = _process.forks
         return self._lock
 
     @classmethod
@@ -86,14 +88,15 @@ class Account:
         definition: what was declared.
         above: the account around this one, which counts what this one spends as well.
         status: how it ended. None while it lives: an account that has ended still counts, and refuses nothing.
-        open_calls: calls that have been sent and have not ended.
+        open_calls: own calls that have been sent and have not ended.
+        is_step: whether it is a step's.
         breach: the limit that was crossed first.
         is_covered: whether a budget counts what this account's own calls spend.
     """
 
     __slots__ = (
         "_covers_below",
-        "_generation",
+        "_forks",
         "_max_picousd",
         "_on_leave",
         "above",
@@ -112,6 +115,7 @@ class Account:
         "watch",
     )
 
+    is_step: bool = False
     span: Span = INVALID_SPAN
     step_id: str | None = None
     parent_id: str | None = None
@@ -133,13 +137,14 @@ class Account:
         # Other instrumentations' spans in this account, kept for `_calls.foreign_spans` and read there alone.
         self.watch: object = None
         self._on_leave: list[Callable[[], None]] = []
-        self._generation = generation()
+        self._forks = _process.forks
         budget = definition.budget
+        is_limited = budget.max_tokens is not None or budget.max_usd is not None
         self._max_picousd = None if budget.max_usd is None else _limit_picousd(budget.max_usd)
-        self._covers_below: bool = (budget.is_limited and definition.scope == "tree") or (
+        self._covers_below: bool = (is_limited and definition.scope == "tree") or (
             above is not None and above._covers_below
         )
-        self.is_covered = budget.is_limited or self._covers_below
+        self.is_covered = is_limited or self._covers_below
         self.tree: Tree = Tree() if above is None else above.tree
 
     # -- totals ------------------------------------------------------------------------------------------------
@@ -214,7 +219,7 @@ class Account:
     @property
     def is_of_this_process(self) -> bool:
         """Whether it was opened here. One from before a fork is reported by the process above."""
-        return self._generation == generation()
+        return self._forks == _process.forks
 
     def admit(self) -> None:
         """Let one more call begin.
@@ -327,7 +332,7 @@ class Account:
             if account.status is None:
                 first = first or crossed
                 account.show()
-            if account.status is not None or not account.is_of_this_process:
+            if account.status is not None or account._forks != _process.forks:
                 late.append((account, crossed.limit if crossed is not None and is_new else None))
         return first, late
 
@@ -383,11 +388,12 @@ class Account:
             return None
         spent = self._covered()
         # `>` and not `>=`: a step may spend its budget to the last token.
-        if max_tokens is not None and spent.budget_tokens > max_tokens:
+        if max_tokens is not None and spent.input_tokens + spent.output_tokens + spent.estimated_tokens > max_tokens:
             return self._exceeded("max_tokens", response)
-        if max_picousd is not None and spent.budget_picousd > max_picousd:
+        if max_picousd is not None and spent.cost_picousd + spent.estimated_picousd > max_picousd:
             return self._exceeded("max_usd", response)
-        return self._unknown(call, response)
+        is_known = call.cost_picousd is not None and call.certainty in _KNOWN
+        return None if is_known else self._unknown(call, response)
 
     def _unknown(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
         """The breach that a call of unknown usage or price is where the settings refuse it."""
@@ -417,6 +423,8 @@ class Account:
         )
 
     def _warn_of_uncovered_spend(self) -> None:
+        if len(_warned_uncovered) >= _MOST_WARNED:
+            return
         for account in self.lineage():
             definition = account.definition
             if account._covers(self) or not definition.budget.is_limited or definition.name in _warned_uncovered:

@@ -67,16 +67,20 @@ class ActiveStep(Account):
     Attributes:
         parent: the step around this one.
         path: the names from the outermost step to this one.
+        detail: what this run of the step is about.
         span: the step's span; invalid where there is none.
         outer: the context that the step was entered in.
         token: gives back what was current before the step. None: it is current again, or the step never was current.
         is_left: whether the step has been left.
     """
 
+    is_step = True
+
     __slots__ = (
         "__weakref__",
         "_random_id",
         "agent",
+        "detail",
         "is_left",
         "outer",
         "parent",
@@ -86,11 +90,13 @@ class ActiveStep(Account):
         "token",
     )
 
-    def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None) -> None:
+    def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None, detail: str | None = None) -> None:
         super().__init__(definition, current_run() if parent is None else parent)
         self.parent = parent
         self.path: str = definition.name if parent is None else f"{parent.path}/{definition.name}"
         self.agent: str | None = definition.agent if definition.agent or parent is None else parent.agent
+        declared = definition.detail
+        self.detail: str | None = declared if detail is None and isinstance(declared, str) else detail
         self.labels = current_labels()
         self.span: Span = INVALID_SPAN
         self.outer: Context | None = None

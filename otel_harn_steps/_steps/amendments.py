@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.context import get_current
 
+from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
-from otel_harn_steps._process import run_id
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.totals import COUNTERS, NOTHING, ModelCall, Tally
 from otel_harn_steps._telemetry import metrics
@@ -69,11 +69,12 @@ def _amendment(
         span_id=f"{context.span_id:016x}" if context.is_valid else None,
         parent_step=None if step.parent is None else step.parent.definition.name,
         path=step.path,
-        run_id=run_id(),
+        run_id=_process.run_id,
         step_id=step.step_id,
         parent_id=step.parent_id,
         amends=step.step_id,
         agent=step.agent,
+        detail=step.detail,
         labels=step.labels,
         breach=breached,
         by_model=() if call is None else (model_spend(call.provider, call.model, own),),

@@ -14,8 +14,16 @@ from threading import get_ident
 from types import FrameType, TracebackType
 from typing import Any, Generic, Literal, NamedTuple, Never, ParamSpec, TypeVar, cast, overload
 
+from otel_harn_steps._arguments import text, text_or_none
 from otel_harn_steps._steps.active import ActiveStep, current_step
-from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary, boundary_of, did_you_mean
+from otel_harn_steps._steps.definition import (
+    Budget,
+    Detail,
+    StepDefinition,
+    StepErrorBoundary,
+    boundary_of,
+    did_you_mean,
+)
 from otel_harn_steps._steps.functions import stepped
 from otel_harn_steps._steps.registry import declare_limits, registered_step
 from otel_harn_steps._steps.run import StepRun
@@ -43,6 +51,7 @@ _OPTIONS = (
     "scope",
     "agent",
     "metadata",
+    "detail",
 )
 
 
@@ -65,6 +74,7 @@ def step(
     scope: Literal["step", "tree"] = "step",
     agent: str | None = None,
     metadata: Mapping[str, object] | None = None,
+    detail: Detail = None,
 ) -> Step[_Fallback]: ...
 
 
@@ -82,6 +92,7 @@ def step(
     scope: Literal["step", "tree"] = "step",
     agent: str | None = None,
     metadata: Mapping[str, object] | None = None,
+    detail: Detail = None,
 ) -> Step[None]: ...
 
 
@@ -99,6 +110,7 @@ def step(
     scope: Literal["step", "tree"] = "step",
     agent: str | None = None,
     metadata: Mapping[str, object] | None = None,
+    detail: Detail = None,
 ) -> Step[Never]: ...
 
 
@@ -122,6 +134,9 @@ def step(function_or_name: Any = None, /, *, name: Any = None, **options: Any) -
         scope: "step" (default): the budget covers the step's own calls; "tree": nested steps too.
         agent: the agent that the step belongs to, shown as `gen_ai.agent.name`.
         metadata: what else belongs to the step: kept on the definition and not enforced.
+        detail: what a run of the step is about, such as a ticket's number: on its span and record, and on no metric. A
+            name should have few values; this may have any number. For decorated functions also a function of the same
+            arguments that returns it: `detail=lambda ticket: ticket.id`. Its faults are logged and dropped.
 
     Raises:
         TypeError, ValueError: an option is unknown, of the wrong type, or out of range.
@@ -158,8 +173,7 @@ class Step(Generic[_Fallback_co]):
         metadata: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a string, not {name!r}")
+        text_or_none("name", name)
         boundary = boundary_of(error_boundary)
         if fallback is not None and boundary != StepErrorBoundary.CONTINUE:
             raise ValueError(
@@ -238,7 +252,7 @@ class Step(Generic[_Fallback_co]):
         """Enter the step. Entering again, nested or in parallel, makes a new active step each time.
 
         Raises:
-            TypeError: the step has no name, or a fallback, which a `with` block cannot deliver.
+            TypeError: the step has no name, or what a `with` block cannot have: a fallback, a detail made of arguments.
         """
         return self._enter(sys._getframe(1))
 
@@ -266,6 +280,11 @@ class Step(Generic[_Fallback_co]):
             raise TypeError(
                 f"step {definition.name!r} has a fallback, which a `with` block cannot deliver: "
                 "decorate a function, or leave the fallback out"
+            )
+        if callable(definition.detail):
+            raise TypeError(
+                f"step {definition.name!r} has a detail that is made of arguments, which a `with` block does not have: "
+                "give it a string"
             )
         run = StepRun(definition)
         key = id(run.active)
@@ -323,12 +342,18 @@ class _Entry(NamedTuple):
 def enter_step(function: str) -> AbstractContextManager[ActiveStep | None]:
     """Enter the step that is registered for `function`: yields its `ActiveStep`, or None where there is none.
 
-    A fallback that was registered cannot be delivered here, and is ignored with a WARNING.
+    A fallback that was registered, or a detail that is made of arguments, is ignored with a WARNING.
+
+    Raises:
+        TypeError: `function` is not a string.
     """
-    definition = registered_step(function)
+    definition = registered_step(text("function", function))
     if definition is None:
         return _NOT_A_STEP
     if definition.fallback is not None:
         _logger.warning("step %r: fallback is ignored: a step that is entered cannot deliver one", definition.name)
         definition = replace(definition, fallback=None)
+    if callable(definition.detail):
+        _logger.warning("step %r: detail is ignored: a step that is entered has no arguments", definition.name)
+        definition = replace(definition, detail=None)
     return cast("AbstractContextManager[ActiveStep | None]", Step.of(definition))

@@ -12,10 +12,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from otel_harn_steps._arguments import text, text_or_none
+
 _logger = logging.getLogger("otel_harn_steps")
 _T = TypeVar("_T")
 
 Scope = str
+Detail = str | Callable[..., str | None] | None
+"""What a run of a step is about, such as a ticket's number; or a function of its arguments that returns it."""
 SCOPES: Final = ("step", "tree")
 _NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -81,6 +85,7 @@ class StepDefinition:
     scope: Scope
     agent: str | None
     metadata: Mapping[str, object]
+    detail: Detail
 
     def __init__(  # noqa: PLR0917 -- the house's order, which the dict form has too
         self,
@@ -96,6 +101,7 @@ class StepDefinition:
         scope: Scope = "step",
         agent: str | None = None,
         metadata: Mapping[str, object] = _NO_METADATA,
+        detail: Detail = None,
     ) -> None:
         """Check every value but the boundary's text, which may be anything.
 
@@ -111,6 +117,8 @@ class StepDefinition:
             scope: "step" or "tree".
             agent: the agent that the step belongs to.
             metadata: further keys.
+            detail: what a run of the step is about, on its span and record alone; or a function of its arguments that
+                returns it.
 
         Raises:
             TypeError, ValueError: a value is of the wrong type, or out of range.
@@ -118,15 +126,16 @@ class StepDefinition:
         if not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
         values = {
-            "name": _required_text("name", name),
-            "function": _required_text("function", function),
+            "name": text("name", name),
+            "function": text("function", function),
             "model": model_of(model),
             "budget": budget_of(budget, max_tokens, max_usd),
-            "error_boundary": _text("error_boundary", error_boundary),
+            "error_boundary": text_or_none("error_boundary", error_boundary),
             "fallback": fallback,
             "scope": scope_of(scope),
-            "agent": _text("agent", agent),
+            "agent": text_or_none("agent", agent),
             "metadata": MappingProxyType(dict(metadata)),
+            "detail": _detail_of(detail),
         }
         for key, value in values.items():
             object.__setattr__(self, key, value)
@@ -198,7 +207,7 @@ def _max_usd_of(value: object) -> float | Decimal | None:
 def _as_float(value: float | Decimal) -> float:
     try:
         return float(value)
-    except OverflowError:  # an int beyond all floats
+    except (OverflowError, ValueError):  # an int beyond all floats, a signalling NaN
         return math.inf
 
 
@@ -225,12 +234,12 @@ def boundary_of(value: object) -> str | None:
         TypeError: `value` is not a string.
         ValueError: `value` is none of the three.
     """
-    text = _text("error_boundary", value)
-    if text is not None and text not in tuple(StepErrorBoundary):
+    boundary = text_or_none("error_boundary", value)
+    if boundary is not None and boundary not in tuple(StepErrorBoundary):
         raise ValueError(
             f"error_boundary must be one of {', '.join(map(repr, map(str, StepErrorBoundary)))}, not {value!r}"
         )
-    return text
+    return boundary
 
 
 def scope_of(value: object) -> Scope:
@@ -244,17 +253,10 @@ def scope_of(value: object) -> Scope:
     return str(value)
 
 
-def _text(key: str, value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{key} must be a string, not {value!r}")
-    return None if value is None else str(value)
-
-
-def _required_text(key: str, value: object) -> str:
-    text = _text(key, value)
-    if text is None:
-        raise TypeError(f"{key} must be a string, not None")
-    return text
+def _detail_of(value: object) -> Detail:
+    if value is None or isinstance(value, str) or callable(value):
+        return value
+    raise TypeError(f"detail must be a string, or a function of the step's arguments that returns one, not {value!r}")
 
 
 def _limit(name: str, value: object) -> Any:
@@ -282,9 +284,9 @@ def definition_from_dict(function: object, metadata: object) -> StepDefinition:
             return default
 
     rest = dict(metadata)
-    name = accepted("name", partial(_text, "name"), rest.pop("name", None), None)
+    name = accepted("name", partial(text_or_none, "name"), rest.pop("name", None), None)
     boundary = accepted(
-        "error_boundary", lambda value: _text("error_boundary", value), rest.pop("error_boundary", None), None
+        "error_boundary", lambda value: text_or_none("error_boundary", value), rest.pop("error_boundary", None), None
     )
     fallback = rest.pop("fallback", None)
     if fallback is not None and StepErrorBoundary.of(boundary) is not StepErrorBoundary.CONTINUE:
@@ -315,6 +317,7 @@ def definition_from_dict(function: object, metadata: object) -> StepDefinition:
         budget=Budget(**given),
         fallback=fallback,
         scope=accepted("scope", scope_of, rest.pop("scope", "step"), "step"),
-        agent=accepted("agent", partial(_text, "agent"), rest.pop("agent", None), None),
+        agent=accepted("agent", partial(text_or_none, "agent"), rest.pop("agent", None), None),
+        detail=accepted("detail", partial(text_or_none, "detail"), rest.pop("detail", None), None),
         metadata=rest,
     )

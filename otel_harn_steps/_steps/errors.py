@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from otel_harn_steps._arguments import text_or_none
 from otel_harn_steps._cost.money import to_usd
 
 _KIND: Final = "budget_exhausted"
@@ -200,12 +201,16 @@ def is_step_budget_exhausted(error: object) -> bool:
 
 
 def mark_escalated(error: object, step: str | None = None, function: str | None = None) -> dict[str, object]:
-    """A copy of the facts of `error`, marked as escalated. `step` and `function` fill in only what is absent."""
+    """A copy of the facts of `error`, marked as escalated. `step` and `function` fill in only what is absent.
+
+    Raises:
+        TypeError: `step` or `function` is not a string.
+    """
     facts = dict(facts_of(error))
     facts["escalated"] = True
     facts["category"] = _ESCALATED_CATEGORY
     for key, value in (("step", step), ("function", function)):
-        if value is not None:
+        if text_or_none(key, value) is not None:
             facts.setdefault(key, value)
     return facts
 

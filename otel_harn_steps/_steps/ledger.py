@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
 
+from otel_harn_steps import _process
+from otel_harn_steps._cost.usage import PARTS
 from otel_harn_steps._guard import guard
-from otel_harn_steps._process import new_id, run_id
+from otel_harn_steps._process import new_id
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.labels import current_labels
-from otel_harn_steps._steps.totals import ModelCall
-from otel_harn_steps._telemetry import metrics
+from otel_harn_steps._steps.totals import COUNTERS, ModelCall
+from otel_harn_steps._telemetry import delivery, metrics
 from otel_harn_steps._telemetry.call_row import NO_STEP, CallRow, Outcome
-from otel_harn_steps._telemetry.delivery import call_sent, call_settled, has_call_sinks
+from otel_harn_steps._telemetry.delivery import call_sent, call_settled
 from otel_harn_steps._telemetry.tracer import is_suppressed
 
 if TYPE_CHECKING:
@@ -29,17 +31,7 @@ if TYPE_CHECKING:
 
 _WRITING_ROW = guard("writing a call's row")
 _COUNTING_CALL = guard("counting a call")
-_DETAILS = (
-    "cache_write_1h_tokens",
-    "input_audio_tokens",
-    "output_audio_tokens",
-    "cache_read_audio_tokens",
-    "input_image_tokens",
-    "output_image_tokens",
-    "tool_input_tokens",
-    "web_searches",
-    "output_citation_tokens",
-)
+_DETAILS = tuple(name for name in PARTS if name not in COUNTERS)
 
 
 class OpenCall:
@@ -76,16 +68,18 @@ class OpenCall:
         self.operation = operation
         self.requested_model = requested_model
         self.sent_at = sent_at
-        self._run_id = run_id()
-        self._labels = current_labels()
+        self._run_id = _process.run_id
+        self._labels = current_labels() if delivery.of_calls else account.labels
         self._call_id: str | None = None
         self.is_open = self.is_over = False
         self.counted: ModelCall | None = None
 
     def send(self) -> None:
-        """It is about to be sent: its row begins."""
+        """It is about to be sent: its row begins, unless it has taken over one that has begun."""
+        if self.is_open:
+            return
         self.account.opened(self)
-        if has_call_sinks():
+        if delivery.of_calls:
             with _WRITING_ROW:
                 call_sent(self._row("open"))
 
@@ -113,7 +107,7 @@ class OpenCall:
             The breach of a budget, for the caller to raise.
         """
         account = self.account
-        is_late = account.status is not None or not account.is_of_this_process
+        is_late = account.status is not None or account._forks != _process.forks
         try:
             return self._count(call, response, is_over=True)
         finally:
@@ -124,7 +118,7 @@ class OpenCall:
                             self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
                         )
             finally:
-                if has_call_sinks():
+                if delivery.of_calls:
                     with _WRITING_ROW:
                         call_settled(self._row(outcome, call, is_late=is_late))
 
@@ -140,20 +134,20 @@ class OpenCall:
         if not self.is_open:
             return
         self.account.closed(self)
-        if has_call_sinks():
+        if delivery.of_calls:
             with _WRITING_ROW:
                 call_settled(self._row(outcome))
 
     def refuse(self) -> None:
         """Leave the row of a call that a budget did not let out."""
-        if has_call_sinks():
+        if delivery.of_calls:
             with _WRITING_ROW:
                 call_settled(self._row("refused"))
 
     @property
     def step_name(self) -> str:
         """The name of the step, or what stands for it where no step claims the call."""
-        return NO_STEP if self.account.step_id is None else self.account.definition.name
+        return NO_STEP if not self.account.is_step else self.account.definition.name
 
     def _row(self, outcome: Outcome, call: ModelCall | None = None, *, is_late: bool = False) -> CallRow:
         account = self.account

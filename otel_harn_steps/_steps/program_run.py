@@ -8,7 +8,8 @@ from time import time_ns
 from types import TracebackType
 from typing import Final
 
-from otel_harn_steps._process import generation, leave_run, new_id, use_run
+from otel_harn_steps import _process
+from otel_harn_steps._process import leave_run, new_id, use_run
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.totals import NOTHING
@@ -45,7 +46,7 @@ class Run(Account):
         """Begin at zero, in a forked child: what was spent before the fork is the parent's."""
         self.own, self.subtree, self.by_model = NOTHING, NOTHING, {}
         self.open_calls, self.breach, self.last_model, self.price_book = 0, None, None, None
-        self._generation = generation()
+        self._forks = _process.forks
 
 
 class run:  # noqa: N801 -- it is used as a function, and is a context manager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from otel_harn_steps._steps.definition import LIMITS, StepDefinition, definition_from_dict
 
 # Assignments to a dict are atomic, and a definition is replaced whole: no lock is needed.
 _definitions: dict[str, StepDefinition] = {}
 _limits: dict[tuple[str, str], None] = {}
+_MOST_LIMITS: Final = 10_000  # names made at run time must not fill the memory
 _watch: Callable[[str, str], None] | None = None
 
 
@@ -44,10 +46,10 @@ def registered_step(function: str) -> StepDefinition | None:
 
 
 def declare_limits(definition: StepDefinition) -> None:
-    """Remember which limits a step has that may run later. The watcher gets each of them once."""
+    """Remember which limits a step has that may run later, of the first 10,000. The watcher gets each of them once."""
     for limit in LIMITS:
         declared = definition.name, limit
-        if getattr(definition, limit) is not None and declared not in _limits:
+        if getattr(definition, limit) is not None and declared not in _limits and len(_limits) < _MOST_LIMITS:
             _limits[declared] = None
             if _watch is not None:
                 _watch(*declared)

@@ -10,8 +10,8 @@ from typing import Final
 from opentelemetry.context import attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
 
+from otel_harn_steps import _process
 from otel_harn_steps._guard import guard, type_name
-from otel_harn_steps._process import run_id
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
@@ -20,9 +20,9 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
-from otel_harn_steps._telemetry import metrics, names
+from otel_harn_steps._telemetry import delivery, metrics, names
 from otel_harn_steps._telemetry.call_row import StartedStep
-from otel_harn_steps._telemetry.delivery import end_span_with, has_start_sinks, keep, step_started
+from otel_harn_steps._telemetry.delivery import end_span_with, keep, step_started
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
@@ -55,7 +55,7 @@ class StepRun:
         "active",
     )
 
-    def __init__(self, definition: StepDefinition) -> None:
+    def __init__(self, definition: StepDefinition, detail: str | None = None) -> None:
         self._is_left = True  # there is nothing to leave yet
         self._start_time_ns = self._end_time_ns = time_ns()
         self._verdict: Verdict | None = None
@@ -63,7 +63,7 @@ class StepRun:
         self._parts: Iterator[Callable[[StepRun], None]] = iter(())
         parent = current_step()
         self._context = context = get_current()
-        self.active = active = ActiveStep(definition, parent)
+        self.active = active = ActiveStep(definition, parent, detail)
         active.outer = context
         self._is_left = False
         self._is_quiet = is_suppressed(context)
@@ -75,12 +75,12 @@ class StepRun:
                     f"step {definition.name}",
                     context,
                     SpanKind.INTERNAL,
-                    start_attributes(definition, active.path),
+                    start_attributes(definition, active.path, active.detail),
                     start_time=self._start_time_ns,
                 )
                 context = set_span_in_context(span, context)
         active.begin(span)
-        if has_start_sinks():
+        if delivery.of_starts:
             with _TELLING_START:
                 step_started(_started(active, self._start_time_ns))
         self._context = context_of(active, context)
@@ -225,7 +225,7 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
     context = active.span.get_span_context()
     return StartedStep(
         active.step_id,
-        run_id(),
+        _process.run_id,
         active.parent_id,
         definition.name,
         definition.function,
@@ -238,6 +238,7 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
         max_usd=None if budget.max_usd is None else float(budget.max_usd),
         error_boundary=definition.error_boundary,
         trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
+        detail=active.detail,
     )
 
 
@@ -261,16 +262,17 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         span_id=f"{context.span_id:016x}" if context.is_valid else None,
         parent_step=None if active.parent is None else active.parent.definition.name,
         path=active.path,
-        run_id=run_id(),
+        run_id=_process.run_id,
         step_id=active.step_id,
         parent_id=active.parent_id,
         agent=active.agent,
         labels=active.labels,
         breach=None if active.breach is None else active.breach.limit,
         by_model=tuple([model_spend(*key, tally) for key, tally in active.by_model.items()]),
-        estimated_cost_usd=active.estimated_cost_usd,
+        estimated_cost_usd=active.estimated_cost_usd if active.own.estimated_picousd else 0.0,
         open_calls=active.open_calls,
         price_book=active.price_book,
+        detail=active.detail,
         **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )
 

@@ -27,7 +27,7 @@ _ZEROS: Final[dict[str, AttributeValue]] = {
 del _ZEROS[names.ESTIMATED_TOKENS]
 
 
-def start_attributes(definition: StepDefinition, path: str) -> dict[str, AttributeValue]:
+def start_attributes(definition: StepDefinition, path: str, detail: str | None = None) -> dict[str, AttributeValue]:
     """What is declared of a step. A limit that OTLP cannot carry is shown as the largest number that it can."""
     attributes: dict[str, AttributeValue] = {
         names.STEP_NAME: definition.name,
@@ -43,6 +43,8 @@ def start_attributes(definition: StepDefinition, path: str) -> dict[str, Attribu
         attributes[names.STEP_MAX_TOKENS] = min(budget.max_tokens, _MOST_INT)
     if budget.max_usd is not None:
         attributes[names.STEP_MAX_USD] = float(budget.max_usd)
+    if detail is not None:
+        attributes[names.STEP_DETAIL] = detail
     if definition.agent is not None:
         attributes[names.AGENT_NAME] = definition.agent
     return attributes

@@ -117,6 +117,7 @@ class StartedStep:
     max_usd: float | None = None
     error_boundary: str | None = None
     trace_id: str | None = None
+    detail: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The step in plain JSON values."""

@@ -61,7 +61,8 @@ class RecordLog:
 class LedgerSink(Protocol):
     """A sink of the ledger. Each of the methods is optional.
 
-    They are called in the thread of the app's call: what takes long belongs into a queue of the sink's own. A call that
+    They are called in the thread of the app's call, or in one of their own where `instrument(sink_queue=...)` asks for
+    that. A call that
     is over when it begins (`record_llm_usage`, another instrumentation's span, a call that a budget refused) is settled
     without having been sent.
     """
@@ -133,8 +134,8 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=log.clear)
 _receivers: tuple[ref[Receiver], ...] = ()
 # Those of them that take these, so that there is nothing to do where nobody does.
-_of_calls: tuple[ref[Receiver], ...] = ()
-_of_starts: tuple[ref[Receiver], ...] = ()
+of_calls: tuple[ref[Receiver], ...] = ()
+of_starts: tuple[ref[Receiver], ...] = ()
 _leaving: dict[tuple[int, int], _Leaving] = {}
 
 
@@ -168,36 +169,26 @@ def _others(receiver: Receiver) -> list[ref[Receiver]]:
 
 
 def _use_receivers(*receivers: ref[Receiver]) -> None:
-    global _receivers, _of_calls, _of_starts  # noqa: PLW0603 -- replaced whole: no reader sees them half changed
+    global _receivers, of_calls, of_starts  # noqa: PLW0603 -- replaced whole: no reader sees them half changed
     living = [(each, receiver) for each in receivers if (receiver := each()) is not None]
     _receivers = receivers
-    _of_calls = tuple(each for each, receiver in living if receiver.takes_calls)
-    _of_starts = tuple(each for each, receiver in living if receiver.takes_starts)
-
-
-def has_call_sinks() -> bool:
-    """Whether anybody receives the rows of calls."""
-    return bool(_of_calls)
-
-
-def has_start_sinks() -> bool:
-    """Whether anybody is to know when steps begin."""
-    return bool(_of_starts)
+    of_calls = tuple(each for each, receiver in living if receiver.takes_calls)
+    of_starts = tuple(each for each, receiver in living if receiver.takes_starts)
 
 
 def call_sent(row: CallRow) -> None:
     """Hand the row of a call that is about to be sent to everyone who receives such rows."""
-    _to_each(iter(_of_calls), lambda receiver: receiver.call_sent(row))
+    _to_each(iter(of_calls), lambda receiver: receiver.call_sent(row))
 
 
 def call_settled(row: CallRow) -> None:
     """Hand the row of a call that has ended to everyone who receives such rows."""
-    _to_each(iter(_of_calls), lambda receiver: receiver.call_settled(row))
+    _to_each(iter(of_calls), lambda receiver: receiver.call_settled(row))
 
 
 def step_started(step: StartedStep) -> None:
     """Tell everyone who is to know that a step has begun."""
-    _to_each(iter(_of_starts), lambda receiver: receiver.step_started(step))
+    _to_each(iter(of_starts), lambda receiver: receiver.step_started(step))
 
 
 def keep(record: CompletedStep) -> None:

@@ -8,6 +8,8 @@ from collections import deque
 from time import monotonic, time_ns
 from typing import Any, Final
 
+from otel_harn_steps._arguments import above_zero, text_or_none
+from otel_harn_steps._arguments import path as checked_path
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.journal_lines import (
     call_sent_line,
@@ -43,6 +45,9 @@ class Journal:
         max_age_s: how old a file may be before the next is begun, in seconds.
         run_id: the run that this process is part of. None: that of the first row.
         run_name: that run's name.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
     """
 
     def __init__(
@@ -54,6 +59,14 @@ class Journal:
         run_id: str | None = None,
         run_name: str | None = None,
     ) -> None:
+        checked_path("folder", folder)
+        if isinstance(max_age_s, bool) or not isinstance(max_age_s, (int, float)):
+            raise TypeError(f"max_age_s must be a number of seconds above 0, not {max_age_s!r}")
+        if not max_age_s > 0:
+            raise ValueError(f"max_age_s must be a number of seconds above 0, not {max_age_s!r}")
+        above_zero("max_bytes", max_bytes)
+        text_or_none("run_id", run_id)
+        text_or_none("run_name", run_name)
         self._folder = os.path.abspath(folder)  # noqa: PTH100 -- pathlib costs 3 ms to import
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
@@ -81,7 +94,7 @@ class Journal:
 
     def step_ended(self, record: CompletedStep) -> None:
         """Note a step that has ended, or an amendment to one."""
-        self._write(step_ended_line(record), getattr(record, "run_id", None))
+        self._write(step_ended_line(record), record.run_id)
 
     def note(self, event: str, **facts: Any) -> None:
         """Note another fact, in JSON values and without content: `note("client_patched", client="openai")`.

@@ -38,6 +38,12 @@ STEP_FUNCTION: Final = _attribute("harn.step.function", "string", "start", "The 
 STEP_PATH: Final = _attribute(
     "harn.step.path", "string", "start", "Names from the outermost step to this one, joined by `/`."
 )
+STEP_DETAIL: Final = _attribute(
+    "harn.step.detail",
+    "string",
+    "start",
+    "What this run of the step is about, such as a ticket's number. On no metric, so it may have any number of values.",
+)
 STEP_DEFAULT_MODEL: Final = _attribute(
     "harn.step.default_model", "string", "start", "The model for calls that name none."
 )

@@ -55,6 +55,7 @@ class CompletedStep:
         price_book: where its prices are from, with the version.
         amends: the `step_id` of the step that this record amends: it holds only what came after that step's own
             record, or from another process, and is no run of the step. None for a step's own record.
+        detail: what this run of the step was about: `step(detail=...)`.
     """
 
     name: str
@@ -97,6 +98,7 @@ class CompletedStep:
     open_calls: int = 0
     price_book: str | None = None
     amends: str | None = None
+    detail: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record in plain JSON values. A number that is not finite becomes None."""
@@ -156,7 +158,7 @@ def model_spend(provider: str, model: str | None, tally: Any) -> ModelSpend:
         tally.unmetered_calls,
         tally.observed_calls,
         tally.estimated_tokens,
-        to_usd(tally.estimated_picousd),
+        to_usd(tally.estimated_picousd) if tally.estimated_picousd else 0.0,
     )
     draft.__class__ = ModelSpend
     spend: ModelSpend = draft

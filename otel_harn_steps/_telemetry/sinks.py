@@ -9,6 +9,8 @@ from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+from otel_harn_steps._arguments import path as checked_path
+from otel_harn_steps._arguments import provider_or_none
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import names
 from otel_harn_steps._telemetry.line_file import LineFile
@@ -23,9 +25,13 @@ class JsonLinesSink:
     Several threads and processes may write to one file: a line is one `write` to a file opened for appending, so lines
     do not mix. The file is opened at the first record, and made readable for its owner alone. One that was rotated away
     is noticed within about a second, and a new one is begun.
+
+    Raises:
+        TypeError, ValueError: `path` is no path, or empty.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        checked_path("path", path)
         self._file = LineFile(path)
 
     def __call__(self, record: CompletedStep) -> None:
@@ -42,9 +48,14 @@ class JsonLinesSink:
 
 
 class LogEventSink:
-    """Emits each record as an OpenTelemetry log event `harn.step.completed`, in the context of the step's span."""
+    """Emits each record as an OpenTelemetry log event `harn.step.completed`, in the context of the step's span.
+
+    Raises:
+        TypeError: `logger_provider` is none.
+    """
 
     def __init__(self, logger_provider: LoggerProvider | None = None) -> None:
+        provider_or_none("logger_provider", logger_provider, "get_logger")
         self._logger_provider = logger_provider
 
     def __call__(self, record: CompletedStep) -> None:

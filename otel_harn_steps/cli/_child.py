@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -46,8 +48,28 @@ def join(**providers: Any) -> None:
             set_up_sdk()
         plan = replace(terms.plan, options={**_ON_IN_A_RUN, **terms.plan.options})
         _joined_with = trace.get_tracer_provider()
+        _keep_messages(folder)
         start(plan, sinks=(_journal_of(terms),), on_seen=folder.note_seen, **providers)
         _note_start()
+
+
+class _Messages(logging.Handler):
+    """Our warnings, kept for the command to print. Where the app has no logging of its own, Python would print them."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(logging.WARNING)
+        self._folder = folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message. A folder that is gone, because the command has ended, takes none."""
+        with suppress(OSError):
+            self._folder.note_message(record.getMessage())
+
+
+def _keep_messages(folder: RunFolder) -> None:
+    logger = logging.getLogger("otel_harn_steps")
+    if not any(isinstance(handler, _Messages) for handler in logger.handlers):
+        logger.addHandler(_Messages(folder))
 
 
 def journal() -> Journal | None:

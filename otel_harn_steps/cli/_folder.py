@@ -67,9 +67,20 @@ class RunFolder:
 
     def note_seen(self, number: int) -> None:
         """The target of this step has appeared in this process."""
-        descriptor = os.open(self.path / "seen", os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+        self._add_line("seen", str(number))
+
+    def note_message(self, message: str) -> None:
+        """Something is to be said to the user, at the end."""
+        self._add_line("messages", " ".join(message.split()))
+
+    def messages(self) -> list[str]:
+        """What is to be said to the user, each once."""
+        return list(dict.fromkeys(self._lines("messages")))
+
+    def _add_line(self, name: str, line: str) -> None:
+        descriptor = os.open(self.path / name, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
         try:
-            os.write(descriptor, f"{number}\n".encode())
+            os.write(descriptor, f"{line}\n".encode(errors="backslashreplace"))
         finally:
             os.close(descriptor)
 

@@ -189,5 +189,7 @@ def _report(
             complain(step.never_appeared())
     for line in folder.elsewhere():
         complain(f"no steps in a Python that cannot import otel_harn_steps: {line}")
+    for message in folder.messages():
+        complain(message)
     if with_table:
         print_table(terms, finished, summary)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED, UNSEEN_CALL
 from otel_harn_steps.store import RunSummary
 from otel_harn_steps.store._numbers import counted, shown
 
+_MOST_HOSTS: Final = 5
+
 
 def unseen_requests(summary: RunSummary) -> Iterator[str]:
     """The requests that went past every patched client."""
-    hosts = Counter[str]()
+    requests = Counter[str]()
     for facts, count in _notes(summary, UNSEEN_CALL):
-        hosts[shown(str(facts.get("host", "a model's host")))] += count * _count(facts)
-    for host, count in hosts.most_common(5):
-        yield f"! {counted(count, 'request')} to {host} by no client that is known here: not in this table"
+        library = facts.get("library")
+        by = "" if library is None else f" by {library}"
+        requests[shown(f"{facts.get('host', 'a model')}{by}")] += count
+    for where, count in requests.most_common(_MOST_HOSTS):
+        yield f"! {counted(count, 'request')} to {where}, from no client that is known here: not in this table"
 
 
 def why_nothing_was_seen(summary: RunSummary) -> Iterator[str]:
@@ -46,8 +50,3 @@ def _clients(summary: RunSummary, event: str) -> str:
 def _notes(summary: RunSummary, event: str) -> Iterator[tuple[dict[str, Any], int]]:
     for facts, count in summary.notes.get(event, {}).items():
         yield json.loads(facts), count
-
-
-def _count(facts: dict[str, Any]) -> int:
-    count = facts.get("count", 1)
-    return count if isinstance(count, int) else 1

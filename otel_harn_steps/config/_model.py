@@ -112,11 +112,11 @@ def placeholders(name: str) -> Iterator[str]:
         yield field
 
 
-def _asked(name: str) -> set[str]:
+def _asked(text: str, key: str) -> set[str]:
     try:
-        return set(placeholders(name))
+        return set(placeholders(text))
     except ValueError as error:
-        raise _mistake(str(error) + '; write a brace itself as "{{" or "}}"', "name") from None
+        raise _mistake(str(error) + '; write a brace itself as "{{" or "}}"', key) from None
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------
@@ -236,6 +236,10 @@ class StepTable(BaseModel):
     """What the budget covers: the step's own calls, or (`tree`) nested steps too."""
     agent: Annotated[str, Field(min_length=1), Allowed("a string that is not empty")] | None = None
     """The agent that the step belongs to, shown as `gen_ai.agent.name`."""
+    detail: Annotated[str, Field(min_length=1), Allowed("a string that is not empty")] | None = None
+    """What a run of the step is about, on its span and record, and on no metric. `"{ticket_id}"` takes it from an
+    argument, which may have any number of values.
+    """
     approval: Annotated[JsonValue, _JSON] = None
     """Metadata: kept and shown, not enforced."""
     receipt: Annotated[JsonValue, _JSON] = None
@@ -259,7 +263,7 @@ class StepTable(BaseModel):
     def _name_is_of_low_cardinality(self) -> StepTable:
         if self.target is None:  # the name is the framework's, as it is
             return self
-        asked = _asked(self.name or "")
+        asked = _asked(self.name or "", "name")
         for name in sorted(asked - set(self.allowed_values)):
             example = f'allowed_values = {{ {name if "." not in name else repr(name)} = ["...", "..."] }}'
             raise _mistake(f"takes {{{name}}} from an argument without listing its values; add {example}", "name")
@@ -271,6 +275,12 @@ class StepTable(BaseModel):
                     "allowed_values",
                     name,
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _detail_can_be_made(self) -> StepTable:
+        if self.detail is not None and _asked(self.detail, "detail") and self.target is None:
+            raise _mistake('takes an argument, which only the function of a "target" has', "detail")
         return self
 
     @model_validator(mode="after")
@@ -295,6 +305,8 @@ class StepTable(BaseModel):
                 "fallback": self.fallback,
                 "scope": self.scope,
                 "agent": self.agent,
+                # A framework's step has no arguments: its detail is the text, with its doubled braces made single.
+                "detail": self.detail if self.target or self.detail is None else self.detail.format(),
                 "metadata": metadata,
             },
         )
@@ -361,6 +373,8 @@ class ConfigFile(BaseModel):
     """
     metrics: Annotated[bool, Allowed("true or false")] = True
     """Whether steps are counted in the metrics `harn.step.*`."""
+    metric_step_names: Annotated[int, Field(gt=0), Allowed("a whole number above 0")] = 1000
+    """How many names of steps metrics may have. Steps of further names are `other` in them."""
     redact_errors: Annotated[bool, Allowed("true or false")] = False
     """Whether records and spans name the type of an app's exception instead of its message, which may quote a
     prompt.
@@ -377,6 +391,10 @@ class ConfigFile(BaseModel):
         default_factory=SinksTable
     )
     """Where records go."""
+    sink_queue: Annotated[int, Field(gt=0), Allowed("a whole number above 0")] | None = None
+    """How many records may wait for these sinks, which then write in a thread of their own: a slow disk does not hold
+    up the app. Records that find the queue full are lost, and counted. Default: no queue.
+    """
 
     def planned(self, steps: tuple[PlannedStep, ...], json_lines: str | None) -> Plan:
         """The file in plain values."""

@@ -34,7 +34,7 @@ class Started:
     def __init__(self, plan: Plan, on_seen: Callable[[int], object] | None) -> None:
         self.plan = plan
         self.targets = Targets(plan.steps) if on_seen is None else Targets(plan.steps, on_seen)
-        self._receiver: StepSpanProcessor | None = None
+        self._receivers: tuple[StepSpanProcessor, ...] = ()
         self._patcher = Patcher()
         self._is_reported = on_seen is None and bool(plan.steps)
         self._has_forked = False
@@ -64,17 +64,19 @@ class Started:
             of_file.append(JsonLinesSink(self.plan.json_lines))
         if self.plan.log_events:
             of_file.append(LogEventSink())
-        before, self._receiver = self._receiver, StepSpanProcessor(*of_file, *sinks)
-        if before is not None:
-            before.shutdown()
+        # The queue is for the sinks of the file. A journal has written before the app goes on.
+        queued = StepSpanProcessor(*of_file, sink_queue=self.plan.options.get("sink_queue"))
+        before, self._receivers = self._receivers, (queued, StepSpanProcessor(*sinks))
+        for each in before:
+            each.shutdown()
 
     def close(self) -> None:
         """Put every target and framework back, and close the sinks."""
         self.targets.unwrap()
         self._patcher.close()
         use_definitions({})
-        if self._receiver is not None:
-            self._receiver.shutdown()
+        for each in self._receivers:
+            each.shutdown()
         if self._is_reported:
             atexit.unregister(self.report_unseen)
 

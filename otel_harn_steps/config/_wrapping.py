@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from string import Formatter
 from types import FunctionType, MethodType
 from typing import Any, Final, cast
@@ -59,6 +60,8 @@ def as_step(planned: PlannedStep, name: str, found: Any) -> Any:
         raise TypeError(f"is of type {type(found).__name__}, not a function")
     found = _without_its_step(found)
     definition = planned.definition(name)
+    if isinstance(definition.detail, str):
+        definition = replace(definition, detail=_DetailOfArguments(definition.detail, found))
     if planned.allowed_values:
         return _proxy_of(found, _ByArguments(planned, definition, found))
     if isinstance(found, FunctionType):
@@ -137,10 +140,7 @@ class _ByArguments:
         self._allowed: Mapping[str, tuple[str, ...]] = planned.allowed_values
         self._definition = definition
         self._function = _function_of(function)
-        try:
-            self._signature = inspect.signature(function)
-        except ValueError:
-            raise TypeError("has no signature that can be read, so its name cannot come from an argument") from None
+        self._signature = _signature_of(function, "name")
         self._steps: dict[tuple[str, ...], _Function] = {}
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Function:
@@ -165,14 +165,43 @@ class _ByArguments:
         return StepDefinition(**{each: getattr(self._definition, each) for each in _FIELDS} | {"name": name})
 
 
+class _DetailOfArguments:
+    """Makes a detail of a text with placeholders and the arguments of a call."""
+
+    def __init__(self, text: str, function: Any) -> None:
+        self._parts = [(before, path) for before, path, _, _ in Formatter().parse(text)]
+        has_placeholders = any(path is not None for _, path in self._parts)
+        self._signature = _signature_of(function, "detail") if has_placeholders else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> str:
+        arguments: Mapping[str, Any] = {}
+        if self._signature is not None:
+            bound = self._signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            arguments = bound.arguments
+        return "".join(
+            before + ("" if path is None else str(_argument(arguments, path))) for before, path in self._parts
+        )
+
+
+def _signature_of(function: Any, key: str) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        raise TypeError(f"has no signature that can be read, so its {key} cannot come from an argument") from None
+
+
+def _argument(arguments: Mapping[str, Any], path: str) -> Any:
+    argument, *attributes = path.split(".")
+    return functools.reduce(getattr, attributes, arguments[argument])
+
+
 _FIELDS = tuple(StepDefinition.__dataclass_fields__)
 
 
 def _value(arguments: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> str:
-    argument, *attributes = path.split(".")
     try:
-        found = functools.reduce(getattr, attributes, arguments[argument])
-        text = str(found)
+        text = str(_argument(arguments, path))
     except Exception:  # noqa: BLE001 -- whatever a property or a `__str__` of the app's may raise
         return OTHER
     return text if text in allowed else OTHER

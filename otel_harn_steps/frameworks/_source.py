@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from otel_harn_steps._patching.patcher import Wrapper
+from otel_harn_steps._patching.wrappers import Wrapper
 
 
 def theirs(module: str, name: str) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import ModuleType
 from typing import Any, Final, Self
@@ -181,6 +183,18 @@ def test_a_stream_of_its_own_make_looks_like_itself(client: Any, steps: ModuleTy
         assert isinstance(stream, OwnStream)
         assert not isinstance(stream, AsyncIterator)
         assert (stream.__class__, stream.status, iter(stream)) == (OwnStream, 200, stream)
+        assert list(stream) == EVENTS
+    assert bill(steps) == BILL
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))])
+def test_a_stream_of_its_own_make_is_copied_and_pickled_as_itself(
+    copied: Callable[[Any], Any], client: Any, steps: ModuleType
+) -> None:
+    with steps.step("s"):
+        stream = client.own()
+        again = copied(stream)
+        assert (type(again), again.status) == (OwnStream, 200)
         assert list(stream) == EVENTS
     assert bill(steps) == BILL
 

@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from importlib.util import find_spec
 
 import pytest
-
-needs_ledger = pytest.mark.skipif(
-    find_spec("otel_harn_steps._steps.program_run") is None, reason="the core does not hand rows to sinks yet"
-)
 
 BY_HAND = """
     import os, signal, sys, threading
     from otel_harn_steps.cli._child import journal
-    from tests.store.rows import Ended, sent, settled, started
+    from tests.store.rows import ended, sent, settled, started
 
     journal = journal()
 
@@ -40,10 +35,10 @@ AGENT = """
         call(n, "newsletter/digest", input_tokens=1170, output_tokens=250, cache_read_tokens=500, cost_picousd=6_200_000_000)
     call(4, "newsletter/weather", model="claude-5", input_tokens=9463, output_tokens=582, cost_picousd=18_300_000_000)
     call(5, "", input_tokens=28, output_tokens=36, cost_picousd=600_000_000)
-    journal.step_ended(Ended("newsletter/weather", status="skipped", breach="max_tokens", max_tokens=5000,
+    journal.step_ended(ended("newsletter/weather", status="skipped", breach="max_tokens", max_tokens=5000,
                              input_tokens=9463, output_tokens=582))
-    journal.step_ended(Ended("newsletter/digest"))
-    journal.step_ended(Ended("newsletter"))
+    journal.step_ended(ended("newsletter/digest"))
+    journal.step_ended(ended("newsletter"))
 """
 
 
@@ -272,14 +267,28 @@ def test_a_client_whose_calls_cannot_be_seen_is_named(app):
 
 
 def test_requests_that_no_client_made_are_named(app, by_hand):
-    by_hand('    for _ in range(3):\n        journal.note("unseen_call", host="api.example.com", path="/v1/chat")\n')
+    by_hand('    for _ in range(3):\n        journal.note("unseen_call", host="api.example.com", library="httpx")\n')
 
     done = app.run("python", "main.py")
 
-    assert "! 3 requests to api.example.com by no client that is known here: not in this table" in " ".join(
+    assert "! 3 requests to api.example.com by httpx, from no client that is known here: not in this table" in " ".join(
         done.stderr.split()
     )
     assert "no call was seen" not in done.stderr
+
+
+def test_our_warnings_are_printed_at_the_end_and_once(app):
+    app.write(
+        "main.py",
+        """
+        import logging, sys
+        for _ in range(2):
+            logging.getLogger("otel_harn_steps").warning("a price is %s", "unknown")
+        print("the app's own", file=sys.stderr)
+        """,
+    )
+    done = app.run("python", "main.py", options=("--no-table",))
+    assert done.stderr == "the app's own\notel-harn-steps: a price is unknown\n"
 
 
 def test_no_table_says_nothing_of_it(app):
@@ -289,7 +298,6 @@ def test_no_table_says_nothing_of_it(app):
 # -- through the core --------------------------------------------------------------------------------------------------
 
 
-@needs_ledger
 def test_calls_of_a_client_are_billed_without_any_file(app, ask):
     pytest.importorskip("openai")
     ask()
@@ -305,7 +313,6 @@ def test_calls_of_a_client_are_billed_without_any_file(app, ask):
     assert "gpt-4o-mini 100 %" in done.stderr
 
 
-@needs_ledger
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_calls_of_workers_are_billed_to_the_run(app, ask, method):
     pytest.importorskip("openai")
@@ -329,7 +336,6 @@ def test_calls_of_workers_are_billed_to_the_run(app, ask, method):
     assert (app.result()["total"]["calls"], app.result()["total"]["open_calls"]) == (4, 0)
 
 
-@needs_ledger
 def test_a_step_that_was_killed_in_the_middle_is_shown_with_what_it_spent(app, ask):
     pytest.importorskip("openai")
     ask()

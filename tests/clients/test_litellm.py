@@ -18,7 +18,7 @@ from otel_harn_steps.testing._seen import Seen
 from tests.instrumented import Instrumented, Spans
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
-from tests.replay.cases import Case, case, cases
+from tests.replay.cases import Case, JsonObject, case, cases
 from tests.replay.results import replayed
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches its prices at import
@@ -240,7 +240,28 @@ def test_a_stream_left_early_is_one_call_that_is_not_fully_metered(
     with steps.step("s"):
         call("completion", SONNET, recorded(case(CACHED_STREAM)), reads=2, messages=HELLO, stream=True)
     (record,) = steps.drain_completed_steps()
-    assert record.llm_calls == 1
+    # The output that a message starts with is a placeholder.
+    assert (record.llm_calls, record.input_tokens, record.output_tokens, record.unmetered_calls) == (1, 1171, 0, 1)
+
+
+NO_INPUT = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+
+
+@pytest.mark.parametrize("told", [{}, {"input_tokens": 0}, NO_INPUT], ids=["nothing", "no input", "no caches either"])
+@pytest.mark.parametrize("asked", [{}, {"stream_options": {"include_usage": True}}], ids=["", "asked"])
+def test_input_that_a_message_started_with_does_not_become_less(
+    told: dict[str, int], asked: dict[str, Any], call: Callable[..., Seen], steps: ModuleType
+) -> None:
+    def change(event: JsonObject) -> JsonObject:
+        if event.get("type") != "message_delta":
+            return event
+        return {**event, "usage": {"output_tokens": event["usage"]["output_tokens"], **told}}
+
+    streamed = case(CACHED_STREAM)
+    with steps.step("s"):
+        call("completion", SONNET, recorded(streamed, change), messages=HELLO, stream=True, **asked)
+    (record,) = steps.drain_completed_steps()
+    assert Bill.of_record(record) == bill_of(streamed)
 
 
 def test_what_the_provider_did_not_tell_is_not_made_up(call: Callable[..., Seen], steps: ModuleType) -> None:

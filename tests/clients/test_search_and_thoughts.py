@@ -65,6 +65,19 @@ def test_thoughts_that_google_counts_in_the_total_alone_are_output(trip: Trip, t
     assert record.cost_usd == pytest.approx(20 * 0.3e-6 + 1023 * 2.5e-6, abs=1e-12)
 
 
+def test_an_answer_of_thoughts_alone_is_billed(twice: Twice) -> None:
+    (trip,) = trips(at(GEMINI, PLAIN))
+    told = {"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81}
+    record = twice(trip, recorded(trip.case, of_model("gemini-2.5-flash", told))).record
+    assert Bill.of_record(record) == Bill(1, 0, 21, 60, reasoning_tokens=60)
+
+
+def test_an_output_that_google_does_not_count_is_unknown(twice: Twice) -> None:
+    (trip,) = trips(at(GEMINI, PLAIN))
+    record = twice(trip, recorded(trip.case, of_model("gemini-2.5-flash", {"prompt_tokens": 21}))).record
+    assert (record.input_tokens, record.output_tokens, record.unmetered_calls) == (21, 0, 1)
+
+
 @pytest.mark.parametrize("host", ["api.openai.com", "api.mistral.ai", "openrouter.ai", "llm.example.org"])
 def test_no_other_total_says_what_it_is_the_sum_of(host: str, twice: Twice) -> None:
     (trip,) = trips(at(host, PLAIN))

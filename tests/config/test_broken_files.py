@@ -12,12 +12,12 @@ from otel_harn_steps.config._loading import load
 
 BROKEN = Path(__file__).parent / "broken"
 STEP_KEYS = (
-    "target, name, allowed_values, model, budget, error_boundary, fallback, scope, agent, approval, receipt, retry, "
-    "metadata"
+    "target, name, allowed_values, model, budget, error_boundary, fallback, scope, agent, detail, approval, receipt, "
+    "retry, metadata"
 )
 SETTINGS = (
     "strict, steps, frameworks, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
-    "redact_errors, threads, unseen_calls, sinks"
+    "metric_step_names, redact_errors, threads, unseen_calls, sinks, sink_queue"
 )
 RATES = "a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }"
 
@@ -74,10 +74,19 @@ EXPECTED = {
     "allowed_values_of_a_framework_step": [
         ':5: steps[0].allowed_values = { topic = ["salt"] }: has a meaning only with a "target"',
     ],
+    "detail_of_a_framework_step": [
+        ':5: steps[0].detail = "{topic}": takes an argument, which only the function of a "target" has',
+    ],
+    "detail_with_a_format": [
+        (
+            ':3: steps[0].detail = "{query!r}": has a placeholder with a format, where only the name of an argument may '
+            'be; write a brace itself as "{{" or "}}"'
+        ),
+    ],
     "client_misspelt": [
         (
             ':1: clients[1] = "antropic": must be "openai", "anthropic", "groq", "cerebras_cloud_sdk", '
-            '"together", "botocore", "google-genai", "mistralai", "cohere", "ollama", "huggingface_hub" or "litellm"; did you mean "anthropic"?'
+            '"together", "botocore", "google-genai", "mistralai", "cohere", "ollama", "huggingface_hub", "litellm" or "lm15"; did you mean "anthropic"?'
         ),
     ],
     "model_is_a_number": [

@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from otel_harn_steps import drain_completed_steps
 from otel_harn_steps.config._plan import PlannedStep
 
 
@@ -187,6 +188,21 @@ async def test_a_function_with_a_name_from_its_arguments_stays_of_its_kind(decla
     await module.search("x")
     assert list(module.words("a b")) == [word async for word in module.awords("a b")]
     assert [name for name, _ in finished()] == ["x", "say a b", "say a b"]
+
+
+def test_a_detail_takes_any_value_of_the_arguments(declare, shop):
+    declare(
+        PlannedStep("shop.agent:Agent.run", "", options={"detail": "{self.name} {{{tool_name}}} {times}"}),
+        PlannedStep("shop.agent:plan", "", options={"detail": "as written"}),
+        PlannedStep("shop.agent:Agent.helper", "", options={"detail": "{x.number}"}),
+    )
+    drain_completed_steps()
+
+    shop().Agent().run("rm", times=3)
+    shop().plan("x")
+    shop().Agent.helper(1)
+
+    assert [record.detail for record in drain_completed_steps()] == ["alpha {rm} 3", "as written", None]
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------

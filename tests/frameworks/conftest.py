@@ -23,6 +23,8 @@ def provider(server: ReplayServer, monkeypatch: pytest.MonkeyPatch) -> Provider:
     """A provider of the test's own, to which clients go by themselves."""
     provider = Provider(server)
     monkeypatch.setenv("OPENAI_API_KEY", "test")
+    # The one address that all of these take where they make their clients themselves. None of them takes another way
+    # for it but LangChain, which asks no usage of streams at an address that is not OpenAI's, however it is given.
     monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
     return provider
 

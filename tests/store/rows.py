@@ -59,14 +59,21 @@ def started(path: str = "plan", **fields: Any) -> StartedStep:
     return StartedStep(**(known | fields))
 
 
-class Ended(CompletedStep):
-    """A record with further fields."""
-
-    def __init__(self, path: str = "plan", **fields: Any) -> None:
-        name = path.rpartition("/")[2]
-        super().__init__(name, name, None, 0, 0, 0.0, 0, "completed", None, path=path)
-        object.__setattr__(self, "more", {"step_id": f"id of {path}", "run_id": RUN, "breach": None, **fields})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record in plain JSON values."""
-        return CompletedStep.to_dict(self) | self.more
+def ended(path: str = "plan", **fields: Any) -> CompletedStep:
+    """The record of a step that has ended: it called no model, and is `completed`."""
+    name = path.rpartition("/")[2]
+    known: dict[str, Any] = {
+        "name": name,
+        "function": name,
+        "model": None,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cost_usd": 0.0,
+        "llm_calls": 0,
+        "status": "completed",
+        "error": None,
+        "path": path,
+        "run_id": RUN,
+        "step_id": f"id of {path}",
+    }
+    return CompletedStep(**(known | fields))

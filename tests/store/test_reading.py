@@ -9,7 +9,7 @@ import pytest
 from otel_harn_steps import Journal
 from otel_harn_steps._telemetry.journal_lines import VERSION
 from otel_harn_steps.store import JournalReader, JournalVersionError
-from tests.store.rows import Ended, sent, settled, started
+from tests.store.rows import ended, sent, settled, started
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_folder_that_is_not_there_yet_has_no_events(tmp_path):
 def test_events_have_what_was_written_and_where(tmp_path, journal):
     journal.step_started(started())
     journal.call_settled(settled(1))
-    journal.step_ended(Ended(breach="max_usd"))
+    journal.step_ended(ended(breach="max_usd"))
     journal.note("unseen_call", host="h")
     header, begin, call, end, note = JournalReader(tmp_path).poll()
     assert [each.event for each in (header, begin, call, end, note)] == [

@@ -9,7 +9,7 @@ import pytest
 
 from otel_harn_steps import Journal
 from otel_harn_steps.store import JournalReader, RunSummary
-from tests.store.rows import Ended, sent, settled, started
+from tests.store.rows import ended, sent, settled, started
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_estimates_are_in_no_measured_number(journal, summary):
 def test_what_is_open_is_named_by_process(journal, summary):
     journal.step_started(started("a"))
     journal.step_started(started("b"))
-    journal.step_ended(Ended("b"))
+    journal.step_ended(ended("b"))
     journal.call_sent(sent(1, "a"))
     journal.call_sent(sent(2, "a"))
     journal.call_settled(settled(2, "a"))
@@ -130,8 +130,8 @@ def test_files_that_continue_one_another_are_of_one_process(tmp_path, summary):
 
 def test_amendments_are_no_runs(journal, summary):
     journal.step_started(started())
-    journal.step_ended(Ended())
-    journal.step_ended(Ended(amends="id of plan", breach="max_usd"))
+    journal.step_ended(ended())
+    journal.step_ended(ended(amends="id of plan", breach="max_usd"))
     step = summary().steps["plan"]
     assert (step.runs, step.amendments, step.breaches) == (1, 1, 1)
 
@@ -142,7 +142,7 @@ def test_a_call_in_two_journals_is_counted_once(tmp_path, journal, summary):
         each.call_sent(sent(1))
         each.call_settled(settled(1))
         each.step_started(started())
-        each.step_ended(Ended())
+        each.step_ended(ended())
     assert (summary().total.calls, summary().steps["plan"].runs) == (1, 1)
 
 
@@ -153,7 +153,7 @@ def test_the_order_of_lines_makes_no_difference(tmp_path, journal, summary):
         if number % 4:
             journal.call_settled(settled(number, path, cost_picousd=number))
     journal.step_started(started("a"))
-    journal.step_ended(Ended("a"))
+    journal.step_ended(ended("a"))
     expected = summary()
     events = list(JournalReader(tmp_path).poll())
     for seed in range(20):

@@ -19,7 +19,7 @@ from otel_harn_steps import Journal
 from otel_harn_steps._telemetry.call_row import CallRow
 from otel_harn_steps._telemetry.journal_lines import FIELDS_AT_SEND, call_sent_line, call_settled_line
 from otel_harn_steps.store import JournalReader, RunSummary
-from tests.store.rows import RUN, Ended, sent, settled, started
+from tests.store.rows import RUN, ended, sent, settled, started
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -71,7 +71,7 @@ def test_calls_and_steps_are_written_as_they_happen(tmp_path):
     journal.call_sent(sent(1))
     assert [line["event"] for line in lines_of(tmp_path / "journal")] == ["step_started", "call_sent"]
     journal.call_settled(settled(1))
-    journal.step_ended(Ended())
+    journal.step_ended(ended())
     journal.note("unseen_call", host="api.example.com")
     written = lines_of(tmp_path / "journal")
     assert [line["event"] for line in written[2:]] == ["call_settled", "step_ended", "unseen_call"]
@@ -162,7 +162,7 @@ def test_a_file_that_has_grown_is_continued_by_another_which_names_it(tmp_path):
 
 
 def test_a_file_that_is_old_is_continued_by_another(tmp_path):
-    journal = Journal(tmp_path, max_age_s=0)
+    journal = Journal(tmp_path, max_age_s=1e-9)
     for number in range(3):
         journal.call_settled(settled(number))
     assert len(headers_of(tmp_path)) == 3

@@ -11,6 +11,7 @@ from otel_harn_steps import (
     UnseenCalls,
     current_step,
     drain_completed_steps,
+    dropped_sink_events,
     enter_step,
     instrument,
     is_step_budget_exhausted,
@@ -34,6 +35,7 @@ def bare(question: str) -> int:
     scope="tree",
     agent="a",
     metadata={"owner": "me"},
+    detail=lambda question: question[:5],
 )
 async def coroutine(question: str) -> int:
     return len(question)
@@ -123,6 +125,8 @@ async def use() -> None:
     instrument(clients=["openai"], frameworks="auto")
     instrument(frameworks=["langgraph", "crewai"])
     instrument(threads=True, unseen_calls=True)
+    instrument(sinks=[print], sink_queue=1000, metric_step_names=50)
+    assert_type(dropped_sink_events(), int)
 
 
 async def what_a_fallback_may_give() -> None:

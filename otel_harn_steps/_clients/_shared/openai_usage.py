@@ -50,13 +50,15 @@ def usage_of(response: Any) -> Any:
     return usage if usage is not None else field(fields.get("x_groq"), "usage")
 
 
-def parts_of(request: Request, response: Any) -> tuple[Part, ...]:
-    """What `response` used. Empty where it does not say."""
+def parts_of(request: Request, response: Any, *, is_verbatim: bool = False) -> tuple[Part, ...]:
+    """What `response` used. Empty where it does not say. `is_verbatim`: its usage is as the provider has sent it."""
     fields = fields_of(response)
     reported = usage_of(response)
     usage = _read(request, reported)
     if usage is None:
         return ()
+    if is_verbatim and request.provider in _GOOGLE and not usage.reasoning_tokens:
+        usage = _with_thoughts(usage, reported)
     searches = _web_searches(reported, fields)
     is_search_model = request.provider == "openai" and _is_search_model(request, fields)
     if searches or is_search_model:
@@ -105,9 +107,6 @@ def _read(request: Request, reported: Any) -> Usage | None:
         return replace(usage, output_tokens=output, reasoning_tokens=reasoning, output_citation_tokens=citations)
     if reasoning and _is_outside_output(usage, reported):
         return replace(usage, output_tokens=(usage.output_tokens or 0) + reasoning)
-    if not reasoning and request.provider in _GOOGLE and request.operation not in _NO_OUTPUT:
-        thoughts = _thoughts_in_total(usage, reported)
-        return replace(usage, output_tokens=(usage.output_tokens or 0) + thoughts, reasoning_tokens=thoughts)
     return usage
 
 
@@ -118,12 +117,13 @@ def _is_outside_output(usage: Usage, reported: Any) -> bool:
     return total is not None and total == counted + usage.reasoning_tokens
 
 
-def _thoughts_in_total(usage: Usage, reported: Any) -> int:
-    """The thoughts that only the total counts. 0 where a part of it is unknown."""
+def _with_thoughts(usage: Usage, reported: Any) -> Usage:
+    """`usage` with the thoughts that only the total counts."""
     total = token_count(field(reported, "total_tokens"))
     if total is None or usage.input_tokens is None or usage.output_tokens is None:
-        return 0
-    return max(total - usage.input_tokens - usage.output_tokens, 0)
+        return usage
+    thoughts = max(total - usage.input_tokens - usage.output_tokens, 0)
+    return replace(usage, output_tokens=usage.output_tokens + thoughts, reasoning_tokens=thoughts)
 
 
 def _terms(provider: str, usage: Usage, response: Fields, *, is_search_model: bool) -> Terms:
@@ -198,24 +198,22 @@ def streamed(state: Any, response: Any) -> Any:
 
 
 def merged_usage(known: Any, usage: Any) -> Any:
-    """The usage that holds when `usage` comes after `known`: one that reports both sides replaces what came before.
-
-    Else counts replace those of the same name, and zeros and what is left out say nothing against a count.
-    """
+    """The usage that holds when `usage` comes after `known`. One that reports both sides replaces what came before."""
     if known is None:
         return usage
     reported = _usage(usage)
     if reported is not None and reported.input_tokens and reported.output_tokens:
         return usage
-    return _merged(known, usage)
+    return with_counts(known, usage)
 
 
-def _merged(known: Any, usage: Any) -> dict[str, Any]:
+def with_counts(known: Any, usage: Any) -> dict[str, Any]:
+    """The usage `known` with the counts of `usage`; zeros and what is left out say nothing against a count."""
     merged = _as_dict(known)
     for name, value in _as_dict(usage).items():
         held = merged.get(name)
         if isinstance(value, Mapping) or hasattr(value, "__pydantic_extra__"):
-            merged[name] = _merged(held, value)
+            merged[name] = with_counts(held, value)
         elif value or held is None:
             merged[name] = value
     return merged

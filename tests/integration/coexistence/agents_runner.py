@@ -48,6 +48,7 @@ def main(program: str) -> None:
                 deeds[letter]()
                 continue
             asked = StandIn(server, {"forecaster": [Says(tool="weather", arguments={"city": "Rome"}), Says("Sunny.")]})
+            # openai-agents makes its client itself; `openai` reads the address, and nothing else depends on it.
             os.environ.update(OPENAI_API_KEY="test", OPENAI_BASE_URL=asked.url)
             agent = Agent(name="Forecaster", instructions="You are a forecaster.", tools=[weather])
             with otel_harn_steps.step("s"):

@@ -1,4 +1,4 @@
-"""A provider that speaks OpenAI's Responses API: follows the script of a program, and notes the usage that it sent."""
+"""A provider that follows the script of a program, in any of the protocols, and notes the usage that it sent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 from otel_harn_steps.testing import Answer, Received, ReplayServer
+from tests.integration.programs.protocols import PROTOCOLS
 
 MODEL = "gpt-4o-mini-2024-07-18"
 
@@ -21,69 +22,51 @@ class Says:
     tool: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    def item(self, number: int) -> dict[str, Any]:
-        if self.tool is not None:
-            call = {"call_id": f"call_{number}", "name": self.tool, "arguments": json.dumps(self.arguments)}
-            return {"type": "function_call", "id": f"fc_{number}", "status": "completed", **call}
-        content = [{"type": "output_text", "text": self.text, "annotations": []}]
-        return {
-            "type": "message",
-            "id": f"msg_{number}",
-            "role": "assistant",
-            "status": "completed",
-            "content": content,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The usage of one answer."""
+    """The usage of one answer. Cached tokens are part of the input, reasoning tokens part of the output."""
 
     input_tokens: int
     cached_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    model: str = MODEL
 
     @classmethod
-    def number(cls, number: int) -> Sent:
-        return cls(101 + 10 * number, 7 * number, 31 + number, number)
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "input_tokens": self.input_tokens,
-            "input_tokens_details": {"cached_tokens": self.cached_tokens},
-            "output_tokens": self.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
-            "total_tokens": self.input_tokens + self.output_tokens,
-        }
+    def number(cls, number: int, model: str = MODEL) -> Sent:
+        return cls(101 + 10 * number, 7 * number, 31 + number, number, model)
 
 
-class StandIn:
-    """Answers at `url`. Who asks is known by a phrase in what is asked; the last of its answers is repeated."""
+class Scripted:
+    """Gives the answers of a script. Who asks is known by a phrase in what is asked; the last answer is repeated."""
 
-    def __init__(self, server: ReplayServer, script: Mapping[str, Sequence[Says]]) -> None:
+    def __init__(self, script: Mapping[str, Sequence[Says]], model: str = MODEL) -> None:
         self._lock = Lock()
         self._script = {phrase: list(answers) for phrase, answers in script.items()}
+        self._model = model
         self.sent: list[Sent] = []
-        self.url = f"{server.address}/{server.serve(self._answer).token}/v1"
+        self.without_usage: list[int] = []
+        """The numbers of those in `sent` whose usage was not asked for, and so did not leave."""
 
-    def _answer(self, received: Received) -> Answer:
+    def answer(self, received: Received) -> Answer:
         asked = received.body.decode()
         with self._lock:
             answers = next(answers for phrase, answers in self._script.items() if phrase in asked)
             says = answers.pop(0) if len(answers) > 1 else answers[0]
             number = len(self.sent)
-            self.sent.append(Sent.number(number))
-        answer = {
-            "id": f"resp_{number}",
-            "object": "response",
-            "created_at": 1_700_000_000,
-            "status": "completed",
-            "model": MODEL,
-            "output": [says.item(number)],
-            "parallel_tool_calls": True,
-            "tool_choice": "auto",
-            "tools": [],
-            "usage": self.sent[number].json(),
-        }
-        return Answer(200, (json.dumps(answer).encode(),), headers={"content-type": "application/json"})
+            self.sent.append(Sent.number(number, self._model))
+        path = received.path.partition("?")[0]
+        protocol = next(protocol for end, protocol in PROTOCOLS.items() if path.endswith(end))
+        body = json.loads(asked)
+        if not protocol.reports_usage(body):
+            self.without_usage.append(number)
+        return protocol.answer(says, self.sent[number], number, body)
+
+
+class StandIn(Scripted):
+    """Answers at `url`."""
+
+    def __init__(self, server: ReplayServer, script: Mapping[str, Sequence[Says]]) -> None:
+        super().__init__(script)
+        self.url = f"{server.address}/{server.serve(self.answer).token}/v1"

@@ -93,7 +93,7 @@ def run(server: ReplayServer, installed: Path, python: Path, source: Path, tmp_p
             "CREWAI_TRACING_ENABLED": "false",
             "MODEL": f"openai/{MODEL}",
             "OPENAI_API_KEY": "test",
-            "OPENAI_BASE_URL": provider.url,
+            "OPENAI_BASE_URL": provider.url,  # the unmodified program's only way to it; crewai passes it on to openai
             "OTEL_TRACES_EXPORTER": "none",
             "OTEL_METRICS_EXPORTER": "none",
             "OTEL_LOGS_EXPORTER": "none",

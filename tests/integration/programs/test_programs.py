@@ -177,7 +177,7 @@ def _environment(stand_in: StandIn, config: Path | None, home: Path, installed: 
         "HOME": os.environ["HOME"],
         "PYTHONPATH": os.pathsep.join(map(str, (home, ROOT, installed))),
         "OPENAI_API_KEY": "test",
-        "OPENAI_BASE_URL": stand_in.url,
+        "OPENAI_BASE_URL": stand_in.url,  # unmodified programs have no other way to it; both frameworks only pass it on
         "OPENAI_AGENTS_DISABLE_TRACING": "1",  # it goes to another host
         "OTEL_TRACES_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "none",

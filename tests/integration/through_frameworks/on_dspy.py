@@ -1,4 +1,4 @@
-"""dspy and litellm, over openai's client and over litellm's own transports."""
+"""dspy over lm15, its own engine, and over litellm; litellm over openai's client and over its own transports."""
 
 from __future__ import annotations
 
@@ -19,22 +19,81 @@ def _usage(answer: Any) -> list[int]:
     return [answer.usage.prompt_tokens, answer.usage.completion_tokens]
 
 
-def dspy_predict() -> None:
-    model = dspy.LM(f"openai/{CHAT}", api_base=OPENAI_URL, api_key=KEY, cache=False)
+def _asked(model: Any) -> list[int]:
+    with dspy.context(lm=model, track_usage=True):
+        prediction = dspy.Predict("question -> answer")(question="answer in fields")
+    assert prediction.answer == "Oslo"
+    return _counted(prediction)
+
+
+def _counted(prediction: Any) -> list[int]:
+    """What dspy counts: whatever the provider names it."""
+    (usage,) = prediction.get_lm_usage().values()
+    sides = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+    return [next(usage[name] for name in names if usage.get(name) is not None) for names in sides]
+
+
+def _openai(**more: Any) -> Any:
+    return dspy.LM(f"openai/{CHAT}", api_base=OPENAI_URL, api_key=KEY, cache=False, **more)
+
+
+def _anthropic() -> Any:
+    return dspy.LM(f"anthropic/{CLAUDE}", api_base=f"{URL}/v1", api_key=KEY, cache=False)
+
+
+def _gemini() -> Any:
+    return dspy.LM(f"gemini/{GEMINI}", api_base=f"{URL}/v1beta", api_key=KEY, cache=False)
+
+
+def dspy_predict() -> list[int]:
+    return _asked(_openai(engine="lm15"))
+
+
+def dspy_predict_by_default() -> list[int]:
+    return _asked(_openai())
+
+
+def dspy_responses() -> list[int]:
+    return _asked(_openai(model_type="responses"))
+
+
+def dspy_anthropic() -> list[int]:
+    return _asked(_anthropic())
+
+
+def dspy_gemini() -> list[int]:
+    return _asked(_gemini())
+
+
+def dspy_litellm() -> list[int]:
+    return _asked(_openai(engine="litellm"))
+
+
+async def dspy_predict_async() -> list[int]:
+    with dspy.context(lm=_openai(), track_usage=True):
+        prediction = await dspy.Predict("question -> answer").acall(question="answer in fields")
+    assert prediction.answer == "Oslo"
+    return _counted(prediction)
+
+
+async def _streamed(model: Any) -> None:
+    listener = dspy.streaming.StreamListener(signature_field_name="answer")
     with dspy.context(lm=model):
-        assert dspy.Predict("question -> answer")(question="answer in fields").answer == "Oslo"
+        program = dspy.streamify(dspy.Predict("question -> answer"), stream_listeners=[listener])
+        parts = [part async for part in program(question="answer in fields")]
+    assert parts[-1].answer == "Oslo"
 
 
-async def dspy_predict_async() -> None:
-    model = dspy.LM(f"openai/{CHAT}", api_base=OPENAI_URL, api_key=KEY, cache=False)
-    with dspy.context(lm=model):
-        assert (await dspy.Predict("question -> answer").acall(question="answer in fields")).answer == "Oslo"
+async def dspy_streamed() -> None:
+    await _streamed(_openai())
 
 
-def dspy_anthropic() -> None:
-    model = dspy.LM(f"anthropic/{CLAUDE}", api_base=URL, api_key=KEY, cache=False)
-    with dspy.context(lm=model):
-        assert dspy.Predict("question -> answer")(question="answer in fields").answer == "Oslo"
+async def dspy_anthropic_streamed() -> None:
+    await _streamed(_anthropic())
+
+
+async def dspy_gemini_streamed() -> None:
+    await _streamed(_gemini())
 
 
 def completion() -> list[int]:
@@ -98,8 +157,15 @@ async def through_a_router() -> list[int]:
 if __name__ == "__main__":
     play(
         dspy_predict,
-        dspy_predict_async,
+        dspy_predict_by_default,
+        dspy_responses,
         dspy_anthropic,
+        dspy_gemini,
+        dspy_litellm,
+        dspy_predict_async,
+        dspy_streamed,
+        dspy_anthropic_streamed,
+        dspy_gemini_streamed,
         completion,
         acompletion,
         completion_streamed,

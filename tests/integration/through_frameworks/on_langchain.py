@@ -47,6 +47,11 @@ def _openai(**more: Any) -> BaseChatModel:
     return ChatOpenAI(model=CHAT, base_url=OPENAI_URL, api_key=KEY, **more)
 
 
+def _asking() -> BaseChatModel:
+    # Its own way at OpenAI's address: at another one it asks no usage of a stream, unless it is told to.
+    return _openai(stream_usage=True)
+
+
 def _responses() -> BaseChatModel:
     return _openai(use_responses_api=True)
 
@@ -111,6 +116,7 @@ def embedded() -> None:
 if __name__ == "__main__":
     play(
         *_scenes("openai", _openai),
+        *_scenes("asking", _asking),
         *_scenes("responses", _responses),
         *_scenes("headers", _with_headers),
         *_scenes("anthropic", _anthropic),
