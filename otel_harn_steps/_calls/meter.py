@@ -10,48 +10,41 @@ from weakref import ref
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
+from otel_harn_steps._calls.billing import measured, unknown
 from otel_harn_steps._calls.budget_estimate import Output, estimated
-from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Part, Request
+from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Request
 from otel_harn_steps._calls.jobs import jobs
 from otel_harn_steps._calls.raw_bodies import body_of, decoded
 from otel_harn_steps._calls.span import CallSpan
-from otel_harn_steps._cost.money import to_picousd
-from otel_harn_steps._cost.price_book import price_of
-from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.ledger import OpenCall
-from otel_harn_steps._steps.totals import ModelCall
-from otel_harn_steps._telemetry.call_row import Certainty, Outcome
+from otel_harn_steps._telemetry.call_row import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
+    from otel_harn_steps._steps.totals import ModelCall
 
 # Made once: they are entered at every call.
 _ASKING_WHETHER_CALL_WAS_SENT = guard("asking whether a call was sent")
 _READING_ERROR = guard("reading an error")
 _READING_STREAM_EVENT = guard("reading a stream event")
 _READING_USAGE = guard("reading usage")
-_ADDING_UP_CALL = guard("adding up a call")
-_PRICING_CALL = guard("pricing a call")
 _ESTIMATING = guard("estimating a call")
 _READING_SENT_BODY = guard("reading what a call sends")
 _OPENING_METER = guard("opening a meter")
 _SETTLING_DROPPED_STREAM = guard("settling a stream that the app has dropped")
 
 _METER_KEY = create_key("otel_harn_steps.meter")
-_LEFT = Context()
+_LEFT_CALL = Call(None, (), {})
+_NOTHING = ParsedResponse()
 
 
 def _done() -> None:
     """Nothing is left to be done."""
-
-
-_LEFT_CALL = Call(None, (), {})
-_NOTHING = ParsedResponse()
 
 
 def current_meter(context: Context | None = None) -> Meter | None:
@@ -347,7 +340,7 @@ class Meter:
             return None
         asked, me = self._call, [parsed]
         try:
-            if not self._is_first(me, partial(self._open.settle, self._unknown_call(parsed), outcome, response)):
+            if not self._is_first(me, partial(self._open.settle, unknown(self._request, parsed), outcome, response)):
                 return None
             call = self._bill_of(parsed, asked, response)
             self._complete = partial(self._open.settle, call, outcome, response)
@@ -383,57 +376,23 @@ class Meter:
             self._active.forget_on_leave(self._on_leave)
             self._active.tree.unread.discard(self._on_leave)
             self._on_leave = None
-        # Both lead back here; only the garbage collector frees a cycle.
-        self._around, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
+        # They lead back here; only the garbage collector frees a cycle.
+        self.http_response, self._call, self._held = None, _LEFT_CALL, None
         return breach
 
     def _end_span(self, parsed: ParsedResponse | None, call: ModelCall | None, error: BaseException | None) -> None:
         if self._span is not None:
             self._span.end(self._request, parsed, call, error)
 
-    def _unknown_call(self, parsed: ParsedResponse) -> ModelCall:
-        return ModelCall(self._request.provider, parsed.model or self._request.model, None, certainty="unknown")
-
     def _bill_of(self, parsed: ParsedResponse, asked: Call, response: Any = None) -> ModelCall:
-        call = self._unknown_call(parsed)
-        with _ADDING_UP_CALL:
-            call = self._priced(parsed)
+        request, at = self._request, self._start_time_ns / 1e9
+        call = measured(request, parsed, at)
         is_known = call.cost_picousd is not None and call.certainty != "unknown"
         if not is_known and self._active.is_covered:
             with _ESTIMATING:
-                call = self._with_estimate(call, asked, response)
+                body = None if asked is _LEFT_CALL else self._sent_body(asked)
+                return estimated(call, asked=body, output=self._output, response=response, at=at, host=request.host)
         return call
-
-    def _priced(self, parsed: ParsedResponse) -> ModelCall:
-        request = self._request
-        model = parsed.model or request.model
-        if not parsed.parts:
-            return ModelCall(request.provider, model, None, certainty="unknown")
-        usage: Usage = parsed.parts[0].usage
-        for part in parsed.parts[1:]:
-            usage = usage + part.usage
-        cost, book = None, None
-        certainty: Certainty = "measured" if usage.is_complete else "unknown"
-        with _PRICING_CALL:  # what it used is known all the same
-            cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
-            if cost is not None:
-                certainty, book = "reported" if usage.is_complete else "unknown", "provider"
-            else:
-                cost, book = self._cost_of(parsed.parts, model)
-        terms = parsed.parts[0].terms + request.terms
-        return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, terms)
-
-    def _cost_of(self, parts: Sequence[Part], model: str | None) -> tuple[int | None, str | None]:
-        """What the parts cost, and where the prices are from."""
-        request, at = self._request, self._start_time_ns / 1e9
-        total, book = 0, None
-        for part in parts:
-            terms = part.terms + request.terms if request.terms else part.terms
-            cost, book = price_of(request.provider, part.model or model, part.usage, terms, at, host=request.host)
-            if cost is None:
-                return None, None
-            total += cost
-        return total, book
 
     def _sent_body(self, asked: Call) -> Any:
         if self._request.is_read:
@@ -441,15 +400,3 @@ class Meter:
                 return self._adapter.sent_body(asked)
         given = (*asked.args, *asked.kwargs.values())
         return [each for each in given if not isinstance(each, type)]  # a class to be made of the response
-
-    def _with_estimate(self, call: ModelCall, asked: Call, response: Any) -> ModelCall:
-        """The call with what a budget assumes for what is not known of it."""
-        request = self._request
-        return estimated(
-            call,
-            asked=self._sent_body(asked) if asked is not _LEFT_CALL else None,
-            output=self._output,
-            response=response,
-            at=self._start_time_ns / 1e9,
-            host=request.host,
-        )

@@ -160,7 +160,7 @@ def test_tokens_are_billed_where_pricing_fails(
     def fails(*_: object, **__: object) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("otel_harn_steps._calls.meter.price_of", fails)
+    monkeypatch.setattr("otel_harn_steps._calls.billing.price_of", fails)
     record = Twice(sync_clients, replay, instrumented)(PLAINLY).record
     assert record.input_tokens == (CHAT.expected_usage or {})["prompt_tokens"]
     assert (record.unmetered_calls, record.unpriced_calls) == (0, 1)
