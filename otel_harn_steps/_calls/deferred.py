@@ -11,8 +11,6 @@ from itertools import chain, islice
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from opentelemetry.context import attach, detach
-
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.streams import (
     iterator_name,
@@ -48,15 +46,15 @@ def watch_deferred(result: Any, opens: Opener) -> Any:
 
 @contextmanager
 def _sending(meter: Meter) -> Iterator[None]:
-    token = attach(meter.context)
     try:
-        yield
+        try:
+            meter.begin()
+            yield
+        finally:
+            meter.leave()
     except BaseException as error:
         meter.failed(error)
         raise
-    finally:
-        meter.is_calling = False
-        detach(token)
 
 
 @passed_over
@@ -76,6 +74,8 @@ def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, 
         meter.stream_opened()
         yield from watched_events(events, meter)
     finally:
+        if meter is not None:
+            meter.settle()
         inner.close()
 
 
@@ -103,6 +103,8 @@ async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> Asy
         finally:
             await watching.aclose()
     finally:
+        if meter is not None:
+            meter.settle()
         await inner.aclose()
 
 

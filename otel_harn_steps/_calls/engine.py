@@ -10,8 +10,6 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
-from opentelemetry.context import attach, detach
-
 from otel_harn_steps._calls.client import Call, ClientAdapter, Seam
 from otel_harn_steps._calls.deferred import watch_deferred
 from otel_harn_steps._calls.fields import field
@@ -54,21 +52,20 @@ def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
         meter = _admitted(adapter, instance, args, kwargs, operation)
         if meter is None:
             return wrapped(*args, **kwargs)
-        token = attach(meter.context)
         try:
             try:
+                meter.begin()
                 result = wrapped(*args, **kwargs)
             except Exception as error:
                 if not meter.should_retry_without_usage(error):
                     raise
                 result = wrapped(*args, **kwargs)
+            finally:
+                meter.leave()
+            return _settled(meter, result)
         except BaseException as error:
             meter.failed(error)
             raise
-        finally:
-            meter.is_calling = False
-            detach(token)
-        return _settled(meter, result)
 
     return call
 
@@ -78,21 +75,20 @@ def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
         meter = _admitted(adapter, instance, args, kwargs, operation)
         if meter is None:
             return await wrapped(*args, **kwargs)
-        token = attach(meter.context)
         try:
             try:
+                meter.begin()
                 result = await wrapped(*args, **kwargs)
             except Exception as error:
                 if not meter.should_retry_without_usage(error):
                     raise
                 result = await wrapped(*args, **kwargs)
+            finally:
+                meter.leave()
+            return _settled(meter, result)
         except BaseException as error:
             meter.failed(error)
             raise
-        finally:
-            meter.is_calling = False
-            detach(token)
-        return _settled(meter, result)
 
     return call
 
@@ -228,11 +224,11 @@ def _response(adapter: ClientAdapter) -> Wrapper:
         if iscoroutinefunction(wrapped):
             return _respond_async(meter, wrapped, args, kwargs)
         try:
-            result = wrapped(*args, **kwargs)
+            meter.begin(is_sent=True)
+            return _settled(meter, wrapped(*args, **kwargs))
         except BaseException as error:
             meter.failed(error)
             raise
-        return _settled(meter, result)
 
     return respond
 
@@ -242,11 +238,11 @@ async def _respond_async(
     meter: Meter, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     try:
-        result = await wrapped(*args, **kwargs)
+        meter.begin(is_sent=True)
+        return _settled(meter, await wrapped(*args, **kwargs))
     except BaseException as error:
         meter.failed(error)
         raise
-    return _settled(meter, result)
 
 
 def _body(adapter: ClientAdapter) -> Wrapper:

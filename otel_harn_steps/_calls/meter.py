@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from opentelemetry.context import Context, create_key, get_current, set_value
+from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
+from otel_harn_steps._calls.billing import measured, unknown
 from otel_harn_steps._calls.budget_estimate import Output, estimated
-from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Part, Request
+from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Request
 from otel_harn_steps._calls.jobs import jobs
 from otel_harn_steps._calls.raw_bodies import body_of, decoded
 from otel_harn_steps._calls.span import CallSpan
-from otel_harn_steps._cost.money import to_picousd
-from otel_harn_steps._cost.price_book import price_of
-from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.ledger import OpenCall
-from otel_harn_steps._steps.totals import ModelCall
-from otel_harn_steps._telemetry.call_row import Certainty, Outcome
+from otel_harn_steps._telemetry.call_row import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
+    from otel_harn_steps._steps.totals import ModelCall
 
 # Made once: they are entered at every call.
 _ASKING_WHETHER_CALL_WAS_SENT = guard("asking whether a call was sent")
 _READING_ERROR = guard("reading an error")
 _READING_STREAM_EVENT = guard("reading a stream event")
 _READING_USAGE = guard("reading usage")
-_ADDING_UP_CALL = guard("adding up a call")
-_PRICING_CALL = guard("pricing a call")
 _ESTIMATING = guard("estimating a call")
 _READING_SENT_BODY = guard("reading what a call sends")
+_OPENING_METER = guard("opening a meter")
 _SETTLING_DROPPED_STREAM = guard("settling a stream that the app has dropped")
 
 _METER_KEY = create_key("otel_harn_steps.meter")
-_LEFT = Context()
 _LEFT_CALL = Call(None, (), {})
 _NOTHING = ParsedResponse()
+
+
+def _done() -> None:
+    """Nothing is left to be done."""
 
 
 def current_meter(context: Context | None = None) -> Meter | None:
@@ -55,7 +56,6 @@ class Meter:
     """Measures one call and bills it to its step, exactly once.
 
     Attributes:
-        context: the context to make the call in.
         http_response: the HTTP response of the call, once the client has it.
         is_calling: whether the client's function runs: what is called within it makes this call.
         is_delegated: whether a client below this one makes the real call. The layer closest to the wire bills.
@@ -64,9 +64,12 @@ class Meter:
     __slots__ = (
         "_active",
         "_adapter",
+        "_around",
         "_call",
+        "_closer",
+        "_complete",
         "_held",
-        "_is_done",
+        "_is_begun",
         "_lock",
         "_on_leave",
         "_open",
@@ -75,7 +78,6 @@ class Meter:
         "_span",
         "_start_time_ns",
         "_state",
-        "context",
         "http_response",
         "is_calling",
         "is_delegated",
@@ -88,8 +90,6 @@ class Meter:
         request: Request,
         active: Account,
         context: Context,
-        *,
-        is_calling: bool,
     ) -> None:
         self._adapter = adapter
         self._call = call
@@ -97,7 +97,9 @@ class Meter:
         self._active = active
         self._start_time_ns = time_ns()
         self._state: Any = None
-        self._is_done = False
+        # Who closes the meter: the first to come of readers, the step's exit, and the collector.
+        self._closer: object = None
+        self._complete: Callable[[], StepBudgetExceeded | None] = _done
         self._lock = Lock()
         self.is_delegated = False
         self.http_response: Any = None
@@ -105,21 +107,41 @@ class Meter:
         self._held: ref[Any] | None = None
         self._on_leave: Callable[[], None] | None = None
         self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
-        self.is_calling = is_calling
-        outer = current_meter(context)
-        # What a call has begun may run on after it, in its context, and make calls of its own.
-        if outer is not None and outer.is_calling:
-            outer.delegate(self._open)
-        if request.job != "fetch":  # a look at a job is a call where it is the first to report what the job used
-            self._open.send()
-        self._span = CallSpan(request, active, context, self._start_time_ns)
-        self.context = set_value(_METER_KEY, self, self._span.context)
+        self.is_calling = self._is_begun = False
+        self._span: CallSpan | None = None
+        self._around = context
+
+    def begin(self, *, is_sent: bool = False) -> None:
+        """The call is about to be made: its row begins, its span, and it is current until `leave`.
+
+        Args:
+            is_sent: whether it has been made already. Then it is never current.
+        """
+        with _OPENING_METER:
+            outer = current_meter(self._around)
+            # What a call has begun may run on after it, in its context, and make calls of its own.
+            if outer is not None and outer.is_calling:
+                outer.delegate(self._open)
+            if self._request.job != "fetch":  # a look at a job is a call where it is the first to report its usage
+                self._open.send()
+            self._span = CallSpan(self._request, self._active, self._around, self._start_time_ns)
+            if not is_sent:
+                attach(set_value(_METER_KEY, self, self._span.context))
+        self.is_calling, self._is_begun = not is_sent, True
+
+    def leave(self) -> None:
+        """The client's function has returned: what is called from now on is not this call's doing."""
+        self.is_calling = False
+        # Not by a token: an interrupt may have come before there was one.
+        if current_meter() is self:
+            attach(self._around)
 
     def delegate(self, below: OpenCall) -> None:
         """A client below makes the call: it bills, and its span is the call's."""
         self.is_delegated = True
         below.take_over(self._open)
-        self._span.leave()
+        if self._span is not None:
+            self._span.leave()
 
     def is_of(self, adapter: ClientAdapter) -> bool:
         """Whether it is a call of this client library."""
@@ -169,11 +191,15 @@ class Meter:
         self._close(self._parse(decoded(body)))
 
     def failed(self, error: BaseException) -> None:
-        """The call raised. What was spent all the same is billed quietly: the app's exception goes first."""
-        if self.is_delegated:  # the client below has billed it
-            if self._finish():
-                self._open.close("failed")
-                self._span.end(self._request, None, None, error)
+        """The call raised. What was spent all the same is billed quietly: the app's exception goes first.
+
+        Also where an interrupt came into the end of a call that had its answer.
+        """
+        self.leave()
+        if self._closer is not None:
+            return
+        if self.is_delegated or not self._is_begun:  # the client below has billed it; or it was never made
+            self._close_unbilled("failed", error)
             return
         body = body_of(self.http_response)
         if body is not None:  # answered and paid for; then the client could not parse it
@@ -184,9 +210,8 @@ class Meter:
             sent = self._adapter.was_sent(error)
         if sent:
             self._close(_NOTHING, error=error, outcome="cut")
-        elif self._finish():
-            self._open.close("failed")
-            self._span.end(self._request, None, None, error)
+        else:
+            self._close_unbilled("failed", error)
 
     def should_retry_without_usage(self, error: BaseException) -> bool:
         """Whether the call failed only because usage was asked for: then it is made again, as the app wrote it."""
@@ -201,16 +226,14 @@ class Meter:
 
     def abandoned(self) -> None:
         """Close the meter of a call that somebody else bills, or that was none."""
-        if self._finish():
-            self._open.close("void")
-            self._span.end(self._request, None, None, None)
+        self._close_unbilled("void", None)
 
     # -- a stream --------------------------------------------------------------------------------------------------
 
     def observe(self, event: Any) -> Any:
         """Take in one event. What the app gets in its place: None where it must not see it."""
         with _READING_STREAM_EVENT:
-            if not self._is_done:
+            if self._closer is None:
                 self._state = self._adapter.fold(self._state, event)
                 if self._output is not None:
                     self._output.add(event)
@@ -262,7 +285,7 @@ class Meter:
             self.abandoned()
             return
         call = self._bill_of(parsed, self._call)
-        if not self._is_done:
+        if self._closer is None:
             self._open.bill_for_now(call)
 
     def ended_quietly(self) -> None:
@@ -271,7 +294,8 @@ class Meter:
 
     def settle(self) -> None:
         """Bill a stream with what is known so far. Quiet: the step's next call or its exit raises."""
-        self._close(self._read_stream(), outcome="cut")
+        if self._closer is None:
+            self._close(self._read_stream(), outcome="cut")
 
     def stream_broke(self, error: BaseException) -> None:
         """The stream raised `error`, which goes on to the app."""
@@ -302,18 +326,6 @@ class Meter:
     def _read_stream(self) -> ParsedResponse:
         return _NOTHING if self._state is None else self._parse(self._state)
 
-    def _finish(self) -> bool:
-        """Whether this is the first to finish the meter: readers, the step's exit and the collector may race."""
-        with self._lock:
-            first, self._is_done = not self._is_done, True
-        if first and self._on_leave is not None:
-            self._active.forget_on_leave(self._on_leave)
-            self._active.tree.unread.discard(self._on_leave)
-            self._on_leave = None
-        # Both lead back here; only the garbage collector frees a cycle.
-        self.context, self.http_response, self._call, self._held = _LEFT, None, _LEFT_CALL, None
-        return first
-
     def _close(
         self,
         parsed: ParsedResponse,
@@ -322,56 +334,65 @@ class Meter:
         response: Any = None,
         outcome: Outcome = "answered",
     ) -> StepBudgetExceeded | None:
+        """Bill the call, once. An interrupt passes when it is billed; what was not read by then is unknown."""
         if parsed is NOT_A_CALL:
             self.abandoned()
             return None
-        asked = self._call
-        if not self._finish():
-            return None
-        call = self._bill_of(parsed, asked, response)
-        self._span.end(self._request, parsed, call, error)
-        return self._open.settle(call, outcome, response)
+        asked, me = self._call, [parsed]
+        try:
+            if not self._is_first(me, partial(self._open.settle, unknown(self._request, parsed), outcome, response)):
+                return None
+            call = self._bill_of(parsed, asked, response)
+            self._complete = partial(self._open.settle, call, outcome, response)
+            self._end_span(parsed, call, error)
+            return self._finish()
+        except BaseException:
+            if self._closer is me:
+                self._finish()
+            raise
+
+    def _close_unbilled(self, outcome: Outcome, error: BaseException | None) -> None:
+        me = [outcome]
+        try:
+            if self._is_first(me, partial(self._open.close, outcome)):
+                self._end_span(None, None, error)
+                self._finish()
+        except BaseException:
+            if self._closer is me:
+                self._finish()
+            raise
+
+    def _is_first(self, closer: object, complete: Callable[[], StepBudgetExceeded | None]) -> bool:
+        """Whether `closer` is the first to close the meter. Then `complete` is what is left to be done."""
+        with self._lock:
+            if self._closer is None:
+                self._closer, self._complete = closer, complete
+        return self._closer is closer
+
+    def _finish(self) -> StepBudgetExceeded | None:
+        breach = self._complete()
+        self._complete = _done
+        if self._on_leave is not None:
+            self._active.forget_on_leave(self._on_leave)
+            self._active.tree.unread.discard(self._on_leave)
+            self._on_leave = None
+        # They lead back here; only the garbage collector frees a cycle.
+        self.http_response, self._call, self._held = None, _LEFT_CALL, None
+        return breach
+
+    def _end_span(self, parsed: ParsedResponse | None, call: ModelCall | None, error: BaseException | None) -> None:
+        if self._span is not None:
+            self._span.end(self._request, parsed, call, error)
 
     def _bill_of(self, parsed: ParsedResponse, asked: Call, response: Any = None) -> ModelCall:
-        call = ModelCall(self._request.provider, parsed.model or self._request.model, None, certainty="unknown")
-        with _ADDING_UP_CALL:
-            call = self._priced(parsed)
+        request, at = self._request, self._start_time_ns / 1e9
+        call = measured(request, parsed, at)
         is_known = call.cost_picousd is not None and call.certainty != "unknown"
         if not is_known and self._active.is_covered:
             with _ESTIMATING:
-                call = self._with_estimate(call, asked, response)
+                body = None if asked is _LEFT_CALL else self._sent_body(asked)
+                return estimated(call, asked=body, output=self._output, response=response, at=at, host=request.host)
         return call
-
-    def _priced(self, parsed: ParsedResponse) -> ModelCall:
-        request = self._request
-        model = parsed.model or request.model
-        if not parsed.parts:
-            return ModelCall(request.provider, model, None, certainty="unknown")
-        usage: Usage = parsed.parts[0].usage
-        for part in parsed.parts[1:]:
-            usage = usage + part.usage
-        cost, book = None, None
-        certainty: Certainty = "measured" if usage.is_complete else "unknown"
-        with _PRICING_CALL:  # what it used is known all the same
-            cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
-            if cost is not None:
-                certainty, book = "reported" if usage.is_complete else "unknown", "provider"
-            else:
-                cost, book = self._cost_of(parsed.parts, model)
-        terms = parsed.parts[0].terms + request.terms
-        return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, terms)
-
-    def _cost_of(self, parts: Sequence[Part], model: str | None) -> tuple[int | None, str | None]:
-        """What the parts cost, and where the prices are from."""
-        request, at = self._request, self._start_time_ns / 1e9
-        total, book = 0, None
-        for part in parts:
-            terms = part.terms + request.terms if request.terms else part.terms
-            cost, book = price_of(request.provider, part.model or model, part.usage, terms, at, host=request.host)
-            if cost is None:
-                return None, None
-            total += cost
-        return total, book
 
     def _sent_body(self, asked: Call) -> Any:
         if self._request.is_read:
@@ -379,15 +400,3 @@ class Meter:
                 return self._adapter.sent_body(asked)
         given = (*asked.args, *asked.kwargs.values())
         return [each for each in given if not isinstance(each, type)]  # a class to be made of the response
-
-    def _with_estimate(self, call: ModelCall, asked: Call, response: Any) -> ModelCall:
-        """The call with what a budget assumes for what is not known of it."""
-        request = self._request
-        return estimated(
-            call,
-            asked=self._sent_body(asked) if asked is not _LEFT_CALL else None,
-            output=self._output,
-            response=response,
-            at=self._start_time_ns / 1e9,
-            host=request.host,
-        )

@@ -24,11 +24,10 @@ _READING_REQUEST = guard(
 )
 _PREPARING_REQUEST = guard("preparing a request", then="it is sent as the app wrote it")
 _COUNTING_UNREAD = guard("counting a call that could not be read", then="it is not counted, and the app goes on")
-_OPENING_METER = guard("opening a meter")
 
 
 def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False) -> Meter | None:
-    """The meter of a call at a seam, with the call prepared for it, unless it is sent already.
+    """The meter of a call at a seam, with the call prepared for it, unless it is sent already. It is to begin.
 
     None: not a request to a model.
 
@@ -42,9 +41,7 @@ def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: 
         return None
     if not is_sent:
         admit(active, request)
-    with _OPENING_METER:
-        return Meter(adapter, call, request, active, get_current(), is_calling=not is_sent)
-    return None
+    return Meter(adapter, call, request, active, get_current())
 
 
 def admit(active: Account, request: Request) -> None:

@@ -22,10 +22,10 @@ _NO_USAGE = re.compile(rb',\s*"usage":\s*null(?=\s*[,}])')
 
 
 def decoded(body: bytes) -> Any:
-    """The JSON in `body`, None where there is none."""
+    """The JSON in `body`, None where there is none that can be read."""
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

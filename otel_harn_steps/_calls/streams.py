@@ -96,13 +96,13 @@ def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, N
             shown = meter.observe(event)
             if shown is not None:
                 yield shown
+        meter.stream_ended()
     except GeneratorExit:  # the app dropped the stream
         meter.settle()
         raise
     except BaseException as error:
         meter.stream_broke(error)
         raise
-    meter.stream_ended()
 
 
 @passed_over
@@ -113,13 +113,13 @@ async def watched_events_async(inner: AsyncIterator[Any], meter: Meter) -> Async
             shown = meter.observe(event)
             if shown is not None:
                 yield shown
+        meter.stream_ended()
     except GeneratorExit:
         meter.settle()
         raise
     except BaseException as error:
         meter.stream_broke(error)
         raise
-    meter.stream_ended()
 
 
 # -- generators --------------------------------------------------------------------------------------------------------

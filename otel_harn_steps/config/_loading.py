@@ -54,6 +54,13 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     """Read the configuration file at `path`."""
     path = Path(path)
     try:
+        return _loaded(path)
+    except RecursionError:
+        return _nothing(path, None, "is nested too deeply to be read")
+
+
+def _loaded(path: Path) -> Loaded:
+    try:
         text = path.read_text(encoding="utf-8")
         document: Any = tomllib.loads(text)
     except OSError as error:

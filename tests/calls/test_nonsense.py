@@ -40,3 +40,23 @@ def test_a_stream_that_is_nonsense_is_one_unmetered_call(read: Any, replay: Repl
         read(f"{replay.address}/{exchange.token}")
     (record,) = steps.drain_completed_steps()
     assert Bill.of_record(record) == UNMETERED_CALL
+
+
+def test_an_answer_that_is_nested_too_deeply_fails_as_without_us(replay: ReplayServer, steps: ModuleType) -> None:
+    import openai
+
+    deep = Answer(200, (b"[" * 200_000,), headers={"content-type": "application/json"})
+
+    def ask() -> BaseException:
+        exchange = replay.serve(deep)
+        with openai.OpenAI(api_key="test", base_url=f"{replay.address}/{exchange.token}", max_retries=0) as client:
+            with pytest.raises(Exception, match=r".") as caught:
+                client.chat.completions.create(model="gpt-4o", messages=HELLO)
+        return caught.value
+
+    bare = ask()
+    with steps.step("s"):
+        ours = ask()
+    (record,) = steps.drain_completed_steps()
+    assert (type(ours), str(ours)) == (type(bare), str(bare))
+    assert Bill.of_record(record) == UNMETERED_CALL
