@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
 
-import httpx2
 import openai
 
 from otel_harn_steps.testing import ReplayServer
@@ -64,11 +63,11 @@ def provider(server: ReplayServer, **options: Any) -> Iterator[Provider]:
     address = exchange.url_at(_HOST) + "/v1"
     given = {"api_key": "test", "base_url": address, "max_retries": 0, "timeout": 20, **options}
     # Each connection ends with its call: it belongs to the event loop of that call.
-    limits = httpx2.Limits(max_keepalive_connections=0)
+    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(max_keepalive_connections=0)
     transport = {"proxy": server.address, "trust_env": False, "verify": False, "limits": limits}
-    with httpx2.Client(**transport) as http:
+    with openai.DefaultHttpxClient(**transport) as http:
         client = openai.OpenAI(http_client=http, **given)
-        aclient = openai.AsyncOpenAI(http_client=httpx2.AsyncClient(**transport), **given)
+        aclient = openai.AsyncOpenAI(http_client=openai.DefaultAsyncHttpxClient(**transport), **given)
         yield Provider(client, aclient, handed_out, exchange)
 
 

@@ -196,6 +196,8 @@ def _warn_of_bare_thread() -> None:
     global _warned_bare_thread  # noqa: PLW0603 -- once for all of the process
     if _warned_bare_thread or get_current() or current_thread() is main_thread():
         return
+    if all(each() is None for each in list(_running.values())):
+        return
     _warned_bare_thread = True
     _logger.warning(
         "a call was made in thread %r, which carries no step, while steps are open: it is billed to %s; carry the step "

@@ -48,6 +48,8 @@ class OpenCall:
 
     __slots__ = (
         "_call_id",
+        "_is_counted",
+        "_is_written",
         "_labels",
         "_run_id",
         "account",
@@ -71,7 +73,7 @@ class OpenCall:
         self._run_id = _process.run_id
         self._labels = current_labels() if delivery.of_calls else account.labels
         self._call_id: str | None = None
-        self.is_open = self.is_over = False
+        self.is_open = self.is_over = self._is_counted = self._is_written = False
         self.counted: ModelCall | None = None
 
     def send(self) -> None:
@@ -96,7 +98,7 @@ class OpenCall:
     def settle(
         self, call: ModelCall, outcome: Outcome = "answered", response: object = None
     ) -> StepBudgetExceeded | None:
-        """Bill it, and complete its row. An interrupt passes when both is done.
+        """Bill it, and complete its row, each once. An interrupt passes when both is done.
 
         Args:
             call: what it spent.
@@ -115,8 +117,9 @@ class OpenCall:
             raise
         finally:
             try:
-                if settings().metrics and not is_suppressed(get_current()):
+                if not self._is_counted and settings().metrics and not is_suppressed(get_current()):
                     with _COUNTING_CALL:
+                        self._is_counted = True
                         metrics.count_call(
                             self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
                         )
@@ -125,16 +128,19 @@ class OpenCall:
                     self._write_settled(outcome, call, is_late=is_late)
 
     def _write_settled(self, outcome: Outcome, call: ModelCall | None = None, *, is_late: bool = False) -> None:
-        row: CallRow | None = None
         try:
-            with _WRITING_ROW:
-                row = self._row(outcome, call, is_late=is_late)
-                call_settled(row)
+            self._write(outcome, call, is_late=is_late)
         except BaseException:  # an interrupt: the row is written all the same, and by no means twice
-            if row is None:
-                with _WRITING_ROW:
-                    call_settled(self._row(outcome, call, is_late=is_late))
+            self._write(outcome, call, is_late=is_late)
             raise
+
+    def _write(self, outcome: Outcome, call: ModelCall | None, *, is_late: bool) -> None:
+        if self._is_written:
+            return
+        with _WRITING_ROW:
+            row = self._row(outcome, call, is_late=is_late)
+            self._is_written = True
+            call_settled(row)
 
     def close(self, outcome: Outcome) -> None:
         """Complete the row of a call that nobody is billed for. One whose row another call took over has none."""

@@ -47,6 +47,11 @@ class Lines:
         self._at = at
         self._interrupt = interrupt
 
+    @property
+    def at(self) -> tuple[str, int] | None:
+        """Where it was interrupted."""
+        return self.seen[self._at] if 0 <= self._at < len(self.seen) else None
+
     def run(self, work: Callable[[], Any]) -> Any:
         before = sys.gettrace()
         sys.settrace(self._on_call)

@@ -69,6 +69,10 @@ class Rows:
         self.records.append(record)
 
 
+# Where a row is on its way to a sink, it is not handed over again: the sink may have had it.
+HANDING_OVER = ("/_steps/ledger.py", "/_telemetry/delivery.py", "/_instrument/processor.py")
+
+
 def each_line(lines: list[tuple[str, int]]) -> list[int]:
     """When each line runs for the first time."""
     firsts: dict[tuple[str, int], int] = {}
@@ -95,6 +99,8 @@ def test_a_time_limit_at_any_line_of_a_call_reaches_the_app_and_the_ledger_adds_
         (record,) = sink.records
         settled = [row for row in sink.rows.values() if row.outcome in ("answered", "cut")]
         counted = sum(row.input_tokens or 0 for row in settled)
+        if lines.at is not None and lines.at[0] in HANDING_OVER and not settled:
+            return raised, record.llm_calls in (0, 1) and get_current() == before
         is_right = record.llm_calls == len(settled) and record.input_tokens == counted and get_current() == before
         return raised, is_right
 

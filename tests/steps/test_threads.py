@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -221,6 +222,7 @@ def test_a_bare_call_in_a_pool_is_told_of(
 def test_without_an_open_step_a_call_in_a_thread_is_not_told_of(
     steps: ModuleType, ask_here: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
+    gc.collect()  # what other tests left open
     in_a_thread(ask_here)
     with step("over"):
         pass
