@@ -340,7 +340,7 @@ class Meter:
             return None
         asked, me = self._call, [parsed]
         try:
-            if not self._is_first(me, partial(self._open.settle, unknown(self._request, parsed), outcome, response)):
+            if not self._is_first(me, partial(self._settle_unread, parsed, outcome, response)):
                 return None
             call = self._bill_of(parsed, asked, response)
             self._complete = partial(self._open.settle, call, outcome, response)
@@ -350,6 +350,9 @@ class Meter:
             if self._closer is me:
                 self._finish()
             raise
+
+    def _settle_unread(self, parsed: ParsedResponse, outcome: Outcome, response: object) -> StepBudgetExceeded | None:
+        return self._open.settle(unknown(self._request, parsed), outcome, response)
 
     def _close_unbilled(self, outcome: Outcome, error: BaseException | None) -> None:
         me = [outcome]

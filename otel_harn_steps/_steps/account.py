@@ -58,6 +58,7 @@ class Account:
     __slots__ = (
         "_covers_below",
         "_forks",
+        "_is_limited",
         "_max_picousd",
         "_on_leave",
         "above",
@@ -100,7 +101,7 @@ class Account:
         self._on_leave: list[Callable[[], None]] = []
         self._forks = _process.forks
         budget = definition.budget
-        is_limited = budget.max_tokens is not None or budget.max_usd is not None
+        self._is_limited = is_limited = budget.max_tokens is not None or budget.max_usd is not None
         self._max_picousd = None if budget.max_usd is None else _limit_picousd(budget.max_usd)
         self._covers_below: bool = (is_limited and definition.scope == "tree") or (
             above is not None and above._covers_below
@@ -234,7 +235,12 @@ class Account:
                 if is_over:
                     self.closed(row)
                 return None
-            first, late, interrupt = self._count(call, replaces, response, row, is_over=is_over)
+            change, interrupt = self._change(call, replaces), None
+            try:
+                first, late = self._apply(change, call, response, row, is_over=is_over)
+            except BaseException as error:  # noqa: BLE001 -- raised below: first the call is counted whole
+                interrupt = error
+                first, late = self._apply(change, call, response, row, is_over=is_over)
         if late:
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
@@ -242,16 +248,6 @@ class Account:
         if self.above is not None:
             self._warn_of_uncovered_spend()
         return first
-
-    def _count(
-        self, call: ModelCall, replaces: ModelCall | None, response: object, row: OpenCall | None, *, is_over: bool
-    ) -> tuple[StepBudgetExceeded | None, list[_Late], BaseException | None]:
-        """Count the call whole, also where it is interrupted. The interrupt is for the caller to raise."""
-        change = self._change(call, replaces)
-        try:
-            return *self._apply(change, call, response, row, is_over=is_over), None
-        except BaseException as error:  # noqa: BLE001 -- raised by the caller, which has the lock
-            return *self._apply(change, call, response, row, is_over=is_over), error
 
     def _change(self, call: ModelCall, replaces: ModelCall | None) -> _Change:
         """What the tallies are to be when `call` is counted."""
@@ -282,7 +278,10 @@ class Account:
         self.by_model.update(by_model)
         for account, subtree in subtrees:
             account.subtree = subtree
-        self._note(call)
+        if call.model:
+            self.last_model = call.model
+        if call.price_book != self.price_book:
+            self._note_price_book(call.price_book)
         if row is not None:
             row.counted, row.is_over = call, is_over
             if is_over:
@@ -290,7 +289,7 @@ class Account:
         first: StepBudgetExceeded | None = None
         late: list[_Late] = []
         for account, _ in subtrees:
-            crossed = account._crossed(call, response) if account._covers(self) else None
+            crossed = account._crossed(call, response, spender=self) if account._is_limited else None
             is_new = crossed is not None and account.breach is None
             if is_new:
                 account.breach = crossed
@@ -323,11 +322,8 @@ class Account:
     def show(self) -> None:
         """Show the totals. An account without a span shows nothing."""
 
-    def _note(self, call: ModelCall) -> None:
-        if call.model:
-            self.last_model = call.model
-        book = call.price_book
-        if book is not None and book != self.price_book:
+    def _note_price_book(self, book: str | None) -> None:
+        if book is not None:
             books = set() if self.price_book is None else set(self.price_book.split(", "))
             self.price_book = ", ".join(sorted(books | {book}))
 
@@ -347,11 +343,12 @@ class Account:
     def _covered(self) -> Tally:
         return self.subtree if self.definition.scope == "tree" else self.own
 
-    def _crossed(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
-        max_tokens, max_picousd = self.definition.budget.max_tokens, self._max_picousd
-        if max_tokens is None and max_picousd is None:
+    def _crossed(self, call: ModelCall, response: object, *, spender: Account) -> StepBudgetExceeded | None:
+        covers_nested = self.definition.scope == "tree"
+        if spender is not self and not covers_nested:
             return None
-        spent = self._covered()
+        max_tokens, max_picousd = self.definition.budget.max_tokens, self._max_picousd
+        spent = self.subtree if covers_nested else self.own
         # `>` and not `>=`: a step may spend its budget to the last token.
         if max_tokens is not None and spent.input_tokens + spent.output_tokens + spent.estimated_tokens > max_tokens:
             return self._exceeded("max_tokens", response)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import attrgetter
 from sys import is_finalizing
 from time import time_ns
@@ -50,7 +50,7 @@ class StepRun:
         "_is_left",
         "_is_quiet",
         "_leaving",
-        "_parts",
+        "_part",
         "_start_time_ns",
         "_verdict",
         "active",
@@ -61,7 +61,7 @@ class StepRun:
         self._start_time_ns = self._end_time_ns = time_ns()
         self._verdict: Verdict | None = None
         self._leaving: LeavingRecord | None = None
-        self._parts: Iterator[Callable[[StepRun], None]] = iter(())
+        self._part = 0
         parent = current_step()
         self._context = context = get_current()
         self.active = ActiveStep(definition, parent, detail)
@@ -148,9 +148,10 @@ class StepRun:
         if verdict is None:
             verdict = decide(active, raised)
             self._end_time_ns = time_ns()
-            self._verdict, self._parts = verdict, iter(_PARTS if active.is_of_this_process else ())
-        for part in self._parts:
-            part(self)
+            self._verdict, self._part = verdict, 0 if active.is_of_this_process else len(_PARTS)
+        while self._part < len(_PARTS):
+            _PARTS[self._part](self)
+            self._part += 1
         return verdict
 
     def _step_aside(self) -> None:
@@ -209,6 +210,7 @@ class StepRun:
                 self._leaving.end_span(self.active.span, self._end_time_ns)
 
     def _count(self) -> None:
+        self._part = len(_PARTS)  # the last, and never twice
         record = None if self._leaving is None else self._leaving.record
         if record is not None and not self._is_quiet and settings().metrics:
             with _COUNTING:
@@ -216,12 +218,12 @@ class StepRun:
 
 
 _PARTS: Final[tuple[Callable[[StepRun], None], ...]] = (
-    # Twice, where an interrupt may have come in between: what is done is not done again.
-    *(StepRun._make_record, StepRun._make_record),
-    *(StepRun._keep_record, StepRun._keep_record),
+    # One that is interrupted is begun again: what it has done is not done again.
+    StepRun._make_record,
+    StepRun._keep_record,
     StepRun._show_end,
     StepRun._show_status,
-    *(StepRun._deliver, StepRun._deliver),
+    StepRun._deliver,
     StepRun._count,
 )
 

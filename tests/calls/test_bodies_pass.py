@@ -64,14 +64,14 @@ def assert_the_same(steps: ModuleType, provider: Provider, sent: list[bytes], co
     assert record.llm_calls == 1
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(chunks(*USAGE), st.sampled_from(TYPES), st.booleans(), st.sampled_from(["iter_bytes", "read"]))
 def test_where_nothing_was_asked(provider, sent, content_type, stream, by):
     with instrumented(stream_usage=False) as steps:
         assert_the_same(steps, provider, sent, content_type, stream=stream, by=by)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(chunks(), st.sampled_from(TYPES), st.sampled_from(["iter_bytes", "read"]))
 def test_where_usage_was_asked_and_none_came(provider, sent, content_type, by):
     with instrumented() as steps:

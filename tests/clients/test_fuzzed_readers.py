@@ -100,7 +100,7 @@ SHAPES: dict[str, tuple[Callable[[Any], Any], ...]] = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.data())
 def test_no_reader_raises_or_counts_nonsense(family: str, data: st.DataObject) -> None:
     adapter: ClientAdapter = FAMILIES[family]

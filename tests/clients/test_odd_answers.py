@@ -109,7 +109,7 @@ def odd_answers(draw: st.DrawFn) -> tuple[Case, str, list[Any]]:
     return chosen, draw(st.sampled_from(BILLED_BY)), payloads
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=600, derandomize=True)
 @given(odd_answers())
 def test_every_reader_takes_what_is_odd(answer: tuple[Case, str, list[Any]]) -> None:
     reading = reading_of(*answer)

@@ -20,9 +20,7 @@ KEYS = (
     "model", "budget", "max_tokens", "max_usd", "error_boundary", "fallback", "scope", "agent", "metadata", "input_mtok",
 )  # fmt: skip
 WORDS = ("auto", "openai", "json:loads", "json:JSONDecoder.decode", "continue", "tree", "own", "estimate", "refuse", "")
-BUILDS = settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+BUILDS = settings(max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 NAMES = st.sampled_from(KEYS) | st.text(max_size=5)
 TEXTS = st.sampled_from(WORDS) | st.text(max_size=8)

@@ -240,7 +240,7 @@ def test_the_clients_objects_have_the_text_of_their_json(
 UNDERSTOOD = [case for case in native_cases() if case.status == 200 and b'"finishReason": 1' not in case.body]
 
 
-@pytest.mark.parametrize("case", UNDERSTOOD, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", UNDERSTOOD, ids=[case.id for case in UNDERSTOOD])
 def test_the_objects_of_clients_with_protocols_of_their_own_have_it_too(case: Case, replay: ReplayServer) -> None:
     exchange = replay.serve(recorded(case))
     with client_for(case, SYNC, f"{replay.address}/{exchange.token}") as client:

@@ -159,7 +159,7 @@ def usages(draw: st.DrawFn) -> Usage:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize(("provider", "model"), ORACLE_MODELS)
 @given(usage=usages(), at=st.datetimes(datetime(2025, 1, 1), datetime(2026, 12, 31)))  # noqa: DTZ001 -- as it wants
 def test_a_compiled_card_says_what_the_book_says(provider: str, model: str, usage: Usage, at: datetime) -> None:

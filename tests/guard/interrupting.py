@@ -72,10 +72,12 @@ class Lines:
         if event == "line":
             file, line = frame.f_code.co_filename, frame.f_lineno
             del frame
-            # Python looks for signals nowhere between the end of a "with" block and its exit: a lock is let go there.
-            is_exit = line in been_at and linecache.getline(file, line).lstrip().startswith("with ")
+            # Python looks for signals neither between the end of a "with" block and its exit, where a lock is let go,
+            # nor at a "try".
+            text = linecache.getline(file, line).strip()
+            is_looked_at = not (line in been_at and text.startswith("with ")) and text != "try:"
             been_at.add(line)
-            if not is_exit:
+            if is_looked_at:
                 self.seen.append((file.removeprefix(_OURS), line))
                 if len(self.seen) - 1 == self._at:
                     self._interrupt()

@@ -14,6 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -225,23 +226,25 @@ def warning_calls() -> Iterator[Any]:
     """Calls of real clients that warn by stack level. No request is answered."""
     try:
         import anthropic
-        import httpx2
         from anthropic.resources.messages.messages import DEPRECATED_MODELS
     except ImportError:
         return
 
+    # Older versions send through another HTTP library.
+    http = import_module(anthropic.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+
     def refuse(_: Any) -> Any:
-        raise httpx2.ConnectError("refused")
+        raise http.ConnectError("refused")
 
     old: dict[str, Any] = {
         "model": next(iter(DEPRECATED_MODELS)),
         "max_tokens": 1,
         "messages": [{"role": "user", "content": "x"}],
     }
-    transport = httpx2.MockTransport(refuse)
-    client = anthropic.Anthropic(api_key="k", max_retries=0, http_client=httpx2.Client(transport=transport))
+    transport = http.MockTransport(refuse)
+    client = anthropic.Anthropic(api_key="k", max_retries=0, http_client=http.Client(transport=transport))
     client_async = anthropic.AsyncAnthropic(
-        api_key="k", max_retries=0, http_client=httpx2.AsyncClient(transport=transport)
+        api_key="k", max_retries=0, http_client=http.AsyncClient(transport=transport)
     )
     refused = anthropic.APIConnectionError
 

@@ -50,6 +50,7 @@ HANDING_OVER = (
     "/_steps/amendments.py",
     "/_steps/totals.py",
     "/_steps/account.py",
+    "/_steps/active.py",
 )
 SHARED = step("shared")
 

@@ -194,7 +194,6 @@ def test_the_ledger_adds_up(replay: ReplayServer) -> None:
     machine.settings = settings(
         max_examples=40,
         stateful_step_count=25,
-        deadline=None,
         phases=[Phase.explicit, Phase.generate],  # an example is short enough as it is
         suppress_health_check=list(HealthCheck),
     )

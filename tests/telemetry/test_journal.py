@@ -52,7 +52,7 @@ rows = st.builds(
 
 
 @given(rows)
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_a_settled_line_holds_the_whole_row_and_a_sent_one_what_is_known_then(row):
     assert json.loads(call_settled_line(row)) == {"event": "call_settled", **row.to_dict()}
     known = {name: value for name, value in row.to_dict().items() if name in FIELDS_AT_SEND}
