@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 
+from otel_harn_steps._steps.active import any_step_is_open
 from otel_harn_steps.testing import ReplayServer, raise_own_faults
 from otel_harn_steps.testing._modes import SYNC, AsyncMode
 from tests.instrumented import Instrumented, Spans
@@ -39,6 +41,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 raise_own_faults(True)  # in this process; those that tests start have it in their environment
+
+
+@pytest.fixture(autouse=True)
+def no_step_left_open() -> Iterator[None]:
+    """A step that a test leaves open would be found by the tests after it."""
+    yield
+    if any_step_is_open():
+        gc.collect()
+        assert not any_step_is_open(), "the test left a step open"
 
 
 @pytest.fixture

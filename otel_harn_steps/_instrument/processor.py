@@ -90,7 +90,7 @@ class StepSpanProcessor(SpanProcessor):
 
     def _pass(self, what: object, handlers: Handlers) -> None:
         if self._queue is None:
-            hand_to_sinks(what, handlers)
+            hand_to_sinks(what, iter(handlers))
         elif handlers:
             self._queue.put(partial(_hand, handlers), what)
 
@@ -158,7 +158,7 @@ def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool 
 
 
 def _hand(handlers: Handlers, what: object) -> None:
-    hand_to_sinks(what, handlers)
+    hand_to_sinks(what, iter(handlers))
 
 
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:

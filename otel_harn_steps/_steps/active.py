@@ -80,7 +80,7 @@ class ActiveStep(Account):
 
     __slots__ = (
         "__weakref__",
-        "_random_id",
+        "_step_id",
         "agent",
         "detail",
         "entered_by",
@@ -108,14 +108,14 @@ class ActiveStep(Account):
         # What a `with` entered this step by, for as long as it is entered.
         self.entered_by: object = None
         self.shown: ShownTotals | None = None
-        self._random_id: str | None = None
+        self._step_id: str | None = None
 
     @property
     def step_id(self) -> str:  # type: ignore[override]  # an account of no step has none
         """16 lowercase hex digits: the span's id where there is a span, else made here."""
-        if self._random_id is None:
-            return f"{self.span.get_span_context().span_id:016x}"
-        return self._random_id
+        if self._step_id is None:
+            self._step_id = f"{self.span.get_span_context().span_id:016x}"
+        return self._step_id
 
     @property
     def parent_id(self) -> str | None:  # type: ignore[override]  # as above
@@ -132,7 +132,7 @@ class ActiveStep(Account):
                     self.span = span
                     _running[context.span_id] = ref(self)
                     return
-        self._random_id = new_id()
+        self._step_id = new_id()
 
     def end(self) -> None:
         """The step has been left."""
@@ -169,6 +169,11 @@ class ActiveStep(Account):
                 raise
 
 
+def any_step_is_open() -> bool:
+    """Whether a step with a span runs in this process."""
+    return any(each() is not None for each in list(_running.values()))
+
+
 def _step_of_span(span: Span) -> ActiveStep | None:
     """The running step whose span this is, or the span of something below it."""
     span_id = span.get_span_context().span_id
@@ -194,9 +199,7 @@ def find_steps_by(step_around: Callable[[int], ActiveStep | None] | None) -> Non
 
 def _warn_of_bare_thread() -> None:
     global _warned_bare_thread  # noqa: PLW0603 -- once for all of the process
-    if _warned_bare_thread or get_current() or current_thread() is main_thread():
-        return
-    if all(each() is None for each in list(_running.values())):
+    if _warned_bare_thread or get_current() or current_thread() is main_thread() or not any_step_is_open():
         return
     _warned_bare_thread = True
     _logger.warning(

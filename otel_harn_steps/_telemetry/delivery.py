@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from operator import methodcaller
 from typing import Any, Literal, Protocol
 from weakref import ref
 
@@ -212,23 +213,23 @@ def _use_receivers(*receivers: ref[Receiver]) -> None:
 
 def call_sent(row: CallRow) -> None:
     """Hand the row of a call that is about to be sent to everyone who receives such rows."""
-    _to_each(iter(of_calls), lambda receiver: receiver.call_sent(row))
+    _to_each(iter(of_calls), methodcaller("call_sent", row))
 
 
 def call_settled(row: CallRow) -> None:
     """Hand the row of a call that has ended to everyone who receives such rows."""
-    _to_each(iter(of_calls), lambda receiver: receiver.call_settled(row))
+    _to_each(iter(of_calls), methodcaller("call_settled", row))
 
 
 def step_started(step: StartedStep) -> None:
     """Tell everyone who is to know that a step has begun."""
-    _to_each(iter(of_starts), lambda receiver: receiver.step_started(step))
+    _to_each(iter(of_starts), methodcaller("step_started", step))
 
 
 def deliver(record: CompletedStep) -> None:
     """Hand a record that leaves without a span to everyone who receives records."""
     log(record)
-    _to_each(iter(_receivers), lambda receiver: receiver.receive(record))
+    _to_each(iter(_receivers), methodcaller("receive", record))
 
 
 def _to_each(receivers: Iterator[ref[Receiver]], hand: Callable[[Receiver], object]) -> None:
@@ -247,18 +248,16 @@ Handlers = tuple[tuple[Callable[[Any], object], AbstractContextManager[object]],
 """What sinks are called with, each with the guard that it is called in."""
 
 
-def hand_to_sinks(what: object, handlers: Handlers) -> None:
+def hand_to_sinks(
+    what: object, handlers: Iterator[tuple[Callable[[Any], object], AbstractContextManager[object]]]
+) -> None:
     """Hand `what` to each sink. What interrupts one, as an exit does, is passed on when the others have had theirs."""
-    _hand(what, iter(handlers))
-
-
-def _hand(what: object, handlers: Iterator[tuple[Callable[[Any], object], AbstractContextManager[object]]]) -> None:
     try:
         for handler, guarded in handlers:
             with guarded:
                 handler(what)
     except BaseException:
-        _hand(what, handlers)
+        hand_to_sinks(what, handlers)
         raise
 
 

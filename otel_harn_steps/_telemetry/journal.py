@@ -119,7 +119,7 @@ class Journal:
 
     def _write(self, line: str, run_id: str | None) -> None:
         part = self._part
-        if part is None or part.is_full():
+        if part is None or part.bytes_left <= 0 or monotonic() >= part.ends_at_s:
             run_id = self._run_id or run_id
             if run_id is None:
                 # What is noted before the first row waits for it: a file is named after its run.
@@ -151,9 +151,9 @@ class Journal:
 
 
 class _Part:
-    """One file of the journal."""
+    """One file of the journal. The next one is due when it has no bytes left, or its time has come."""
 
-    __slots__ = ("_bytes_left", "_ends_at_s", "_folder", "file", "name")
+    __slots__ = ("_folder", "bytes_left", "ends_at_s", "file", "name")
 
     def __init__(
         self, folder: str, before: _Part | None, run: tuple[str, str | None], max_bytes: int, max_age_s: float
@@ -163,17 +163,13 @@ class _Part:
         self.name = f"{file_prefix(run_id)}-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
         header = new_header(run_id, run_name, time_ns(), None if before is None else before.name)
         self.file = LineFile(os.path.join(folder, self.name), header=header_line(header))  # noqa: PTH118 -- as above
-        self._bytes_left = max_bytes
-        self._ends_at_s = monotonic() + max_age_s
-
-    def is_full(self) -> bool:
-        """Whether the next one is due."""
-        return self._bytes_left <= 0 or monotonic() >= self._ends_at_s
+        self.bytes_left = max_bytes
+        self.ends_at_s = monotonic() + max_age_s
 
     def last_longer(self, more_bytes: int, more_s: float) -> None:
         """Do without a next one for now."""
-        self._bytes_left = more_bytes
-        self._ends_at_s = monotonic() + more_s
+        self.bytes_left = more_bytes
+        self.ends_at_s = monotonic() + more_s
 
     def open(self) -> None:
         """Begin the file, in a folder that is made if it is not there.
@@ -189,7 +185,7 @@ class _Part:
 
     def append(self, line: str) -> None:
         """Write a line."""
-        self._bytes_left -= len(line)
+        self.bytes_left -= len(line)
         try:
             self.file.append(line)
         except FileNotFoundError:  # somebody has removed the folder

@@ -111,11 +111,6 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separator
 
 
 @lru_cache(maxsize=1024)
-def _names_text(names: tuple[str, ...], values: tuple[object, ...]) -> str:
-    return _encode(dict(zip(names, values, strict=True)))[1:-1]
-
-
-@lru_cache(maxsize=1024)
 def _items_text(items: tuple[tuple[str, object], ...]) -> str:
     return _encode(dict(items))
 
@@ -124,31 +119,37 @@ def _mapping_text(mapping: Mapping[str, object]) -> str:
     return _items_text(tuple(mapping.items())) if mapping else "{}"
 
 
-def _json_texts(values: tuple[object, ...]) -> tuple[object, ...]:
-    """Integers as they are, None as JSON's null."""
-    return tuple(["null" if value is None else value for value in values]) if None in values else values
-
-
 class _CallLine:
     """Writes rows as lines with the given fields."""
 
     def __init__(self, event: str, names: tuple[str, ...], counts: tuple[str, ...], mappings: tuple[str, ...]) -> None:
-        self._names = names
+        self._names_text = lru_cache(maxsize=1024)(lambda values: _encode(dict(zip(names, values, strict=True)))[1:-1])
         self._get_names = attrgetter(*names)
-        self._get_numbers = attrgetter(*counts) if len(counts) > 1 else lambda row: (getattr(row, counts[0]),)
-        self._get_mappings = attrgetter(*mappings) if len(mappings) > 1 else lambda row: (getattr(row, mappings[0]),)
+        # `attrgetter` gives a single attribute as it is.
+        self._get_numbers, self._is_one_number = attrgetter(*counts), len(counts) == 1
+        self._get_mappings, self._is_one_mapping = attrgetter(*mappings), len(mappings) == 1
+        self._no_mappings = ("{}",) * len(mappings)
         ids, numbers, texts = (",".join(f'"{name}":%s' for name in kind) for kind in (_IDS, counts, mappings))
         self._template = f'{{"event":"{event}",{ids},%s,{numbers},{texts}}}'
 
     def __call__(self, row: CallRow) -> str:
+        # All in one function: this runs twice for each call.
         step_id, parent_id = row.step_id, row.parent_id
+        numbers: Any = self._get_numbers(row)
+        mappings = self._get_mappings(row)
+        if self._is_one_number:
+            numbers = (numbers,)
+        if None in numbers:
+            numbers = ["null" if each is None else each for each in numbers]
+        if self._is_one_mapping:
+            mappings = (mappings,)
         return self._template % (
             encode_basestring(row.call_id),
             "null" if step_id is None else encode_basestring(step_id),
             "null" if parent_id is None else encode_basestring(parent_id),
-            _names_text(self._names, self._get_names(row)),
-            *_json_texts(self._get_numbers(row)),
-            *map(_mapping_text, self._get_mappings(row)),
+            self._names_text(self._get_names(row)),
+            *numbers,
+            *(map(_mapping_text, mappings) if any(mappings) else self._no_mappings),
         )
 
 

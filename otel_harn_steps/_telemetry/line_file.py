@@ -127,7 +127,7 @@ class LineFile:
         if now_s >= file.next_look_s:
             file = self._look(file, now_s)
         try:
-            file.write(_encoded(line))
+            file.write((line + "\n").encode(errors="backslashreplace"))
         except OSError:
             file.next_look_s = 0.0
             raise
@@ -171,7 +171,7 @@ def _open(path: str, mode: int, header: str | None) -> _OpenFile:
         raise
     if header is not None and size == 0:
         try:
-            file.write(_encoded(header))
+            file.write((header + "\n").encode(errors="backslashreplace"))
         except BaseException:
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)  # so that the next one to open it begins with a whole header
@@ -194,10 +194,6 @@ def _ends_torn(path: str, size: int) -> bool:
         return os.read(descriptor, 1) not in (b"\n", b"")
     finally:
         os.close(descriptor)
-
-
-def _encoded(line: str) -> bytes:
-    return (line + "\n").encode(errors="backslashreplace")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -142,7 +142,7 @@ def _is_search_model(request: Request, response: Fields) -> bool:
     if request.operation != "chat":
         return False
     model = response.get("model") or request.model
-    return isinstance(model, str) and _SEARCHES_ALWAYS.match(model) is not None
+    return isinstance(model, str) and "-search-" in model and _SEARCHES_ALWAYS.match(model) is not None
 
 
 def _web_searches(usage: Any, response: Fields) -> int:
