@@ -99,9 +99,10 @@ class StepRun:
     def suspend(self) -> None:
         """Stop being current while a generator's caller runs. What the body has attached itself is kept for it."""
         self._context = get_current()
-        token, self.active.token = self.active.token, None
+        token = self.active.token
         if token is not None:
             detach(token)
+            self.active.token = None  # last: where an interrupt comes before, the next look at the context finds it
 
     def resume(self) -> None:
         """Be current again, as the body left it."""
