@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends lint types bench clean
+.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -63,6 +63,15 @@ test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix
 	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/integration/backends tests/dashboard
 
+# What an installation brings along, by CycloneDX: the core, and each extra. In dist/sbom.
+sbom: $(VENV)/.installed-release
+	$(BIN)/python tools/sbom.py
+
+# Known vulnerabilities in the versions of constraints.txt. Fails where an installation would have one; says so where the
+# data cannot be reached.
+audit: $(VENV)/.installed-release
+	$(BIN)/python tools/audit.py
+
 bench: $(VENV)/.installed-demo
 	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours clients
 	$(BIN)/python benchmarks/run.py --quick
@@ -80,11 +89,11 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The versions that `make test` and `make docs` install: `lock` adds what is new, `upgrade` renews all of them.
+# The versions that `make test`, `make docs` and `make sbom` install: `lock` adds what is new, `upgrade` renews all of them.
 upgrade: LOCK_OPTIONS = --upgrade
 lock upgrade: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --universal --python-version 3.11 --no-header --no-annotate \
-		--extra cli --extra otlp --group test --group docs pyproject.toml -o constraints.txt
+		--extra cli --extra otlp --group test --group docs --group release pyproject.toml -o constraints.txt
 
 # A group of pyproject.toml is installed once, and again when that file or the versions change.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv

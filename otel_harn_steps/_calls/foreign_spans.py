@@ -8,8 +8,9 @@ A span is billed to the step that was active when it started, unless the engine 
 
 from __future__ import annotations
 
+import os
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakSet
 
@@ -97,7 +98,7 @@ class OpenSpan:
 
 # By span id. One table for the process, so that a span is billed once however many processors see it.
 _open: dict[int, OpenSpan] = {}
-_lock = Lock()
+_lock = RLock()  # reentrant, as that of a tree of steps
 
 
 _watchers: WeakSet[object] = WeakSet()
@@ -283,3 +284,12 @@ def _plain(models: tuple[str | None, ...]) -> set[str]:
 
 def _tokens(usage: Usage) -> tuple[int | None, int | None]:
     return usage.input_tokens, usage.output_tokens
+
+
+def _forked() -> None:
+    global _lock  # noqa: PLW0603 -- another thread may have held it
+    _lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)

@@ -5,7 +5,8 @@ It is billed there, once. Until then, and where the result is not fetched in tim
 
 from __future__ import annotations
 
-from threading import Lock
+import os
+from threading import RLock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ class _Jobs:
 
     def __init__(self) -> None:
         self._meters: dict[_JobKey, Meter | None] = {}
-        self._lock = Lock()
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """Begin with a new lock in a forked child: another thread may have held the old one."""
+        self._lock = RLock()  # reentrant, as that of a tree of steps
 
     def started(self, job: _JobKey, meter: Meter) -> None:
         """Bill the start of a job when its step ends, unless the result is fetched before."""
@@ -50,3 +55,5 @@ class _Jobs:
 
 
 jobs = _Jobs()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=jobs.renew_lock)

@@ -18,6 +18,7 @@ from otel_harn_steps._calls.raw_bodies import body_of, decoded
 from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.contexts import from_a_finaliser
 from otel_harn_steps._steps.ledger import OpenCall
 from otel_harn_steps._telemetry.call_row import Outcome
 
@@ -258,7 +259,7 @@ class Meter:
 
     def _dropped(self, _: object) -> None:
         with _SETTLING_DROPPED_STREAM:
-            self.settle()
+            from_a_finaliser(self.settle)
 
     def job_started(self) -> None:
         """Bill the start of a job when the step ends, unless its result is fetched before."""

@@ -18,6 +18,7 @@ import wrapt
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._patching.proxies import Copied
+from otel_harn_steps._steps.contexts import from_a_finaliser
 
 _ITERATOR = "_iterator"
 _MOST_KNOWN = 512
@@ -161,7 +162,7 @@ class _Watched(Copied, wrapt.ObjectProxy[Any]):
         self._self_meter = meter
 
     def __del__(self) -> None:
-        self._self_meter.settle()
+        from_a_finaliser(self._self_meter.settle)
 
 
 class _WatchedStream(_Watched):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from threading import RLock
 from typing import Any
@@ -105,3 +106,12 @@ def replace_instrumentation(options: Options | None) -> None:
         _current = None
         if options is not None:
             _current = Instrumentation(options)
+
+
+def _forked() -> None:
+    global _lock  # noqa: PLW0603 -- another thread may have held it
+    _lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)

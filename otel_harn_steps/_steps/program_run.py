@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from threading import Lock
+from threading import RLock
 from time import time_ns
 from types import TracebackType
 from typing import Final
@@ -18,7 +18,7 @@ RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
 RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
 """What child processes join a run by."""
 
-_lock = Lock()
+_lock = RLock()
 _open: Run | None = None
 
 
@@ -144,7 +144,7 @@ def _close_run(opened: Run) -> None:
 
 def _forked() -> None:
     global _lock  # noqa: PLW0603 -- another thread may have held it
-    _lock = Lock()
+    _lock = RLock()
     if _open is not None:
         _open.begin_again()
 

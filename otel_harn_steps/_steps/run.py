@@ -16,7 +16,7 @@ from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
-from otel_harn_steps._steps.contexts import context_of, leave_context
+from otel_harn_steps._steps.contexts import context_of, from_a_finaliser, leave_context
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.span import start_attributes, zeros_of
@@ -67,6 +67,7 @@ class StepRun:
         self.active = ActiveStep(definition, parent, detail)
         self.active.outer = context
         self._is_left = self._is_quiet = False
+        self.__class__ = _OpenRun  # noqa: PLE0237 -- every object has it
         try:
             self._begin(definition, context)
         except BaseException as error:  # an interrupt: there is no body that could be left
@@ -98,9 +99,10 @@ class StepRun:
     def suspend(self) -> None:
         """Stop being current while a generator's caller runs. What the body has attached itself is kept for it."""
         self._context = get_current()
-        token, self.active.token = self.active.token, None
+        token = self.active.token
         if token is not None:
             detach(token)
+            self.active.token = None  # last: where an interrupt comes before, the next look at the context finds it
 
     def resume(self) -> None:
         """Be current again, as the body left it."""
@@ -128,6 +130,8 @@ class StepRun:
         finally:
             if not self.active.is_left:  # the interrupt came at the very line that should have done it
                 self._step_aside()
+            if self._is_left:
+                self.__class__ = StepRun
 
     def _end(self, raised: BaseException | None) -> Verdict:
         active = self.active
@@ -164,12 +168,6 @@ class StepRun:
             leave_context(active, self._context)
             active.end()
             raise
-
-    def __del__(self) -> None:
-        # At the end of the program, what there was to be told is told, and what it takes may be gone.
-        if not getattr(self, "_is_left", True) and not is_finalizing():
-            with _DROPPING:
-                self.leave(GeneratorExit())
 
     # -- the parts of a step's end, each with a guard of its own --------------------------------------------------
 
@@ -215,6 +213,21 @@ class StepRun:
         if record is not None and not self._is_quiet and settings().metrics:
             with _COUNTING:
                 metrics.count(record, self.active.by_model)
+
+
+class _OpenRun(StepRun):
+    """One that has not been left.
+
+    A class of its own, because Python drops what interrupts a `__del__`: the end of a step that was left has none.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        # At the end of the program, what there was to be told is told, and what it takes may be gone.
+        if not self._is_left and not is_finalizing():
+            with _DROPPING:
+                from_a_finaliser(self.leave, GeneratorExit())
 
 
 _PARTS: Final[tuple[Callable[[StepRun], None], ...]] = (

@@ -74,7 +74,7 @@ class Journal:
         self._run_name = run_name
         self._part: _Part | None = None
         self._waiting = deque[str](maxlen=_MOST_WAITING)
-        self._lock = threading.Lock()  # held while a file is begun, and not while a line is written
+        self._lock = threading.RLock()  # held while a file is begun, and not while a line is written
         begin_anew_after_fork(self)
 
     def __repr__(self) -> str:
@@ -113,7 +113,7 @@ class Journal:
 
     def after_fork(self) -> None:
         """Begin a file of its own in a forked child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._part = None
         self._waiting.clear()
 

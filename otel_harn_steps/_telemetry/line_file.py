@@ -105,7 +105,9 @@ class LineFile:
         self._header = header
         self._look_every_s = look_every_s
         self._file: _OpenFile | None = None
-        self._lock = threading.Lock()  # held while a file is opened or closed, and not while a line is written
+        # Held while a file is opened or closed, and not while a line is written. Reentrant: the garbage collector may
+        # end a step in the middle of that.
+        self._lock = threading.RLock()
         begin_anew_after_fork(self)
 
     def open(self) -> None:
@@ -139,7 +141,7 @@ class LineFile:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._file = None
 
     def _opened(self) -> _OpenFile:

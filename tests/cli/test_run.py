@@ -52,6 +52,13 @@ def test_records_are_appended_to_the_file(greeter):
     assert [(each["name"], each["status"]) for each in greeter.records()] == [("greet", "completed")] * 2
 
 
+def test_files_of_records_and_journals_are_for_their_owner_alone(greeter):
+    greeter.run("python", "main.py", "Ann", options=("--records", "records.jsonl", "--journal", "journal"))
+
+    made = [greeter.folder / "records.jsonl", greeter.folder / "journal", *(greeter.folder / "journal").iterdir()]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o600, 0o700, 0o600]
+
+
 def test_records_go_where_the_configuration_says_seen_from_its_folder(greeter):
     greeter.write("conf/steps.toml", STEPS + '\n[sinks]\njson_lines = "out.jsonl"\n')
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 MAIN = """
@@ -56,3 +58,32 @@ def test_by_opentelemetry_instrument_they_are_off_unless_the_file_says_otherwise
     on = installed.call(*command, provider.address, env={"OTEL_TRACES_EXPORTER": "none"})
 
     assert (off.stdout.splitlines(), on.stdout.splitlines()) == (["False", "[]"], ["True", SEEN]), on.stderr
+
+
+ENVIRONMENT = """
+    import os, subprocess, sys
+
+    names = "import os; print(*sorted(os.environ))"
+    print(*sorted(os.environ))
+    subprocess.run([sys.executable, "-S", "-c", names])
+    folder = os.environ.get("OTEL_HARN_STEPS_RUN")
+    if folder:
+        print(oct(os.stat(folder).st_mode & 0o777), folder)
+"""
+
+
+def test_the_program_finds_the_run_in_its_environment_and_nothing_else_of_ours(app):
+    app.write("main.py", ENVIRONMENT)
+    names, of_child = app.python("main.py").stdout.splitlines()
+    done = app.run("python", "main.py")
+    names_in_run, of_child_in_run, folder = done.stdout.splitlines()
+    mode, _, path = folder.partition(" ")
+
+    added = {
+        *("OTEL_HARN_STEPS_RUN", "OTEL_HARN_STEPS_RUN_ID", "OTEL_HARN_STEPS_RUN_NAME"),
+        *("OTEL_HARN_STEPS_STARTED_IN", "OTEL_SERVICE_NAME", "PYTHONPATH"),
+    }
+    assert set(names_in_run.split()) - set(names.split()) <= added
+    assert set(of_child_in_run.split()) - set(of_child.split()) <= added
+    assert mode == "0o700"
+    assert not Path(path).exists()
