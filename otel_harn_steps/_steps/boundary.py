@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from otel_harn_steps._guard.interrupts import is_interrupt
 from otel_harn_steps._steps.active import ActiveStep
 from otel_harn_steps._steps.definition import StepErrorBoundary
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, mark_escalated
@@ -53,7 +54,8 @@ def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
     # Where the budget is spent, a framework may have wrapped its error.
     may_hold = is_group or active.breach is not None or isinstance(raised, BudgetError)
     found = budget_error_behind(raised) if may_hold else None
-    if found is None:
+    # A time limit that came while a budget error was on its way has that behind it, and is none.
+    if found is None or (found is not raised and is_interrupt(raised, raised.__traceback__)):
         return Verdict("failed", raised, raised)
     return _judged(active, found, raised if is_group else found)
 

@@ -11,6 +11,7 @@ from threading import Lock
 import pytest
 
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, drain_completed_steps, step
+from tests.guard.interrupting import TimeLimitError, by_signal, time_limit
 from tests.steps.spending import spend
 
 
@@ -55,3 +56,12 @@ def test_from_a_process_pool_it_arrives_with_its_notes():
         pool.submit(fail_elsewhere).result()
     assert caught.value.__notes__ == ["while planning"]
     assert caught.value.response is None
+
+
+def test_a_time_limit_that_comes_while_a_budget_error_is_on_its_way_is_the_apps() -> None:
+    with time_limit(), pytest.raises(TimeLimitError):
+        with step("s", max_tokens=1, error_boundary="continue"):
+            try:
+                spend(5)
+            except StepBudgetExceeded:
+                by_signal()
