@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit lint types bench clean
+.PHONY: demo test test-traffic coverage coverage-report test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -22,6 +22,9 @@ test-traffic: $(VENV)/.installed-test
 # Line and branch coverage of everything that `make test` runs, with a floor.
 coverage: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -n auto -m "not slow and not backends" --cov --cov-report=
+	$(MAKE) --no-print-directory coverage-report
+
+coverage-report: $(VENV)/.installed-test
 	$(BIN)/coverage report --skip-covered
 
 # The core on every Python from 3.11 that is on the machine, and with the oldest versions of its own dependencies.

@@ -15,7 +15,16 @@ os.environ["PATH"] = os.pathsep.join([*map(str, sorted(_PYENV.glob("versions/3.1
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = False
 
-SUITES = ("tests/steps", "tests/telemetry", "tests/instrument", "tests/cost", "tests/calls/test_streams_watched.py")
+SUITES = (
+    "tests/steps",
+    "tests/telemetry",
+    "tests/guard",
+    "tests/instrument",
+    "tests/cost",
+    "tests/store",
+    "tests/calls/test_forks.py",
+    "tests/calls/test_streams_watched.py",
+)
 # In one resolution, so that nothing raises the versions that are tested.
 OLDEST_TOGETHER_WITH = (
     "anthropic>=0.125",
