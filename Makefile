@@ -13,7 +13,7 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/python examples/demo.py
 
 test: lint types
-	$(BIN)/python -m pytest -n auto -m "not slow and not backends"
+	$(BIN)/python -m pytest -n auto -m "not slow and not backends" $(MEASURING)
 
 # Every recorded case in every way to make its call, sync and async: `make test` runs a representative part of them.
 test-traffic: $(VENV)/.installed-test
