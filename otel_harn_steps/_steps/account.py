@@ -17,6 +17,7 @@ from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded, unmetered_detail, unpriced_detail
+from otel_harn_steps._steps.spent import Spent
 from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
 from otel_harn_steps._steps.tree import Tree
 from otel_harn_steps._telemetry.record import Status
@@ -38,7 +39,7 @@ _MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
-class Account:
+class Account(Spent):
     """What calls are billed to.
 
     `input_tokens`, `output_tokens`, `cost_usd`, `llm_calls` are what its own calls spent; the `total_*` properties
@@ -69,10 +70,8 @@ class Account:
         "labels",
         "last_model",
         "open_calls",
-        "own",
         "price_book",
         "status",
-        "subtree",
         "tree",
         "watch",
     )
@@ -87,8 +86,7 @@ class Account:
     def __init__(self, definition: StepDefinition, above: Account | None) -> None:
         self.definition = definition
         self.above = above
-        self.own = NOTHING
-        self.subtree = NOTHING
+        super().__init__()
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.price_book: str | None = None
@@ -108,73 +106,6 @@ class Account:
         )
         self.is_covered = is_limited or self._covers_below
         self.tree: Tree = Tree() if above is None else above.tree
-
-    # -- totals ------------------------------------------------------------------------------------------------
-
-    @property
-    def input_tokens(self) -> int:
-        """Input tokens of its own calls, cached ones included."""
-        return self.own.input_tokens
-
-    @property
-    def output_tokens(self) -> int:
-        """Output tokens of its own calls, reasoning included."""
-        return self.own.output_tokens
-
-    @property
-    def cost_usd(self) -> float:
-        """US dollars of its own priced calls."""
-        return to_usd(self.own.cost_picousd)
-
-    @property
-    def llm_calls(self) -> int:
-        """Calls billed to it, and to nothing nested in it."""
-        return self.own.llm_calls
-
-    @property
-    def unpriced_calls(self) -> int:
-        """Own calls whose price is unknown."""
-        return self.own.unpriced_calls
-
-    @property
-    def unmetered_calls(self) -> int:
-        """Own calls whose usage is unknown, or known in part."""
-        return self.own.unmetered_calls
-
-    @property
-    def observed_calls(self) -> int:
-        """Own calls that no patched client made: their usage is what another instrumentation's span reported."""
-        return self.own.observed_calls
-
-    @property
-    def estimated_tokens(self) -> int:
-        """What a budget assumes that own calls used beyond what was reported. In no other number."""
-        return self.own.estimated_tokens
-
-    @property
-    def estimated_cost_usd(self) -> float:
-        """US dollars that a budget assumes for what is not known of own calls. In no other number."""
-        return to_usd(self.own.estimated_picousd)
-
-    @property
-    def total_input_tokens(self) -> int:
-        """Input tokens of this account and all nested ones."""
-        return self.subtree.input_tokens
-
-    @property
-    def total_output_tokens(self) -> int:
-        """Output tokens of this account and all nested ones."""
-        return self.subtree.output_tokens
-
-    @property
-    def total_cost_usd(self) -> float:
-        """US dollars of this account and all nested ones."""
-        return to_usd(self.subtree.cost_picousd)
-
-    @property
-    def total_llm_calls(self) -> int:
-        """Calls billed to this account and all nested ones."""
-        return self.subtree.llm_calls
 
     # -- spending ----------------------------------------------------------------------------------------------
 
