@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.context import get_current
 
-from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.facts import facts_of
 from otel_harn_steps._steps.totals import COUNTERS, NOTHING, ModelCall, Tally
 from otel_harn_steps._telemetry import metrics
 from otel_harn_steps._telemetry.delivery import deliver
@@ -56,12 +56,9 @@ def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breache
 def _amendment(
     step: ActiveStep, call: ModelCall | None, own: Tally, total: Tally, breached: str | None
 ) -> CompletedStep:
-    context = step.span.get_span_context()
     now = time_ns()
-    definition = step.definition
     return completed_step(
-        name=definition.name,
-        function=definition.function,
+        **facts_of(step),
         model=None if call is None else call.model,
         status=step.status or "running",
         error=None,
@@ -73,17 +70,7 @@ def _amendment(
         total_llm_calls=total.llm_calls,
         start_time=now,
         end_time=now,
-        trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
-        span_id=f"{context.span_id:016x}" if context.is_valid else None,
-        parent_step=None if step.parent is None else step.parent.definition.name,
-        path=step.path,
-        run_id=_process.run_id,
-        step_id=step.step_id,
-        parent_id=step.parent_id,
         amends=step.step_id,
-        agent=step.agent,
-        detail=step.detail,
-        labels=step.labels,
         breach=breached,
         by_model=() if call is None else (model_spend(call.provider, call.model, own),),
         price_book=None if call is None else call.price_book,

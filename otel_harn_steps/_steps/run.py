@@ -19,6 +19,7 @@ from otel_harn_steps._steps.boundary import Verdict, decide
 from otel_harn_steps._steps.contexts import context_of, from_a_finaliser, leave_context
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
+from otel_harn_steps._steps.facts import facts_of
 from otel_harn_steps._steps.span import start_attributes, zeros_of
 from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
 from otel_harn_steps._telemetry import delivery, metrics, names
@@ -275,10 +276,8 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
 
 def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_ns: int) -> CompletedStep:
     definition, budget = active.definition, active.definition.budget
-    context = active.span.get_span_context()
     return completed_step(
-        name=definition.name,
-        function=definition.function,
+        **facts_of(active),
         model=active.last_model or definition.model,
         cost_usd=active.cost_usd,
         status=verdict.status,
@@ -289,21 +288,11 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         error_boundary=definition.error_boundary,
         start_time=start_time_ns,
         end_time=end_time_ns,
-        trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
-        span_id=f"{context.span_id:016x}" if context.is_valid else None,
-        parent_step=None if active.parent is None else active.parent.definition.name,
-        path=active.path,
-        run_id=_process.run_id,
-        step_id=active.step_id,
-        parent_id=active.parent_id,
-        agent=active.agent,
-        labels=active.labels,
         breach=None if active.breach is None else active.breach.limit,
         by_model=tuple([model_spend(*key, tally) for key, tally in active.by_model.items()]),
         estimated_cost_usd=active.estimated_cost_usd if active.own.estimated_picousd else 0.0,
         open_calls=active.open_calls,
         price_book=active.price_book,
-        detail=active.detail,
         **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )
 
