@@ -14,15 +14,15 @@ PICOUSD_PER_USD = 10**12
 _PICOUSD_DIGITS: Final = 12
 _PICOUSD: Final = Decimal("1E-12")
 # No call costs more, and the sum of amounts without a bound would outgrow a float.
-_MOST_USD: Final = 10**15
-# The app's own context may have any precision, and may raise for a rounded number.
-_CONTEXT: Final = Context(28, ROUND_HALF_EVEN, -999_999, 999_999, 1, 0, [], [])
+_MOST_USD: Final = Decimal("1E300")
+# The app's own context may have any precision, and may raise for a rounded number. This one has enough for the most.
+_CONTEXT: Final = Context(320, ROUND_HALF_EVEN, -999_999, 999_999, 1, 0, [], [])
 
 
 def to_picousd(usd: object) -> int | None:
     """US dollars as pico-dollars, half-even. None for what is no amount: NaN, infinite, negative, or not a number.
 
-    What no call can cost, and no budget needs, is none either.
+    What no call can cost is none either.
     """
     if isinstance(usd, bool) or not isinstance(usd, (int, float, Decimal)):
         return None
