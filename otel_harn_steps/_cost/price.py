@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from otel_harn_steps._arguments import flag, text, text_or_none
@@ -99,7 +99,7 @@ def _seconds(at: datetime | None) -> float:
         return time.time()
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise TypeError(f"at must be a time with a time zone, as in datetime(2026, 11, 15, tzinfo=UTC), not {at!r}")
-    return at.astimezone(UTC).timestamp()
+    return at.timestamp()
 
 
 def _terms(model: str, *, service_tier: str | None, batch: bool, speed: str | None, regional: bool) -> Terms:
