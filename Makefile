@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends lint types bench clean
+.PHONY: demo test test-traffic coverage test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends mutation lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -63,6 +63,12 @@ test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix
 	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/integration/backends tests/dashboard
 
+# To be run now and then, no stage of .ci/run: whether the tests notice when cost, totals, boundary or ledger are changed.
+# It takes about 20 minutes. `make mutation MUTANTS='*boundary*'` runs a part, `mutmut show NAME` shows a survivor.
+mutation: $(VENV)/.installed-mutation
+	PATH="$(CURDIR)/$(BIN):$$PATH" nice -n 19 $(BIN)/mutmut run --max-children 1 $(MUTANTS)
+	$(BIN)/mutmut results
+
 bench: $(VENV)/.installed-demo
 	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours clients
 	$(BIN)/python benchmarks/run.py --quick
@@ -84,7 +90,7 @@ clean:
 upgrade: LOCK_OPTIONS = --upgrade
 lock upgrade: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --universal --python-version 3.11 --no-header --no-annotate \
-		--extra cli --extra otlp --group test --group docs pyproject.toml -o constraints.txt
+		--extra cli --extra otlp --group test --group docs --group mutation pyproject.toml -o constraints.txt
 
 # A group of pyproject.toml is installed once, and again when that file or the versions change.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv
