@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otel_harn_steps import price
 
@@ -27,9 +29,32 @@ COUNTS = (
 )
 
 
-@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-audio-preview", "gemini-2.5-flash", "claude-sonnet-4-5"])
-def test_a_call_that_used_nothing_costs_nothing(model: str) -> None:
-    assert price(model) == 0
+MODELS = [
+    ("openai", "gpt-4o"),
+    ("openai", "gpt-4o-audio-preview"),
+    ("openai", "gpt-image-1.5"),
+    ("google", "gemini-2.5-flash"),
+    ("anthropic", "claude-sonnet-4-5"),
+    ("perplexity", "sonar-deep-research"),
+]
+
+
+@pytest.mark.parametrize(("provider", "model"), MODELS)
+def test_a_call_that_used_nothing_costs_nothing(provider: str, model: str) -> None:
+    assert price(model, provider=provider) == 0
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(COUNTS, st.integers(0, 10**9))), st.sampled_from(MODELS))
+def test_no_counts_however_odd_cost_less_than_nothing(counts: dict[str, int], where: tuple[str, str]) -> None:
+    provider, model = where
+    usd = price(model, provider=provider, **counts)
+    assert usd is None or usd >= 0
+
+
+def test_counts_that_contradict_each_other_have_no_price() -> None:
+    tokens: dict[str, Any] = {"provider": "perplexity", "reasoning_tokens": 10**6}
+    assert price("sonar-deep-research", output_tokens=0, **tokens) is None
+    assert price("sonar-deep-research", output_tokens=10**6, **tokens) == 3
 
 
 @pytest.mark.parametrize("name", COUNTS)
