@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import otel_harn_steps as harn
-from otel_harn_steps import step
+from otel_harn_steps import CompletedStep, step
 from otel_harn_steps.testing import ReplayServer
 from tests.instrumented import instrumented
 from tests.provider import MODEL, PRICES, Provider, provider
@@ -81,3 +81,27 @@ def test_a_step_keeps_nothing_of_a_stream_that_has_settled(llm: Provider) -> Non
         assert (len(active._on_leave), len(active.tree.unread)) == (1, 1)
         list(second)
         assert (len(active._on_leave), len(active.tree.unread)) == (0, 0)
+
+
+class Interrupted(Ledger):
+    """A sink that is interrupted at the first amendment."""
+
+    def step_ended(self, record: CompletedStep) -> None:
+        is_first = not any(each.amends for each in self.of("ended"))
+        super().step_ended(record)
+        if record.amends and is_first:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_the_steps_above_their_amendments_with_the_difference(replay: ReplayServer) -> None:
+    ledger = Interrupted()
+    with instrumented(sinks=[ledger], prices=PRICES), provider(replay) as llm:
+        with step("outer"), step("inner"):
+            stream = llm.ask(100, 20, stream=True)
+        with pytest.raises(KeyboardInterrupt):
+            list(stream)
+    amendments = [record for record in ledger.of("ended") if record.amends]
+    assert [(each.name, each.total_llm_calls, each.total_input_tokens) for each in amendments] == [
+        ("inner", 0, 100),
+        ("outer", 0, 100),
+    ]
