@@ -174,7 +174,7 @@ class OpenCall:
             account.agent,
             self._labels,
             self.sent_at,
-            self.provider if call is None else call.provider,
+            self.provider,
             self.operation,
             self.requested_model,
             outcome,
@@ -209,6 +209,6 @@ def _details(usage: Usage) -> Mapping[str, int]:
     return {name: count for name in _DETAILS if (count := getattr(usage, name))}
 
 
-def bill(account: Account, call: ModelCall, operation: str = "chat") -> StepBudgetExceeded | None:
+def bill(account: Account, call: ModelCall) -> StepBudgetExceeded | None:
     """Bill a call that is over: its row is complete when it begins. Returns the breach of a budget, to be raised."""
-    return OpenCall(account, call.provider, operation, call.model, time_ns()).settle(call)
+    return OpenCall(account, call.provider, "chat", call.model, time_ns()).settle(call)
