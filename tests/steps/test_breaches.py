@@ -224,3 +224,22 @@ def test_a_call_that_has_settled_is_never_billed_again(steps: ModuleType) -> Non
         row.bill_for_now(second)
         row.close("void")
     assert (active.llm_calls, active.input_tokens, active.open_calls) == (1, 10, 0)
+
+
+@pytest.mark.parametrize("interrupted", ["_count", "_note"])
+def test_a_breach_has_its_response_also_where_counting_it_was_interrupted(
+    interrupted: str, llm: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, interrupts = getattr(account.Account, interrupted), [KeyboardInterrupt()]
+
+    def count(*args: Any, **options: Any) -> Any:
+        if interrupts:
+            raise interrupts.pop()
+        return counts(*args, **options)
+
+    with pytest.raises(StepBudgetExceeded) as caught, step("s", max_tokens=100) as active:
+        monkeypatch.setattr(account.Account, interrupted, count)
+        with pytest.raises(KeyboardInterrupt):
+            llm.ask(100, 20)
+    assert caught.value.response.usage.total_tokens == 120
+    assert (active.llm_calls, active.open_calls) == (1, 0)
