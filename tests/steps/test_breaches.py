@@ -61,7 +61,8 @@ def test_an_exhausted_step_does_not_refuse_the_calls_of_the_steps_in_it(llm: Pro
             llm.ask(100, 20)
         with step("inner") as inner:
             llm.ask(1, 1)
-    assert inner.llm_calls == 1
+            spend(1)
+    assert (inner.llm_calls, inner.status) == (2, "completed")
 
 
 def test_what_a_step_spends_within_another_is_not_held_against_that_one() -> None:
@@ -83,6 +84,17 @@ def test_a_refusal_repeats_why_the_budget_cannot_be_held(llm: Provider) -> None:
         assert llm.handed_out.calls == 0
     assert str(refused.value) == str(first.value) == first.value.detail
     assert (refused.value.limit, refused.value.detail) == ("max_usd", first.value.detail)
+
+
+def test_the_first_breach_is_the_one_that_counts() -> None:
+    errors = []
+    with pytest.raises(StepBudgetExceeded) as caught, step("s", max_tokens=100, max_usd=1) as active:
+        for usd in (0, 2):
+            with pytest.raises(StepBudgetExceeded) as each:
+                spend(130, usd)
+            errors.append(each.value)
+    assert caught.value is errors[0] is active.breach
+    assert [error.consumed_tokens for error in errors] == [130, 260]
 
 
 # -- what it says ----------------------------------------------------------------------------------------------------------
@@ -214,6 +226,13 @@ def test_a_call_that_was_closed_is_never_billed_and_closed_once(steps: ModuleTyp
 
 def test_a_call_that_has_settled_is_never_billed_again(steps: ModuleType) -> None:
     first, second = ModelCall("openai", "m", Usage(10, 5), 7), ModelCall("openai", "m", Usage(20, 5), 9)
+    with step("s") as active:
+        row = OpenCall(active, "openai", "chat", "m", 0)
+        row.send()
+        row.settle(first)
+        row.settle(second)
+        row.close("void")
+    assert (active.llm_calls, active.input_tokens, active.open_calls) == (1, 10, 0)
     with step("s") as active:
         row = OpenCall(active, "openai", "chat", "m", 0)
         row.send()
