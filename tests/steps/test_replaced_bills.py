@@ -74,6 +74,19 @@ def test_an_estimate_is_replaced_by_what_is_reported(llm: Provider) -> None:
         assert outer.subtree == inner.subtree == inner.own == inner.by_model["openai", MODEL]
 
 
+def test_a_call_that_no_budget_covers_settles_no_open_stream(llm: Provider) -> None:
+    with step("outer", max_tokens=10**6) as outer:
+        stream = iter(llm.ask(100, 20, stream=True))
+        next(stream)
+        with step("inner"):
+            llm.ask(1, 1)
+            assert outer.llm_calls == 0
+        llm.ask(1, 1)
+        assert outer.llm_calls == 2
+        list(stream)
+    assert (outer.llm_calls, outer.input_tokens, outer.unmetered_calls) == (2, 101, 0)
+
+
 def test_a_step_keeps_nothing_of_a_stream_that_has_settled(llm: Provider) -> None:
     with step("s", max_tokens=10**6) as active:
         first, second = llm.ask(10, 2, stream=True), llm.ask(10, 2, stream=True)
