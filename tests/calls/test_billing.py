@@ -219,3 +219,22 @@ def test_the_row_of_a_call_that_was_not_billed_is_not_late(chat: Ask, ledger: Le
         with pytest.raises(StepBudgetExceeded):
             chat(WHOLE)
     assert [(row.outcome, row.late) for row in ledger.of("settled")] == [("answered", False), ("refused", False)]
+
+
+def test_a_step_names_every_book_that_its_prices_are_from_once() -> None:
+    def book_of(*calls: tuple[str, float | None]) -> str | None:
+        with instrumented(prices={"mine": {"input_mtok": 1, "output_mtok": 1}}) as steps:
+            with step("s"):
+                for model, usd in calls:
+                    record_llm_usage(model, 1, 1, usd)
+            (record,) = steps.drain_completed_steps()
+            assert isinstance(record.price_book, str | None)
+            return record.price_book
+
+    given, mine, listed, unpriced = ("m", 0.25), ("mine", None), ("gpt-4o-mini", None), ("nobody-knows-it", None)
+    book = book_of(listed)
+    assert book is not None
+    assert book.startswith("genai-prices ")
+    assert (book_of(), book_of(unpriced), book_of(given), book_of(given, given)) == (None, None, "given", "given")
+    assert book_of(given, listed, given, unpriced, listed) == f"{book}, given"
+    assert book_of(mine, given, listed, given, mine) == f"{book}, given, prices"
