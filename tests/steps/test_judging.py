@@ -152,3 +152,24 @@ def test_an_escalation_has_the_facts_of_its_breach() -> None:
         "category": caught.value.as_dict()["category"],
     }
     assert caught.value.as_dict()["escalated"] is True
+
+
+def test_a_swallowed_breach_is_not_its_own_cause() -> None:
+    @step("s", max_tokens=100)
+    def swallows() -> None:
+        with pytest.raises(StepBudgetExceeded):
+            spend()
+
+    with pytest.raises(StepBudgetExceeded) as caught:
+        swallows()
+    assert caught.value.__cause__ is None
+
+
+def test_an_error_of_the_app_that_follows_a_nested_steps_breach_is_its_own() -> None:
+    with pytest.raises(LookupError), step("outer", error_boundary="continue"):
+        try:
+            with step("inner", max_tokens=100):
+                spend()
+        except StepBudgetExceeded as error:
+            raise LookupError("no answer") from error
+    assert {name: record.status for name, record in records().items()} == {"inner": "failed", "outer": "failed"}
