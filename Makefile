@@ -64,7 +64,7 @@ test-backends: $(VENV)/.installed-test
 	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/integration/backends tests/dashboard
 
 # To be run now and then, no stage of .ci/run: whether the tests notice when cost, totals, boundary or ledger are changed.
-# It takes about 20 minutes. `make mutation MUTANTS='*boundary*'` runs a part, `mutmut show NAME` shows a survivor.
+# It takes about half an hour. `make mutation MUTANTS='*boundary*'` runs a part, `mutmut show NAME` shows a survivor.
 mutation: $(VENV)/.installed-mutation
 	PATH="$(CURDIR)/$(BIN):$$PATH" nice -n 19 $(BIN)/mutmut run --max-children 1 $(MUTANTS)
 	$(BIN)/mutmut results
