@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-traffic coverage coverage-report test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit lint types bench clean
+.PHONY: demo test test-traffic coverage coverage-report test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit mutation lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -75,6 +75,12 @@ sbom: $(VENV)/.installed-release
 audit: $(VENV)/.installed-release
 	$(BIN)/python tools/audit.py
 
+# To be run now and then, no stage of .ci/run: whether the tests notice when cost, totals, boundary or ledger are changed.
+# It takes about half an hour. `make mutation MUTANTS='*boundary*'` runs a part, `mutmut show NAME` shows a survivor.
+mutation: $(VENV)/.installed-mutation
+	PATH="$(CURDIR)/$(BIN):$$PATH" nice -n 19 $(BIN)/mutmut run --max-children 1 $(MUTANTS)
+	$(BIN)/mutmut results
+
 bench: $(VENV)/.installed-demo
 	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours clients
 	$(BIN)/python benchmarks/run.py --quick
@@ -96,7 +102,7 @@ clean:
 upgrade: LOCK_OPTIONS = --upgrade
 lock upgrade: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --universal --python-version 3.11 --no-header --no-annotate \
-		--extra cli --extra otlp --group test --group docs --group release pyproject.toml -o constraints.txt
+		--extra cli --extra otlp --group test --group docs --group mutation --group release pyproject.toml -o constraints.txt
 
 # A group of pyproject.toml is installed once, and again when that file or the versions change.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv

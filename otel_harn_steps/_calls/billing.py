@@ -48,7 +48,7 @@ def _added_up(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
     cost, book = None, None
     certainty: Certainty = "measured" if usage.is_complete else "unknown"
     with _PRICING_CALL:  # what it used is known all the same
-        cost = None if parsed.reported_usd is None else to_picousd(parsed.reported_usd)
+        cost = to_picousd(parsed.reported_usd)
         if cost is not None:
             certainty, book = "reported" if usage.is_complete else "unknown", "provider"
         else:
@@ -61,7 +61,7 @@ def _cost_of(request: Request, parts: Sequence[Part], model: str | None, at: flo
     """What the parts cost, and where the prices are from."""
     total, book = 0, None
     for part in parts:
-        terms = part.terms + request.terms if request.terms else part.terms
+        terms = part.terms + request.terms
         cost, book = price_of(request.provider, part.model or model, part.usage, terms, at, host=request.host)
         if cost is None:
             return None, None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from otel_harn_steps._arguments import flag, text, text_or_none
+from otel_harn_steps._cost.money import to_exact_usd
 from otel_harn_steps._cost.price_book import cost_picousd
 from otel_harn_steps._cost.usage import Terms, Usage
-
-_ONE = Decimal(1)
 
 
 def price(
@@ -92,10 +91,7 @@ def price(
             raise ValueError(f"{name} must not be negative, not {count!r}")
     terms = _terms(model, service_tier=service_tier, batch=batch, speed=speed, regional=regional)
     cost = cost_picousd(provider, model, Usage(**counts), terms, _seconds(at))
-    if cost is None:
-        return None
-    exact = Decimal(cost).scaleb(-12).normalize()
-    return exact.quantize(_ONE) if exact == exact.to_integral_value() else exact  # 10 and not 1E+1
+    return None if cost is None else to_exact_usd(cost)
 
 
 def _seconds(at: datetime | None) -> float:
@@ -103,7 +99,7 @@ def _seconds(at: datetime | None) -> float:
         return time.time()
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise TypeError(f"at must be a time with a time zone, as in datetime(2026, 11, 15, tzinfo=UTC), not {at!r}")
-    return at.astimezone(UTC).timestamp()
+    return at.timestamp()
 
 
 def _terms(model: str, *, service_tier: str | None, batch: bool, speed: str | None, regional: bool) -> Terms:

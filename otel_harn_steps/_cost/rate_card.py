@@ -94,7 +94,7 @@ class RateCard:
     valid_until: float = inf
 
     def cost_picousd(self, usage: Usage) -> int | None:
-        """What `usage` costs, in pico-dollars. None where a part of it has no price on this card."""
+        """Pico-dollars for `usage`. None where a part of it has no price, or its counts contradict each other."""
         for count in self._unknown:
             if count(usage):
                 return None
@@ -106,6 +106,8 @@ class RateCard:
         total = 0
         for count, rate in rates:
             total += count(usage) * rate
+        if total < 0:  # more reasoning than output, and the like
+            return None
         return total if self._scale == 1 else round(Fraction(total, self._scale))
 
 

@@ -14,7 +14,7 @@ from otel_harn_steps._steps.facts import facts_of
 from otel_harn_steps._steps.totals import COUNTERS, NOTHING, ModelCall, Tally
 from otel_harn_steps._telemetry import metrics
 from otel_harn_steps._telemetry.delivery import deliver
-from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
+from otel_harn_steps._telemetry.record import CompletedStep, ModelSpend, completed_step, model_spend
 from otel_harn_steps._telemetry.tracer import is_suppressed
 
 if TYPE_CHECKING:
@@ -34,32 +34,33 @@ def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breache
         is_own: whether it is billed to this step itself, and not to one nested in it.
     """
     total = Tally.of(call, replaces=replaces)
-    own = total if is_own else NOTHING
     record: CompletedStep | None = None
     try:
         with _AMENDING:
-            record = _amendment(step, call if is_own else None, own, total, breached)
+            record = _amendment(step, call, replaces, total, breached, is_own=is_own)
             deliver(record)
     except BaseException:  # an interrupt: the amendment leaves all the same, and by no means twice
         if record is None:
             with _AMENDING:
-                deliver(_amendment(step, call if is_own else None, own, total, breached))
+                deliver(_amendment(step, call, replaces, total, breached, is_own=is_own))
         raise
     if settings().metrics and not is_suppressed(get_current()):
         with _COUNTING:
             if is_own:
-                metrics.count_spend(step.definition.name, step.status or "running", {(call.provider, call.model): own})
+                by_model = {(call.provider, call.model): total}
+                metrics.count_spend(step.definition.name, step.status or "running", by_model)
             if breached is not None:
                 metrics.count_breach(step.definition.name, breached)
 
 
 def _amendment(
-    step: ActiveStep, call: ModelCall | None, own: Tally, total: Tally, breached: str | None
+    step: ActiveStep, call: ModelCall, replaces: ModelCall | None, total: Tally, breached: str | None, *, is_own: bool
 ) -> CompletedStep:
+    own = total if is_own else NOTHING
     now = time_ns()
     return completed_step(
         **facts_of(step),
-        model=None if call is None else call.model,
+        model=call.model if is_own else None,
         status=step.status or "running",
         error=None,
         cost_usd=to_usd(own.cost_picousd),
@@ -72,7 +73,18 @@ def _amendment(
         end_time=now,
         amends=step.step_id,
         breach=breached,
-        by_model=() if call is None else (model_spend(call.provider, call.model, own),),
-        price_book=None if call is None else call.price_book,
+        by_model=_by_model(call, replaces) if is_own else (),
+        price_book=call.price_book if is_own else None,
         **{counter: getattr(own, counter) for counter in COUNTERS},
+    )
+
+
+def _by_model(call: ModelCall, replaces: ModelCall | None) -> tuple[ModelSpend, ...]:
+    """The difference, by model: what was counted before may have been billed under another one."""
+    if replaces is None or (replaces.provider, replaces.model) == (call.provider, call.model):
+        return (model_spend(call.provider, call.model, Tally.of(call, replaces=replaces)),)
+    taken_back = NOTHING.minus(Tally.of(replaces))
+    return (
+        model_spend(call.provider, call.model, Tally.of(call)),
+        model_spend(replaces.provider, replaces.model, taken_back),
     )

@@ -9,7 +9,7 @@ from typing import Final
 from otel_harn_steps._guard.interrupts import is_interrupt
 from otel_harn_steps._steps.active import ActiveStep
 from otel_harn_steps._steps.definition import StepErrorBoundary
-from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, mark_escalated
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._telemetry.record import Status
 
 # By name, because importing asyncio costs more than all of this package, and trio has a class of its own.
@@ -88,8 +88,7 @@ def _judged(active: ActiveStep, error: BudgetError, raised: BaseException) -> Ve
         others = _others(active, raised)
         return Verdict("skipped", error) if others is None else Verdict("failed", raised, others)
     if definition.boundary is StepErrorBoundary.ESCALATE:
-        facts = mark_escalated(error, definition.name, definition.function)
-        return Verdict("escalated", raised, StepEscalated(error, facts))
+        return Verdict("escalated", raised, StepEscalated(error))
     return Verdict("failed", raised, raised)
 
 

@@ -176,7 +176,7 @@ class OpenCall:
         return CallRow(  # type: ignore[call-arg]  # two tuples of known length
             *self._began,
             self.sent_at,
-            self.provider if call is None else call.provider,
+            self.provider,
             self.operation,
             self.requested_model,
             outcome,
@@ -210,6 +210,6 @@ def _spend(call: ModelCall) -> tuple[Any, ...]:
     )
 
 
-def bill(account: Account, call: ModelCall, operation: str = "chat") -> StepBudgetExceeded | None:
+def bill(account: Account, call: ModelCall) -> StepBudgetExceeded | None:
     """Bill a call that is over: its row is complete when it begins. Returns the breach of a budget, to be raised."""
-    return OpenCall(account, call.provider, operation, call.model, time_ns()).settle(call)
+    return OpenCall(account, call.provider, "chat", call.model, time_ns()).settle(call)
