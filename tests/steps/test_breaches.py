@@ -245,7 +245,7 @@ def test_a_call_that_has_settled_is_never_billed_again(steps: ModuleType) -> Non
     assert (active.llm_calls, active.input_tokens, active.open_calls) == (1, 10, 0)
 
 
-@pytest.mark.parametrize("interrupted", ["_count", "_note"])
+@pytest.mark.parametrize("interrupted", ["_change", "_apply"])
 def test_a_breach_has_its_response_also_where_counting_it_was_interrupted(
     interrupted: str, llm: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
