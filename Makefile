@@ -27,7 +27,7 @@ coverage: $(VENV)/.installed-test
 coverage-report: $(VENV)/.installed-test
 	$(BIN)/coverage report --skip-covered
 
-# The core on every Python from 3.11 that is on the machine, and with the oldest versions of its own dependencies.
+# The core on Python 3.12 and 3.13, where the machine has them, and with the oldest versions of its own dependencies.
 test-pythons: $(VENV)/.installed-test
 	$(BIN)/nox
 
