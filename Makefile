@@ -5,15 +5,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SELECTED := -m "not slow and not backends"
+# An interrupt takes away the trace function that coverage measures by.
+MEASURED := -m "not slow and not backends and not interrupts" --cov --cov-report=
 
-.PHONY: demo test test-traffic coverage coverage-report test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit mutation lint types bench clean
+.PHONY: demo test test-traffic coverage coverage-report test-interrupts test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit mutation lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
 	@$(BIN)/python examples/demo.py
 
 test: lint types
-	$(BIN)/python -m pytest -n auto -m "not slow and not backends" $(MEASURING)
+	$(BIN)/python -m pytest -n auto $(SELECTED)
 
 # Every recorded case in every way to make its call, sync and async: `make test` runs a representative part of them.
 test-traffic: $(VENV)/.installed-test
@@ -21,8 +24,11 @@ test-traffic: $(VENV)/.installed-test
 
 # Line and branch coverage of everything that `make test` runs, with a floor.
 coverage: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n auto -m "not slow and not backends" --cov --cov-report=
+	$(BIN)/python -m pytest -q -n auto $(MEASURED)
 	$(MAKE) --no-print-directory coverage-report
+
+test-interrupts: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto -m interrupts
 
 coverage-report: $(VENV)/.installed-test
 	$(BIN)/coverage report --skip-covered

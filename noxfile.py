@@ -1,4 +1,4 @@
-"""The suites of the core on newer Pythons than 3.11, which `make test` runs on, and with the core's oldest dependencies."""
+"""The suites of the core on newer Pythons than `make test` runs on, and with the core's oldest dependencies."""
 
 from __future__ import annotations
 

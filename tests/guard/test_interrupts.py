@@ -21,7 +21,7 @@ from otel_harn_steps._guard import guard
 from tests.guard.interrupting import Lines, TimeLimitError, time_limit
 from tests.instrumented import Instrumented, Spans
 
-pytestmark = pytest.mark.usefixtures("own_faults_dropped")
+pytestmark = [pytest.mark.usefixtures("own_faults_dropped"), pytest.mark.interrupts]
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 ASKED: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}

@@ -58,6 +58,7 @@ def test_from_a_process_pool_it_arrives_with_its_notes():
     assert caught.value.response is None
 
 
+@pytest.mark.interrupts
 def test_a_time_limit_that_comes_while_a_budget_error_is_on_its_way_is_the_apps() -> None:
     with time_limit(), pytest.raises(TimeLimitError):
         with step("s", max_tokens=1, error_boundary="continue"):

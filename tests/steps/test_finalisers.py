@@ -25,6 +25,8 @@ import contextvars, gc
 from opentelemetry.context import attach, detach, set_value
 import otel_harn_steps
 
+pytestmark = pytest.mark.interrupts
+
 for number in range(40):  # a context of some size
     contextvars.ContextVar(str(number)).set(number)
 

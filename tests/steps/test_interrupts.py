@@ -39,7 +39,7 @@ from tests.provider import PRICES, Provider, provider
 from tests.replay.subset import OPTION
 from tests.steps.sinks import Ledger
 
-pytestmark = pytest.mark.usefixtures("own_faults_dropped")
+pytestmark = [pytest.mark.usefixtures("own_faults_dropped"), pytest.mark.interrupts]
 
 STRIDE = 61
 HANDING_OVER = (
