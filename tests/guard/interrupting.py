@@ -40,9 +40,10 @@ def time_limit() -> Iterator[None]:
 
 
 class Lines:
-    """The lines of our code that run, in their order. At one of them, `interrupt` is called."""
+    """The lines of our code, or of one room of it, that run, in their order. At one of them, `interrupt` is called."""
 
-    def __init__(self, at: int = -1, interrupt: Callable[[], None] = by_signal) -> None:
+    def __init__(self, at: int = -1, interrupt: Callable[[], None] = by_signal, *, room: str = "") -> None:
+        self._place = f"{_OURS}/{room}"
         self.seen: list[tuple[str, int]] = []
         self._at = at
         self._interrupt = interrupt
@@ -62,7 +63,7 @@ class Lines:
 
     def _on_call(self, frame: Any, _: str, __: Any) -> Any:
         file = frame.f_code.co_filename
-        ours = file.startswith(_OURS) and not file.startswith(_NOT_AT_WORK)
+        ours = file.startswith(self._place) and not file.startswith(_NOT_AT_WORK)
         return partial(self._on_line, set()) if ours else None
 
     def _on_line(self, been_at: set[int], *given: Any) -> Any:

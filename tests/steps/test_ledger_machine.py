@@ -1,13 +1,19 @@
-"""Whatever tasks, threads, exits, cancellations and broken streams do: the ledger adds up to what was handed out."""
+"""Whatever tasks, threads, forks, exits, cancellations, broken streams, interrupts and sinks that raise do: the ledger adds
+up to what was handed out.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
 from collections import Counter
 from contextvars import copy_context
 from threading import Thread
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
@@ -16,11 +22,30 @@ import otel_harn_steps as harn
 from otel_harn_steps import CallRow, CompletedStep
 from otel_harn_steps._telemetry.call_row import BILLED
 from otel_harn_steps.testing import ReplayServer
+from tests.guard.interrupting import Lines
 from tests.instrumented import instrumented
 from tests.provider import INPUT_USD_PER_MTOK, OUTPUT_USD_PER_MTOK, PRICES, Provider, provider
 from tests.steps.sinks import Ledger
 
+pytestmark = [pytest.mark.interrupts, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 TOKENS = st.integers(min_value=1, max_value=9)
+
+
+class Moody:
+    """A sink that raises at times."""
+
+    def __init__(self) -> None:
+        self.raises = False
+
+    def call_sent(self, what: object) -> None:
+        if self.raises:
+            raise OSError("the sink's own")
+
+    call_settled = step_started = step_ended = call_sent
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -34,7 +59,8 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         harn.reset_steps()
         self.ledger = Ledger()
-        self._instrumented = instrumented(sinks=[self.ledger], prices=PRICES)
+        self.moody = Moody()
+        self._instrumented = instrumented(sinks=[self.moody, self.ledger], prices=PRICES)
         self._instrumented.__enter__()
         self._provider = provider(self.server)
         self.llm: Provider = self._provider.__enter__()
@@ -44,6 +70,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.steps: list[Any] = []
         self.threads: list[Thread] = []
         self.known = Counter[str]()
+        self.in_children = Counter[str]()
+        self.may_stay_open = set[str]()
         self.begun: list[asyncio.Task[Any]] = []
         self.opened: list[Any] = []
 
@@ -82,6 +110,50 @@ class LedgerMachine(RuleBasedStateMachine):
         thread.start()
         self.threads.append(thread)
         self.completed(tokens, 2)
+
+    @rule(tokens=TOKENS)
+    def call_in_a_forked_child(self, tokens: int) -> None:
+        self.let_threads_end()  # one in the middle of a call would leave the client's own locks held
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                self.ledger.events.clear()
+                self.llm.ask(tokens, 4)
+                news = [(kind, each.to_dict()) for kind, each in self.ledger.events if kind != "started"]
+                os.write(writing, json.dumps(news).encode())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            news = json.load(pipe)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        for kind, values in news:
+            made: Any = CompletedStep if kind == "ended" else CallRow
+            self.ledger.events.append((kind, made.from_dict(values)))
+        self.completed(tokens, 4)
+        self.in_children.update(calls=1, input=tokens, output=4)
+        if not self.steps:
+            self.in_children.update(outside=tokens)
+
+    @rule(tokens=TOKENS, at=st.integers(0, 400))
+    def interrupt_a_call(self, tokens: int, at: int) -> None:
+        self.let_threads_end()
+        before = len(self.ledger.events)
+        with contextlib.suppress(KeyboardInterrupt):
+            Lines(at, interrupt, room="_calls/").run(lambda: self.llm.ask(tokens, 5))
+        news = self.ledger.events[before:]
+        settled = {row.call_id: row for kind, row in news if kind == "settled"}
+        for row in settled.values():
+            if row.certainty == "measured":
+                self.completed(tokens, 5)
+        # One that is interrupted before its answer is read: nobody knows what it says.
+        self.may_stay_open.update({row.call_id for kind, row in news if kind == "sent"} - settled.keys())
+
+    @rule(raises=st.booleans())
+    def change_the_sinks_mood(self, raises: bool) -> None:
+        self.moody.raises = raises
 
     @rule(target=tasks, tokens=TOKENS)
     def begin_a_task(self, tokens: int) -> Any:
@@ -136,9 +208,12 @@ class LedgerMachine(RuleBasedStateMachine):
             ids = Counter(row.call_id for row in self.ledger.of(kind))
             assert not ids or max(ids.values()) == 1, kind
 
-    def teardown(self) -> None:
+    def let_threads_end(self) -> None:
         for thread in self.threads:
             thread.join()
+
+    def teardown(self) -> None:
+        self.let_threads_end()
         while self.steps:
             self.steps.pop().__exit__(None, None, None)
         for task in self.begun:
@@ -163,7 +238,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def check(self) -> None:
         records: list[CompletedStep] = self.ledger.of("ended")
         rows: list[CallRow] = self.ledger.of("settled")
-        cost = (self.known["input"] * INPUT_USD_PER_MTOK + self.known["output"] * OUTPUT_USD_PER_MTOK) * 10**6
+        cost, cost_in_children = cost_of(self.known), cost_of(self.in_children)
         run = self.run
         # The rows are what was handed out, to the token and the pico-dollar.
         assert sum(row.input_tokens or 0 for row in rows) == self.known["input"]
@@ -174,20 +249,27 @@ class LedgerMachine(RuleBasedStateMachine):
         outside = [row for row in rows if row.step_id is None]
         own = sum(round(record.cost_usd * 10**12) for record in records)
         assert own + sum(row.cost_picousd or 0 for row in outside) == cost
-        assert sum(each.input_tokens for each in records) + run.input_tokens == self.known["input"]
+        in_run = run.input_tokens + self.in_children["outside"]
+        assert sum(each.input_tokens for each in records) + in_run == self.known["input"]
         # Own spend is the totals at the root; the split by model is own spend.
         roots = [record for record in records if record.parent_id is None]
         assert sum(round(record.total_cost_usd * 10**12) for record in roots) == own
         assert sum(round(each.cost_usd * 10**12) for record in records for each in record.by_model) == own
-        assert run.subtree.cost_picousd == cost
+        assert run.subtree.cost_picousd == cost - cost_in_children
         # Nothing is in flight but what the app still holds, and nothing was counted twice.
         settled = {row.call_id for row in rows}
         still_open = {row.call_id for row in self.ledger.of("sent")} - settled
-        assert run.subtree.llm_calls - run.subtree.unmetered_calls == self.known["calls"]
-        assert run.subtree.llm_calls == sum(row.outcome in BILLED for row in rows)
-        assert not still_open
+        here, in_children = run.subtree.llm_calls, self.in_children["calls"]
+        assert here - run.subtree.unmetered_calls + in_children == self.known["calls"]
+        assert here + in_children == sum(row.outcome in BILLED for row in rows)
+        assert still_open <= self.may_stay_open
 
 
+def cost_of(tokens: Counter[str]) -> int:
+    return (tokens["input"] * INPUT_USD_PER_MTOK + tokens["output"] * OUTPUT_USD_PER_MTOK) * 10**6
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_the_ledger_adds_up(replay: ReplayServer) -> None:
     LedgerMachine.server = replay
     machine = LedgerMachine.TestCase
