@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -133,10 +133,10 @@ class JournalReader:
             file.offset -= len(line)  # so that it is raised again at the next poll
             file.line -= 1
             raise
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:  # the last: it is nested too deeply for `json`
             self.damaged_lines += 1
             if len(self.damaged) < _MOST_DAMAGED:
-                reason = "is no JSON" if isinstance(error, ValueError) else str(error)
+                reason = str(error) if isinstance(error, TypeError) else "is no JSON"
                 self.damaged.append(DamagedLine(file.path, file.line, reason))
 
 
@@ -165,9 +165,8 @@ class _File:
         if event == HEADER:
             self.header = self._header(values)
         row = _row(values) if event in (CALL_SENT, CALL_SETTLED) else None
-        for name in _NAMES_OF_STEPS.get(event, ()):
-            if not isinstance(values.get(name), str):
-                raise TypeError(f"{event} without {name}")
+        for names, kinds in _OF_STEPS.get(event, ()):
+            _check(event, values, names, kinds)
         return JournalEvent(event, values, row, self.header, self.path.name, self.line)
 
     def _header(self, values: Mapping[str, Any]) -> JournalHeader:
@@ -179,10 +178,23 @@ class _File:
                 f"{self.path} is a journal of version {version}; otel-harn-steps {__version__} reads versions up to "
                 f"{VERSION}: upgrade it"
             )
+        for names, kinds in _OF_HEADER:
+            _check("a header", values, names, kinds)
         return JournalHeader(**{each.name: values[each.name] for each in fields(JournalHeader) if each.name in values})
 
 
-_NAMES_OF_STEPS: Final = {STEP_STARTED: ("step_id", "name", "path"), STEP_ENDED: ("name", "path", "status")}
+_TEXT, _TEXT_OR_NULL, _COUNT, _COUNT_OR_NULL = (str,), (str, type(None)), (int,), (int, type(None))
+_MOST: Final = 10**30  # far above what a call can use or cost, and what a float holds
+_OF_HEADER: Final = (
+    (("run_id", "program"), _TEXT),
+    (("run_name", "previous"), _TEXT_OR_NULL),
+    (("process_id", "started_at"), _COUNT),
+)
+_ENDED_OR_AMENDED: Final = ("step_id", "amends", "breach")
+_OF_STEPS: Final = {
+    STEP_STARTED: ((("step_id", "name", "path"), _TEXT),),
+    STEP_ENDED: ((("name", "path", "status"), _TEXT), (_ENDED_OR_AMENDED, _TEXT_OR_NULL)),
+}
 _TEXTS: Final = ("call_id", "run_id", "step", "path", "provider", "outcome", "certainty")
 _TEXTS_OR_NULL: Final = ("step_id", "parent_id", "agent", "requested_model", "model", "price_book")
 _COUNTS: Final = ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "estimated_tokens")
@@ -191,13 +203,22 @@ _COUNTS_OR_NULL: Final = ("input_tokens", "output_tokens", "cost_picousd", "dura
 
 def _row(values: Mapping[str, Any]) -> CallRow:
     row = CallRow.from_dict(values)
+    facts = row.to_dict()
     for names, kinds in (
-        (_TEXTS, str),
-        (_TEXTS_OR_NULL, (str, type(None))),
-        ((*_COUNTS, "estimated_cost_picousd", "sent_at"), int),
-        (_COUNTS_OR_NULL, (int, type(None))),
+        (_TEXTS, _TEXT),
+        (_TEXTS_OR_NULL, _TEXT_OR_NULL),
+        ((*_COUNTS, "estimated_cost_picousd", "sent_at"), _COUNT),
+        (_COUNTS_OR_NULL, _COUNT_OR_NULL),
+        (("labels", "details", "terms"), (dict,)),
     ):
-        for name in names:
-            if not isinstance(getattr(row, name), kinds):
-                raise TypeError(f"a call whose {name} is {getattr(row, name)!r}")
+        _check("a call", facts, names, kinds)
     return row
+
+
+def _check(what: str, values: Mapping[str, Any], names: Iterable[str], kinds: tuple[type, ...]) -> None:
+    """Raise TypeError where one of the values is of another kind, or a number that no call can have."""
+    for name in names:
+        value = values.get(name)
+        if not isinstance(value, kinds) or (isinstance(value, int) and not 0 <= value <= _MOST):
+            is_there = f"whose {name} is {value!r:.100}" if name in values else f"without {name}"
+            raise TypeError(f"{what} {is_there}")
