@@ -9,7 +9,7 @@ SELECTED := -m "not slow and not backends"
 # An interrupt takes away the trace function that coverage measures by.
 MEASURED := -m "not slow and not backends and not interrupts" --cov --cov-report=
 
-.PHONY: demo test test-traffic coverage coverage-report test-interrupts test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit mutation lint types bench clean
+.PHONY: demo test test-traffic coverage coverage-report test-interrupts test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit mutation fuzz lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -87,6 +87,10 @@ mutation: $(VENV)/.installed-mutation
 	PATH="$(CURDIR)/$(BIN):$$PATH" nice -n 19 $(BIN)/mutmut run --max-children 1 $(MUTANTS)
 	$(BIN)/mutmut results
 
+# To be run now and then: bytes that nobody has thought of, found by what the code does with them. A minute for each reader.
+fuzz: $(VENV)/.installed-fuzz
+	$(BIN)/python -m tests.fuzz
+
 bench: $(VENV)/.installed-demo
 	OURS=$(CURDIR) benchmarks/setup_venvs.sh base ours clients
 	$(BIN)/python benchmarks/run.py --quick
@@ -108,7 +112,7 @@ clean:
 upgrade: LOCK_OPTIONS = --upgrade
 lock upgrade: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --universal --python-version 3.11 --no-header --no-annotate \
-		--extra cli --extra otlp --group test --group docs --group mutation --group release pyproject.toml -o constraints.txt
+		--extra cli --extra otlp --group test --group docs --group mutation --group fuzz --group release pyproject.toml -o constraints.txt
 
 # A group of pyproject.toml is installed once, and again when that file or the versions change.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv
