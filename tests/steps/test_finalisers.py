@@ -16,6 +16,7 @@ import pytest
 from tests.guard.interrupting import Lines
 from tests.steps.spending import spend
 
+pytestmark = pytest.mark.interrupts
 ROOT = Path(__file__).parent.parent.parent
 
 # Objects are freed while Python changes a context, which frees what it changes if a finaliser changes that too. With
@@ -24,8 +25,6 @@ DROPPING = """
 import contextvars, gc
 from opentelemetry.context import attach, detach, set_value
 import otel_harn_steps
-
-pytestmark = pytest.mark.interrupts
 
 for number in range(40):  # a context of some size
     contextvars.ContextVar(str(number)).set(number)
