@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, fields
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from otel_harn_steps._cost.values import value
@@ -87,7 +88,7 @@ class CallRow:
 
     def to_dict(self) -> dict[str, Any]:
         """The row in plain JSON values."""
-        return {name: _plain(getattr(self, name)) for name in _CALL_FIELDS}
+        return _plain(_CALL_FIELDS, _get_call_fields(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CallRow:
@@ -121,7 +122,7 @@ class StartedStep:
 
     def to_dict(self) -> dict[str, Any]:
         """The step in plain JSON values."""
-        return {name: _plain(getattr(self, name)) for name in _STEP_FIELDS}
+        return _plain(_STEP_FIELDS, _get_step_fields(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StartedStep:
@@ -135,7 +136,13 @@ class StartedStep:
 
 _CALL_FIELDS: Final = tuple(each.name for each in fields(CallRow))
 _STEP_FIELDS: Final = tuple(each.name for each in fields(StartedStep))
+_get_call_fields, _get_step_fields = attrgetter(*_CALL_FIELDS), attrgetter(*_STEP_FIELDS)
+_MAPPINGS: Final = ("labels", "details", "terms")
 
 
-def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else value
+def _plain(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+    plain = dict(zip(names, values, strict=True))
+    for name in _MAPPINGS:
+        if name in plain:
+            plain[name] = dict(plain[name])
+    return plain

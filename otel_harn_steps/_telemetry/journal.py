@@ -126,7 +126,12 @@ class Journal:
                 self._waiting.append(line)
                 return
             part = self._next_part(part, run_id)
-        part.append(line)
+        part.bytes_left -= len(line)
+        try:
+            part.file.append(line)
+        except FileNotFoundError:  # somebody has removed the folder
+            part.open()
+            part.file.append(line)
 
     def _next_part(self, before: _Part | None, run_id: str) -> _Part:
         with self._lock:
@@ -136,7 +141,7 @@ class Journal:
             try:
                 part.open()
                 while self._waiting:
-                    part.append(self._waiting[0])
+                    part.file.append(self._waiting[0])
                     self._waiting.popleft()
             except OSError:
                 if before is None:
@@ -182,12 +187,3 @@ class _Part:
         except FileNotFoundError:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103 -- as above
             self.file.open()
-
-    def append(self, line: str) -> None:
-        """Write a line."""
-        self.bytes_left -= len(line)
-        try:
-            self.file.append(line)
-        except FileNotFoundError:  # somebody has removed the folder
-            self.open()
-            self.file.append(line)

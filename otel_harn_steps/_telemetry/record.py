@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from otel_harn_steps._cost.money import to_usd
@@ -102,7 +103,10 @@ class CompletedStep:
 
     def to_dict(self) -> dict[str, Any]:
         """The record in plain JSON values. A number that is not finite becomes None."""
-        return {name: _plain(getattr(self, name)) for name in _FIELDS}
+        values = dict(zip(_FIELDS, _get_fields(self), strict=True))
+        for name in _MADE_PLAIN:
+            values[name] = _plain(values[name])
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CompletedStep:
@@ -121,6 +125,10 @@ class CompletedStep:
 
 _SPEND_FIELDS = tuple(each.name for each in fields(ModelSpend))
 _FIELDS = tuple(each.name for each in fields(CompletedStep))
+_get_fields = attrgetter(*_FIELDS)
+_MADE_PLAIN = tuple(
+    each.name for each in fields(CompletedStep) if any(kind in str(each.type) for kind in ("float", "Mapping", "tuple"))
+)
 
 
 # The same fields without freezing, which sets each of them through `object.__setattr__`: a sixth of a whole step.

@@ -17,6 +17,7 @@ import pytest
 
 from otel_harn_steps import Journal
 from otel_harn_steps._calls.jobs import jobs
+from otel_harn_steps._process import new_id
 from tests.instrumented import Instrumented, Spans
 from tests.steps.spending import spend
 
@@ -121,3 +122,17 @@ def test_a_step_that_is_freed_while_its_sink_opens_a_file_is_written_too(kind: s
         json.loads(line) for path in tmp_path.rglob("*") if path.is_file() for line in path.read_text().splitlines()
     ]
     assert sorted(line["name"] for line in lines if "status" in line) == ["dropped", "s"]
+
+
+def test_a_forked_child_makes_other_ids_than_its_parent() -> None:
+    new_id()  # some are made ahead
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, " ".join(new_id() for _ in range(200)).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        ids = [*pipe.read().split(), *(new_id() for _ in range(200))]
+    os.waitpid(child, 0)
+    assert len(set(ids)) == 400
