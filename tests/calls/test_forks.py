@@ -124,6 +124,8 @@ def test_a_step_that_is_freed_while_its_sink_opens_a_file_is_written_too(kind: s
     assert sorted(line["name"] for line in lines if "status" in line) == ["dropped", "s"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 def test_a_forked_child_makes_other_ids_than_its_parent() -> None:
     new_id()  # some are made ahead
     reading, writing = os.pipe()
