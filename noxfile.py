@@ -25,6 +25,7 @@ SUITES = (
     "tests/calls/test_forks.py",
     "tests/calls/test_streams_watched.py",
 )
+WRITTEN_WITH_NEWER_PYDANTIC = "tests/store/test_schema.py::test_the_schema_is_current"
 # In one resolution, so that nothing raises the versions that are tested.
 OLDEST_TOGETHER_WITH = (
     "anthropic>=0.125",
@@ -55,4 +56,5 @@ def oldest(session: nox.Session) -> None:
     session.install("-e", ".[cli,otlp]", *OLDEST_TOGETHER_WITH, "--resolution", "lowest-direct")
     # The HTTP library of an old client leaves sockets to the garbage collector.
     left_sockets = "ignore::pytest.PytestUnraisableExceptionWarning"
-    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-W", left_sockets, "-p", "no:cacheprovider", *SUITES)
+    options = ("-W", left_sockets, "-p", "no:cacheprovider", "--deselect", WRITTEN_WITH_NEWER_PYDANTIC)
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", *options, *SUITES)

@@ -8,11 +8,11 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from opentelemetry.context import get_current
@@ -21,27 +21,29 @@ from otel_harn_steps._guard import guard
 from tests.guard.interrupting import Lines, TimeLimitError, time_limit
 from tests.instrumented import Instrumented, Spans
 
+# Older versions of the client send through another library.
+http = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 pytestmark = [pytest.mark.usefixtures("own_faults_dropped"), pytest.mark.interrupts]
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 ASKED: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
 
 
-def answer(request: httpx2.Request) -> httpx2.Response:
+def answer(request: http.Request) -> http.Response:
     head = {"id": "x", "created": 1, "model": "gpt-4o"}
     if json.loads(request.content).get("stream"):
         chunk = {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "hi"}}]}
         events = [chunk, chunk, {**chunk, "choices": [], "usage": USAGE}]
         body = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in events) + b"data: [DONE]\n\n"
-        return httpx2.Response(200, content=body, headers={"content-type": "text/event-stream"})
+        return http.Response(200, content=body, headers={"content-type": "text/event-stream"})
     message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}
-    return httpx2.Response(200, json={**head, "object": "chat.completion", "choices": [message], "usage": USAGE})
+    return http.Response(200, json={**head, "object": "chat.completion", "choices": [message], "usage": USAGE})
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[openai.OpenAI]:
-    with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
-        yield openai.OpenAI(api_key="test", base_url="http://127.0.0.1:1/v1", http_client=http, max_retries=0)
+    with http.Client(transport=http.MockTransport(answer)) as made:
+        yield openai.OpenAI(api_key="test", base_url="http://127.0.0.1:1/v1", http_client=made, max_retries=0)
 
 
 def plain(client: openai.OpenAI) -> None:
