@@ -52,16 +52,16 @@ newest-clients: $(VENV)/.installed-test
 	$(BIN)/python tools/client_sets.py --newest
 
 test-coexistence: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/integration/coexistence
+	$(BIN)/python -m pytest -n auto --dist loadscope -m slow tests/integration/coexistence
 
 test-step-sources: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/frameworks
+	$(BIN)/python -m pytest -n auto --dist loadscope -m slow tests/frameworks
 
 test-programs: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto -m slow tests/integration/programs
 
 test-frameworks: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow tests/integration/through_frameworks tests/integration/fakes
+	$(BIN)/python -m pytest -n auto --dist loadscope -m slow tests/integration/through_frameworks tests/integration/fakes
 
 # Two minutes of faults of every kind, and 200,000 calls in one thread: the ledger adds up, and nothing grows.
 test-soak: $(VENV)/.installed-test
