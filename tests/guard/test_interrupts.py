@@ -253,9 +253,17 @@ def test_an_exception_that_another_thread_raises_here_passes(kind: type[Exceptio
     here = ctypes.c_ulong(threading.get_ident())
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     for _ in range(50):
-        other = threading.Thread(target=raise_in, args=(here, ctypes.py_object(kind)))
+        is_there = list[bool]()
+
+        def raise_it(is_there: list[bool] = is_there) -> None:
+            while not is_there:  # `Thread.start` itself makes a KeyError of what comes too early
+                pass
+            raise_in(here, ctypes.py_object(kind))
+
+        other = threading.Thread(target=raise_it)
+        other.start()
         with pytest.raises(kind), guard("trying"):
-            other.start()
+            is_there.append(True)
             while True:
                 sorted("abc", key=str.upper)
         other.join()
