@@ -18,9 +18,9 @@ demo: $(VENV)/.installed-demo
 test: lint types
 	$(BIN)/python -m pytest -n auto $(SELECTED)
 
-# Every recorded case in every way to make its call, sync and async: `make test` runs a representative part of them.
+# Every recorded case in every way to make its call, sync and async, less the representative part that `make test` runs.
 test-traffic: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --full-product -m "not slow and not backends" tests/calls tests/clients tests/testing
+	$(BIN)/python -m pytest -n auto --left-out -m "not slow and not backends" tests/calls tests/clients tests/testing
 
 # Line and branch coverage of everything that `make test` runs, with a floor.
 coverage: $(VENV)/.installed-test

@@ -16,13 +16,14 @@ from tests.instrumented import instrumented as _instrumented
 from tests.replay.clients import Clients
 from tests.replay.native import Native
 from tests.replay.outcomes import Twice
-from tests.replay.subset import OPTION, representative
+from tests.replay.subset import LEFT_OUT, OPTION, representative
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         OPTION, action="store_true", help="every case in every way, where a representative part is the default"
     )
+    parser.addoption(LEFT_OUT, action="store_true", help="what the representative part leaves out, and nothing else")
 
 
 def pytest_configure() -> None:
@@ -36,7 +37,10 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption(OPTION):
-        items[:], left_out = representative(items)
+        kept, left_out = representative(items)
+        if config.getoption(LEFT_OUT):
+            kept, left_out = left_out, kept
+        items[:] = kept
         config.hook.pytest_deselected(items=left_out)
 
 

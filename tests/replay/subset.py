@@ -1,7 +1,7 @@
 """The representative part of a product: every case, every way and every other parameter once, in both modes.
 
 Tests over recorded traffic multiply cases, ways to call and modes. `make test` runs of each such test what says
-something new; `--full-product` (`make test-traffic`, CI) runs all of it.
+something new; `--full-product` runs all of it, and `--left-out` (`make test-traffic`, CI) what `make test` does not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 from tests.replay.runs import Trip
 
 OPTION = "--full-product"
+LEFT_OUT = "--left-out"
 _FEWEST = 16
 """A test with as many parameter sets, or fewer, runs with all of them."""
 
