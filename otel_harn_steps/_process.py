@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+_Hook = TypeVar("_Hook", bound=Callable[[], Any])
 
 forks = 0
 """Counts the forks up to this process: what was begun before a fork is of the process above. Read, never set."""
+
+
+def in_forked_child(hook: _Hook) -> _Hook:
+    """Call `hook` in each child that is forked from now on, after those that were given before."""
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=hook)
+    return hook
 
 
 _unused: list[str] = []
@@ -41,11 +51,8 @@ def leave_run() -> None:
     use_run(_OWN_RUN)
 
 
+@in_forked_child
 def _forked() -> None:
     global forks  # noqa: PLW0603 -- the one place that counts
     forks += 1
     _unused.clear()  # the parent gives them out
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.scripts import script
 
 ROOT = Path(__file__).resolve().parent.parent
 CLEAN = {"name": "wrapt", "version": "2.5.2", "vulns": []}
@@ -25,14 +25,8 @@ SKIPPED = {
 
 @pytest.fixture
 def audit() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("audit_tool", ROOT / "tools" / "audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with script("audit") as module:
+        yield module
 
 
 def test_a_vulnerable_package_of_an_installation_fails(audit: ModuleType) -> None:

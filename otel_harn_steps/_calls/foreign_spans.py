@@ -8,7 +8,6 @@ A span is billed to the step that was active when it started, unless the engine 
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Final, cast
@@ -18,6 +17,7 @@ from opentelemetry.trace import get_current_span
 
 from otel_harn_steps._calls.span_dialects import ReportedCall
 from otel_harn_steps._cost.usage import Usage
+from otel_harn_steps._process import in_forked_child
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.active import ActiveStep, current_account, find_steps_by
 from otel_harn_steps._steps.totals import ModelCall
@@ -48,11 +48,10 @@ class BilledCall:
         """Whether a span that started at that time reports this call."""
         if self.response_id is not None and reported.response_id is not None:
             return self.response_id == reported.response_id
-        if self.end_time_ns is not None and self.end_time_ns < start_time_ns:
-            # Some make a span of a stream when it has been read. It has the same numbers.
-            return self.usage is not None and _tokens(self.usage) == _tokens(reported.usage)
         models = _plain(reported.models)
-        if not models or models & _plain(self.models):
+        # Some make a span of a stream when it has been read. It has the same numbers.
+        is_over = self.end_time_ns is not None and self.end_time_ns < start_time_ns
+        if not is_over and (not models or models & _plain(self.models)):
             return True
         return self.usage is not None and _tokens(self.usage) == _tokens(reported.usage)
 
@@ -286,10 +285,7 @@ def _tokens(usage: Usage) -> tuple[int | None, int | None]:
     return usage.input_tokens, usage.output_tokens
 
 
+@in_forked_child
 def _forked() -> None:
     global _lock  # noqa: PLW0603 -- another thread may have held it
     _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)

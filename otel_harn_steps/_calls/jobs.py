@@ -5,9 +5,10 @@ It is billed there, once. Until then, and where the result is not fetched in tim
 
 from __future__ import annotations
 
-import os
 from threading import RLock
 from typing import TYPE_CHECKING
+
+from otel_harn_steps._process import in_forked_child
 
 if TYPE_CHECKING:
     from otel_harn_steps._calls.meter import Meter
@@ -55,5 +56,4 @@ class _Jobs:
 
 
 jobs = _Jobs()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=jobs.renew_lock)
+in_forked_child(jobs.renew_lock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from threading import RLock
 from typing import Any
@@ -18,6 +17,7 @@ from otel_harn_steps._instrument.options import Options, client_of
 from otel_harn_steps._instrument.processor import StepSpanProcessor
 from otel_harn_steps._instrument.unseen import patch_http_libraries
 from otel_harn_steps._patching.patcher import Patcher
+from otel_harn_steps._process import in_forked_child
 from otel_harn_steps._settings import use_settings
 from otel_harn_steps._steps.program_run import join_run
 from otel_harn_steps._steps.registry import watch_limits
@@ -108,10 +108,7 @@ def replace_instrumentation(options: Options | None) -> None:
             _current = Instrumentation(options)
 
 
+@in_forked_child
 def _forked() -> None:
     global _lock  # noqa: PLW0603 -- another thread may have held it
     _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)

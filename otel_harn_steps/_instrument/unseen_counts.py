@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._process import in_forked_child
 
 _logger = logging.getLogger("otel_harn_steps")
 _on_unseen: Callable[[str, str], None] | None = None
@@ -60,8 +60,7 @@ class _Counts:
 
 
 _counts = _Counts()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_counts.clear)
+in_forked_child(_counts.clear)
 
 
 def unseen_calls() -> list[UnseenCalls]:

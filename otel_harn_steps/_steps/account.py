@@ -99,7 +99,7 @@ class Account(Spent):
         self._on_leave: list[Callable[[], None]] = []
         self._forks = _process.forks
         budget = definition.budget
-        self._is_limited = is_limited = budget.max_tokens is not None or budget.max_usd is not None
+        self._is_limited = is_limited = budget.is_limited
         self._max_picousd = None if budget.max_usd is None else _limit_picousd(budget.max_usd)
         self._covers_below: bool = (is_limited and definition.scope == "tree") or (
             above is not None and above._covers_below
@@ -275,11 +275,10 @@ class Account(Spent):
         return self.subtree if self.definition.scope == "tree" else self.own
 
     def _crossed(self, call: ModelCall, response: object, *, spender: Account) -> StepBudgetExceeded | None:
-        covers_nested = self.definition.scope == "tree"
-        if spender is not self and not covers_nested:
+        if not self._covers(spender):
             return None
         max_tokens, max_picousd = self.definition.budget.max_tokens, self._max_picousd
-        spent = self.subtree if covers_nested else self.own
+        spent = self._covered()
         # `>` and not `>=`: a step may spend its budget to the last token.
         if max_tokens is not None and spent.input_tokens + spent.output_tokens + spent.estimated_tokens > max_tokens:
             return self._exceeded("max_tokens", response)
@@ -320,7 +319,7 @@ class Account(Spent):
             return
         for account in self.lineage():
             definition = account.definition
-            if account._covers(self) or not definition.budget.is_limited or definition.name in _warned_uncovered:
+            if account._covers(self) or not account._is_limited or definition.name in _warned_uncovered:
                 continue
             _warned_uncovered.add(definition.name)
             _logger.warning(

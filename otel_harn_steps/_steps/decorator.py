@@ -290,9 +290,8 @@ class Step(Generic[_Fallback_co]):
         key = id(run.active)
         try:
             self._entered[key] = _Entry(run, id(caller), get_ident())
-            run.active.entered_by = (
-                run  # a step that is entered by hand lives on when the object that entered it does not
-            )
+            # A step that is entered by hand lives on when the object that entered it does not.
+            run.active.entered_by = run
             return run.active  # noqa: TRY300 -- an interrupt here ends the step as well
         except BaseException:  # an interrupt: the block does not begin
             run.active.entered_by = None

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.context import get_current
 
 from otel_harn_steps import _process
-from otel_harn_steps._cost.usage import PARTS, Usage
+from otel_harn_steps._cost.usage import PARTS
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import new_id
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.labels import current_labels
-from otel_harn_steps._steps.totals import COUNTERS, ModelCall
+from otel_harn_steps._steps.totals import COUNTERS, NO_USAGE, ModelCall
 from otel_harn_steps._telemetry import delivery, metrics
 from otel_harn_steps._telemetry.call_row import NO_STEP, CallRow, Outcome
 from otel_harn_steps._telemetry.delivery import call_sent, call_settled
@@ -31,7 +31,6 @@ _WRITING_ROW = guard("writing a call's row")
 _COUNTING_CALL = guard("counting a call")
 _DETAILS: Final = tuple(name for name in PARTS if name not in COUNTERS)
 _get_details = attrgetter(*_DETAILS)
-_NO_USAGE: Final = Usage(None, None)
 
 
 class OpenCall:
@@ -191,7 +190,7 @@ _NOTHING_SPENT: Final[tuple[Any, ...]] = (None, None, None, 0, 0, 0, {}, {}, Non
 
 
 def _spend(call: ModelCall) -> tuple[Any, ...]:
-    usage = _NO_USAGE if call.usage is None else call.usage
+    usage = NO_USAGE if call.usage is None else call.usage
     details = _get_details(usage)
     return (
         call.model,

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from otel_harn_steps import _process
-from otel_harn_steps._process import leave_run, new_id, use_run
+from otel_harn_steps._process import in_forked_child, leave_run, new_id, use_run
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.totals import NOTHING
@@ -142,12 +142,9 @@ def _close_run(opened: Run) -> None:
         leave_run()
 
 
+@in_forked_child
 def _forked() -> None:
     global _lock  # noqa: PLW0603 -- another thread may have held it
     _lock = RLock()
     if _open is not None:
         _open.begin_again()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)

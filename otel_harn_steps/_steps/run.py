@@ -33,8 +33,8 @@ _record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{
 # Made once: they are entered for every step.
 _MAKING, _DELIVERING, _COUNTING = guard("making a record"), guard("delivering a record"), guard("counting a step")
 _STARTING = guard("starting a step's span", ours=False)
-_DROPPING = guard("leaving a step that nobody left")
-_TELLING_START = guard("telling that a step has begun")
+_DROPPING = guard("leaving a step that was dropped")
+_REPORTING_START = guard("reporting that a step has begun")
 _CLOSING = guard("closing a step's span", ours=False)
 _READING_MESSAGE = guard("reading an error's message", ours=False)
 
@@ -92,7 +92,7 @@ class StepRun:
                 context = set_span_in_context(span, context)
         active.begin(span)
         if delivery.of_starts:
-            with _TELLING_START:
+            with _REPORTING_START:
                 step_started(_started(active, self._start_time_ns))
         self._context = context_of(active, context)
         active.token = attach(self._context)
@@ -225,7 +225,7 @@ class _OpenRun(StepRun):
     __slots__ = ()
 
     def __del__(self) -> None:
-        # At the end of the program, what there was to be told is told, and what it takes may be gone.
+        # At the end of the program, records have left, and what it takes to end a step may be gone.
         if not self._is_left and not is_finalizing():
             with _DROPPING:
                 from_a_finaliser(self.leave, GeneratorExit())

@@ -74,7 +74,7 @@ class Tally(NamedTuple):
     def of(cls, call: ModelCall, *, replaces: ModelCall | None = None) -> Tally:
         """What one call adds to totals that hold `replaces` of it already."""
         usage, cost = call.usage, call.cost_picousd
-        known = _NO_USAGE if usage is None else usage
+        known = NO_USAGE if usage is None else usage
         input_tokens, output_tokens = known.input_tokens, known.output_tokens
         added = cls(
             input_tokens or 0,
@@ -115,4 +115,4 @@ class Tally(NamedTuple):
 NOTHING: Final = Tally()
 OBSERVED: Final = Tally(observed_calls=1)
 """What a call that another instrumentation's span reported is, beside what it spent."""
-_NO_USAGE: Final = Usage(None, None)
+NO_USAGE: Final = Usage(None, None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from threading import Lock, RLock
 from typing import Any
 
 from otel_harn_steps import _process
+from otel_harn_steps._process import in_forked_child
 
 
 class Tree:
@@ -44,5 +44,4 @@ class Tree:
         cls._renewing = Lock()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=Tree.forked)
+in_forked_child(Tree.forked)

@@ -5,7 +5,6 @@ Each receives each record once, whether the span was recorded, sampled out, or n
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ from weakref import ref
 from opentelemetry.trace import Span
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._process import in_forked_child
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.record import CompletedStep
 from otel_harn_steps._telemetry.tracer import is_recording
@@ -165,8 +165,7 @@ class LeavingRecord:
 
 _ENDING_SPAN = guard("ending a step's span", ours=False)
 log = RecordLog()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=log.clear)
+in_forked_child(log.clear)
 _receivers: tuple[ref[Receiver], ...] = ()
 # Those of them that take these, so that there is nothing to do where nobody does.
 of_calls: tuple[ref[Receiver], ...] = ()
@@ -244,13 +243,12 @@ def _to_each(receivers: Iterator[ref[Receiver]], hand: Callable[[Receiver], obje
         raise
 
 
-Handlers = tuple[tuple[Callable[[Any], object], AbstractContextManager[object]], ...]
-"""What sinks are called with, each with the guard that it is called in."""
+Handler = tuple[Callable[[Any], object], AbstractContextManager[object]]
+"""What a sink is called with, and the guard that it is called in."""
+Handlers = tuple[Handler, ...]
 
 
-def hand_to_sinks(
-    what: object, handlers: Iterator[tuple[Callable[[Any], object], AbstractContextManager[object]]]
-) -> None:
+def hand_to_sinks(what: object, handlers: Iterator[Handler]) -> None:
     """Hand `what` to each sink. What interrupts one, as an exit does, is passed on when the others have had theirs."""
     try:
         for handler, guarded in handlers:

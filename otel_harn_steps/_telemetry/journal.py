@@ -119,19 +119,14 @@ class Journal:
 
     def _write(self, line: str, run_id: str | None) -> None:
         part = self._part
-        if part is None or part.bytes_left <= 0 or monotonic() >= part.ends_at_s:
+        if part is None or part.is_full():
             run_id = self._run_id or run_id
             if run_id is None:
                 # What is noted before the first row waits for it: a file is named after its run.
                 self._waiting.append(line)
                 return
             part = self._next_part(part, run_id)
-        part.bytes_left -= len(line)
-        try:
-            part.file.append(line)
-        except FileNotFoundError:  # somebody has removed the folder
-            part.open()
-            part.file.append(line)
+        part.append(line)
 
     def _next_part(self, before: _Part | None, run_id: str) -> _Part:
         with self._lock:
@@ -141,7 +136,7 @@ class Journal:
             try:
                 part.open()
                 while self._waiting:
-                    part.file.append(self._waiting[0])
+                    part.append(self._waiting[0])
                     self._waiting.popleft()
             except OSError:
                 if before is None:
@@ -156,9 +151,9 @@ class Journal:
 
 
 class _Part:
-    """One file of the journal. The next one is due when it has no bytes left, or its time has come."""
+    """One file of the journal."""
 
-    __slots__ = ("_folder", "bytes_left", "ends_at_s", "file", "name")
+    __slots__ = ("_bytes_left", "_ends_at_s", "_folder", "file", "name")
 
     def __init__(
         self, folder: str, before: _Part | None, run: tuple[str, str | None], max_bytes: int, max_age_s: float
@@ -168,13 +163,17 @@ class _Part:
         self.name = f"{file_prefix(run_id)}-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
         header = new_header(run_id, run_name, time_ns(), None if before is None else before.name)
         self.file = LineFile(os.path.join(folder, self.name), header=header_line(header))  # noqa: PTH118 -- as above
-        self.bytes_left = max_bytes
-        self.ends_at_s = monotonic() + max_age_s
+        self._bytes_left = max_bytes
+        self._ends_at_s = monotonic() + max_age_s
+
+    def is_full(self) -> bool:
+        """Whether the next one is due."""
+        return self._bytes_left <= 0 or monotonic() >= self._ends_at_s
 
     def last_longer(self, more_bytes: int, more_s: float) -> None:
         """Do without a next one for now."""
-        self.bytes_left = more_bytes
-        self.ends_at_s = monotonic() + more_s
+        self._bytes_left = more_bytes
+        self._ends_at_s = monotonic() + more_s
 
     def open(self) -> None:
         """Begin the file, in a folder that is made if it is not there.
@@ -187,3 +186,12 @@ class _Part:
         except FileNotFoundError:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103 -- as above
             self.file.open()
+
+    def append(self, line: str) -> None:
+        """Write a line."""
+        self._bytes_left -= len(line)
+        try:
+            self.file.append(line)
+        except FileNotFoundError:  # somebody has removed the folder
+            self.open()
+            self.file.append(line)

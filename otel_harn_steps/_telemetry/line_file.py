@@ -14,6 +14,8 @@ from time import monotonic
 from typing import Final, Protocol
 from weakref import WeakSet
 
+from otel_harn_steps._process import in_forked_child
+
 _FLAGS: Final = os.O_APPEND | os.O_CREAT | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -30,13 +32,10 @@ def begin_anew_after_fork(writer: _Forks) -> None:
     _forking.add(writer)
 
 
+@in_forked_child
 def _after_fork() -> None:
     for each in list(_forking):
         each.after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _OpenFile:
@@ -129,7 +128,7 @@ class LineFile:
         if now_s >= file.next_look_s:
             file = self._look(file, now_s)
         try:
-            file.write((line + "\n").encode(errors="backslashreplace"))
+            file.write(_encoded(line))
         except OSError:
             file.next_look_s = 0.0
             raise
@@ -173,7 +172,7 @@ def _open(path: str, mode: int, header: str | None) -> _OpenFile:
         raise
     if header is not None and size == 0:
         try:
-            file.write((header + "\n").encode(errors="backslashreplace"))
+            file.write(_encoded(header))
         except BaseException:
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)  # so that the next one to open it begins with a whole header
@@ -196,6 +195,10 @@ def _ends_torn(path: str, size: int) -> bool:
         return os.read(descriptor, 1) not in (b"\n", b"")
     finally:
         os.close(descriptor)
+
+
+def _encoded(line: str) -> bytes:
+    return (line + "\n").encode(errors="backslashreplace")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -8,7 +8,6 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,10 +18,10 @@ from opentelemetry.context import get_current
 
 from otel_harn_steps._guard import guard
 from tests.guard.interrupting import Lines, TimeLimitError, time_limit
+from tests.http_library import http_library
 from tests.instrumented import Instrumented, Spans
 
-# Older versions of the client send through another library.
-http = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+http = http_library(openai)
 pytestmark = [pytest.mark.usefixtures("own_faults_dropped"), pytest.mark.interrupts]
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}

@@ -14,7 +14,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +21,9 @@ from typing import Any
 import pytest
 
 import otel_harn_steps
-from otel_harn_steps.providers import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, Usage
+from otel_harn_steps.providers import Seam
+from tests.http_library import http_library
+from tests.instrument.acme import Acme
 
 ROOT = Path(otel_harn_steps.__file__).parent
 LOG = logging.getLogger("tests.call_sites")
@@ -83,7 +84,7 @@ class Client:
         raise error from ValueError("a cause")
 
 
-class Adapter(ClientAdapter):
+class Adapter(Acme):
     name = "call_sites"
     seams = (
         Seam(__name__, "Client.plain"),
@@ -97,15 +98,6 @@ class Adapter(ClientAdapter):
         Seam(__name__, "Client.sent", "send"),
         Seam(__name__, "Client.broken"),
     )
-
-    def request(self, call: Call) -> Request:
-        return Request("chat", "acme", "m")
-
-    def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
-        return request
-
-    def parse(self, request: Request, response: Any) -> ParsedResponse:
-        return ParsedResponse("m", parts=(Part(Usage(1, 1)),))
 
 
 def call_plain(level: int) -> None:
@@ -230,8 +222,7 @@ def warning_calls() -> Iterator[Any]:
     except ImportError:
         return
 
-    # Older versions send through another HTTP library.
-    http = import_module(anthropic.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+    http = http_library(anthropic)
 
     def refuse(_: Any) -> Any:
         raise http.ConnectError("refused")

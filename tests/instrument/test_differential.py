@@ -20,7 +20,8 @@ import otel_harn_steps
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._instrument.options import CLIENTS, client_of
 from otel_harn_steps._patching.patcher import owner_in
-from otel_harn_steps.providers import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, Usage
+from otel_harn_steps.providers import Seam
+from tests.instrument.acme import Acme
 from tests.instrument.facts import PROTOCOLS, Function, facts_of
 
 
@@ -110,7 +111,7 @@ def of_the_module(model: str = "m") -> str:
     return model
 
 
-class Adapter(ClientAdapter):
+class Adapter(Acme):
     name = "forms"
     seams = (
         Seam(__name__, "Forms.of_nobody"),
@@ -123,15 +124,6 @@ class Adapter(ClientAdapter):
         Seam(__name__, "Forms.builtin"),
         Seam(__name__, "of_the_module"),
     )
-
-    def request(self, call: Call) -> Request:
-        return Request("chat", "acme", "m")
-
-    def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
-        return request
-
-    def parse(self, request: Request, response: Any) -> ParsedResponse:
-        return ParsedResponse("m", parts=(Part(Usage(1, 1)),))
 
 
 FUNCTIONS = [Function(sys.modules[__name__], seam.target) for seam in Adapter.seams]

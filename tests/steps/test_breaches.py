@@ -18,7 +18,6 @@ from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps.testing import ReplayServer
 from tests.instrumented import instrumented
 from tests.provider import PRICES, Provider, provider
-from tests.steps.sinks import Ledger
 from tests.steps.spending import spend
 
 
@@ -27,17 +26,6 @@ def clean() -> Iterator[None]:
     harn.reset_steps()
     yield
     harn.reset_steps()
-
-
-@pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
-
-
-@pytest.fixture
-def llm(replay: ReplayServer, ledger: Ledger) -> Iterator[Provider]:
-    with instrumented(sinks=[ledger], prices=PRICES), provider(replay) as made:
-        yield made
 
 
 # -- which calls are refused ---------------------------------------------------------------------------------------------

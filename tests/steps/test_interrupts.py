@@ -27,15 +27,15 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 import otel_harn_steps as harn
 from otel_harn_steps import current_step, drain_completed_steps, step
 from otel_harn_steps._steps import decorator
 from otel_harn_steps._steps.decorator import Step
-from otel_harn_steps.testing import ReplayServer
 from tests.guard.interrupting import Lines, TimeLimitError, by_signal, time_limit
-from tests.instrumented import Spans, instrumented
-from tests.provider import PRICES, Provider, provider
+from tests.instrumented import Spans
+from tests.provider import Provider
 from tests.replay.subset import OPTION
 from tests.steps.sinks import Ledger
 
@@ -302,15 +302,8 @@ def _is_handing_over(where: Any) -> bool:
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
-
-
-@pytest.fixture
-def llm(replay: ReplayServer, ledger: Ledger, spans: Spans) -> Iterator[Provider]:
-    harn.reset_steps()
-    with instrumented(sinks=[ledger], prices=PRICES, tracer_provider=spans.provider), provider(replay) as made:
-        yield made
+def tracer_provider(spans: Spans) -> TracerProvider:
+    return spans.provider
 
 
 @pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")  # it was interrupted before

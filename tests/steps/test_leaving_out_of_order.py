@@ -14,26 +14,18 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current, get_value, set_value
+from opentelemetry.sdk.trace import TracerProvider
 
-import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, current_step, drain_completed_steps, step
-from otel_harn_steps.testing import ReplayServer
-from tests.instrumented import Spans, instrumented
-from tests.provider import PRICES, Provider, provider
+from tests.instrumented import Spans
+from tests.provider import Provider
 from tests.steps.sinks import Ledger
 from tests.steps.spending import spend
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
-
-
-@pytest.fixture
-def llm(replay: ReplayServer, ledger: Ledger, spans: Spans) -> Iterator[Provider]:
-    harn.reset_steps()
-    with instrumented(sinks=[ledger], prices=PRICES, tracer_provider=spans.provider), provider(replay) as made:
-        yield made
+def tracer_provider(spans: Spans) -> TracerProvider:
+    return spans.provider
 
 
 @pytest.fixture(autouse=True)

@@ -29,17 +29,6 @@ def clean() -> Iterator[None]:
     harn.reset_steps()
 
 
-@pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
-
-
-@pytest.fixture
-def llm(replay: ReplayServer, ledger: Ledger) -> Iterator[Provider]:
-    with instrumented(sinks=[ledger], prices=PRICES), provider(replay) as made:
-        yield made
-
-
 def cost_of(record: CompletedStep) -> int:
     return round(record.cost_usd * 10**12)
 

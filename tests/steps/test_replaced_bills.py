@@ -23,17 +23,6 @@ def clean() -> Iterator[None]:
     harn.reset_steps()
 
 
-@pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
-
-
-@pytest.fixture
-def llm(replay: ReplayServer, ledger: Ledger) -> Iterator[Provider]:
-    with instrumented(sinks=[ledger], prices=PRICES), provider(replay) as made:
-        yield made
-
-
 def test_a_call_that_turns_out_to_be_of_another_model_is_taken_back_from_the_first(
     llm: Provider, ledger: Ledger
 ) -> None:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.integration.backends.programs import ROOT
+from tests.scripts import script
 
 REQUIRED = os.environ.get("OTEL_HARN_STEPS_REQUIRE_BACKENDS") == "1"
 
 
 @pytest.fixture(scope="session")
-def tool() -> ModuleType:
+def tool() -> Iterator[ModuleType]:
     """The module `tools/backends.py`."""
-    spec = importlib.util.spec_from_file_location("backends_tool", ROOT / "tools" / "backends.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    with script("backends") as module:
+        yield module
 
 
 def _binary(tool: ModuleType, name: str) -> Path:

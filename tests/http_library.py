@@ -1,0 +1,12 @@
+"""The HTTP library that a client sends through: not the same in all of its versions."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+def http_library(client: Any) -> ModuleType:
+    """`httpx` or `httpx2`, for the module of a client that Stainless has made (`openai`, `anthropic`)."""
+    return import_module(client.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])

@@ -1,0 +1,32 @@
+"""A provider whose calls are billed, and what the ledger says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.trace import TracerProvider
+
+import otel_harn_steps as harn
+from otel_harn_steps.testing import ReplayServer
+from tests.instrumented import instrumented
+from tests.provider import PRICES, Provider, provider
+from tests.steps.sinks import Ledger
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+@pytest.fixture
+def tracer_provider() -> TracerProvider | None:
+    """None: steps have no spans of an SDK."""
+    return None
+
+
+@pytest.fixture
+def llm(replay: ReplayServer, ledger: Ledger, tracer_provider: TracerProvider | None) -> Iterator[Provider]:
+    harn.reset_steps()
+    with instrumented(sinks=[ledger], prices=PRICES, tracer_provider=tracer_provider), provider(replay) as made:
+        yield made
