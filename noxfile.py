@@ -35,7 +35,7 @@ OLDEST_TOGETHER_WITH = (
     "openai>=1.109",
     "opentelemetry-distro>=0.64b0",
     "opentelemetry-instrumentation-threading>=0.64b0",
-    "pytest>=8",
+    "pytest>=9",
     "pytest-asyncio>=1",
     "pytest-xdist>=3.5",
 )

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._steps.active import any_step_is_open
 from otel_harn_steps.testing import ReplayServer, raise_own_faults
 from otel_harn_steps.testing._modes import SYNC, AsyncMode
@@ -53,6 +54,7 @@ def no_step_left_open() -> Iterator[None]:
     yield
     if any_step_is_open():
         gc.collect()
+        finish_freed()
         assert not any_step_is_open(), "the test left a step open"
 
 

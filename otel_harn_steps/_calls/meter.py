@@ -17,8 +17,8 @@ from otel_harn_steps._calls.jobs import jobs
 from otel_harn_steps._calls.raw_bodies import body_of, decoded
 from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._guard import guard
+from otel_harn_steps._guard.finalisers import from_a_finaliser, is_collecting
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.contexts import from_a_finaliser
 from otel_harn_steps._steps.ledger import OpenCall
 from otel_harn_steps._telemetry.call_row import Outcome
 
@@ -295,7 +295,9 @@ class Meter:
 
     def settle(self) -> None:
         """Bill a stream with what is known so far. Quiet: the step's next call or its exit raises."""
-        if self._closer is None:
+        if is_collecting():
+            from_a_finaliser(self.settle)
+        elif self._closer is None:
             self._close(self._read_stream(), outcome="cut")
 
     def stream_broke(self, error: BaseException) -> None:

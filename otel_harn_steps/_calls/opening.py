@@ -11,6 +11,7 @@ from opentelemetry.context import get_current
 from otel_harn_steps._calls.client import Call, ClientAdapter, Request
 from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._guard import guard
+from otel_harn_steps._guard.finalisers import finish_freed, freed
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.ledger import OpenCall
@@ -34,6 +35,8 @@ def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: 
     Raises:
         StepBudgetExceeded: the step is exhausted. Nothing was sent.
     """
+    if freed:
+        finish_freed()
     request = request_of(adapter, call)
     if request is not None and not is_sent:
         request = _prepared(adapter, active, call, request)

@@ -16,9 +16,9 @@ from weakref import ref
 import wrapt
 
 from otel_harn_steps._calls.meter import Meter
+from otel_harn_steps._guard.finalisers import from_a_finaliser
 from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._patching.proxies import Copied
-from otel_harn_steps._steps.contexts import from_a_finaliser
 
 _ITERATOR = "_iterator"
 _MOST_KNOWN = 512

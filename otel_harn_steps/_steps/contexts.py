@@ -9,8 +9,7 @@ the step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, cast
 from weakref import ref
 
@@ -39,15 +38,6 @@ def step_in(context: Context | None) -> ActiveStep | None:
     if found is None or not found.is_left:
         return found
     return _nearest_living(found, context, is_current=context is get_current())
-
-
-def from_a_finaliser(function: Callable[..., object], *args: object) -> None:
-    """Call `function` in a context of its own, as whatever runs when an object is freed has to.
-
-    Objects are freed in the middle of `ContextVar.set` and `reset` too. Where the context is changed meanwhile, Python
-    reads memory that it has freed.
-    """
-    copy_context().run(function, *args)
 
 
 def leave_context(active: ActiveStep, entered: Context) -> None:

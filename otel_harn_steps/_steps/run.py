@@ -13,10 +13,11 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 
 from otel_harn_steps import _process
 from otel_harn_steps._guard import guard, type_name
+from otel_harn_steps._guard.finalisers import finish_freed, freed, from_a_finaliser, is_collecting
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
-from otel_harn_steps._steps.contexts import context_of, from_a_finaliser, leave_context
+from otel_harn_steps._steps.contexts import context_of, leave_context
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.facts import facts_of
@@ -63,6 +64,8 @@ class StepRun:
         self._verdict: Verdict | None = None
         self._leaving: LeavingRecord | None = None
         self._part = 0
+        if freed:
+            finish_freed()
         parent = current_step()
         self._context = context = get_current()
         self.active = ActiveStep(definition, parent, detail)
@@ -123,6 +126,10 @@ class StepRun:
         Args:
             raised: what left the body; None where it returned.
         """
+        if isinstance(raised, GeneratorExit) and is_collecting():
+            from_a_finaliser(self.leave_freed, raised)
+            self._step_aside()
+            return Verdict("cancelled", raised, raised)
         try:
             try:
                 return self._end(raised)
@@ -134,10 +141,17 @@ class StepRun:
             if self._is_left:
                 self.__class__ = StepRun
 
+    def leave_freed(self, raised: GeneratorExit) -> None:
+        """Leave a step whose body was freed, unless it has been left."""
+        if not self._is_left:
+            self.leave(raised)
+
     def _end(self, raised: BaseException | None) -> Verdict:
         active = self.active
         try:
             self._is_left = True
+            if freed:
+                finish_freed()
             interrupt = active.run_leave_callbacks()
             verdict = self._conclude(raised if interrupt is None else interrupt)
         except BaseException as error:
@@ -228,7 +242,7 @@ class _OpenRun(StepRun):
         # At the end of the program, records have left, and what it takes to end a step may be gone.
         if not self._is_left and not is_finalizing():
             with _DROPPING:
-                from_a_finaliser(self.leave, GeneratorExit())
+                from_a_finaliser(self.leave_freed, GeneratorExit())
 
 
 _PARTS: Final[tuple[Callable[[StepRun], None], ...]] = (

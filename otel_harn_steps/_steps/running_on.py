@@ -14,7 +14,7 @@ from typing import Any, Final
 from weakref import finalize
 
 from otel_harn_steps._guard import guard
-from otel_harn_steps._steps.contexts import from_a_finaliser
+from otel_harn_steps._guard.finalisers import from_a_finaliser
 from otel_harn_steps._steps.generators import continued_async_generator, continued_generator
 from otel_harn_steps._steps.pieces import AsyncPieces, Pieces
 from otel_harn_steps._steps.run import StepRun
@@ -168,4 +168,4 @@ def _dropped(run: StepRun, body: Any) -> None:
         return
     if isinstance(body, (Coroutine, GeneratorType)):
         body.close()  # the warning that a coroutine was never awaited is given for the one that the app held
-    from_a_finaliser(run.leave, GeneratorExit())
+    from_a_finaliser(run.leave_freed, GeneratorExit())

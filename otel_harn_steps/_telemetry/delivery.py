@@ -15,6 +15,7 @@ from weakref import ref
 from opentelemetry.trace import Span
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._process import in_forked_child
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.record import CompletedStep
@@ -175,11 +176,13 @@ _leaving: dict[tuple[int, int], LeavingRecord] = {}
 
 def drain_completed_steps() -> list[CompletedStep]:
     """Return the records of the steps that ended in this process since the last drain, and forget them."""
+    finish_freed()
     return log.drain()
 
 
 def peek_completed_steps() -> list[CompletedStep]:
     """A copy of the records that `drain_completed_steps` would return."""
+    finish_freed()
     return log.peek()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_harn_steps import CallRow, CompletedStep, StartedStep
+from otel_harn_steps import CallRow, CompletedStep, StartedStep, peek_completed_steps
 
 
 class Ledger:
@@ -26,4 +26,6 @@ class Ledger:
         self.events.append(("ended", record))
 
     def of(self, kind: str) -> list[Any]:
+        """What came of a kind; first of all what the garbage collector has freed, which waits for somebody to ask."""
+        peek_completed_steps()
         return [what for event, what in self.events if event == kind]
