@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from otel_harn_steps._instrument.reset import reset_steps
 from otel_harn_steps._instrument.unseen_counts import UnseenCalls, unseen_calls
 from otel_harn_steps._steps.active import ActiveStep, current_step
+from otel_harn_steps._steps.budget import Budget
 from otel_harn_steps._steps.decorator import Step, enter_step, step
-from otel_harn_steps._steps.definition import Budget, StepDefinition, StepErrorBoundary
+from otel_harn_steps._steps.definition import StepDefinition, StepErrorBoundary
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
 from otel_harn_steps._steps.labels import labels
 from otel_harn_steps._steps.program_run import Run, current_run, run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from decimal import Decimal
 from numbers import Integral, Real
 
@@ -95,3 +96,11 @@ def provider_or_none(key: str, value: object, method: str) -> None:
     if value is not None and (isinstance(value, type) or not callable(getattr(value, method, None))):
         kind = key.title().replace("_", "")
         raise TypeError(f"{key} must be a {kind}, or None for the global one, not {value!r}")
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`; did you mean 'max_usd'?`, where one of the known names is near; else nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for a mistake
+
+    near = get_close_matches(str(name), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

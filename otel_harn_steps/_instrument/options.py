@@ -9,12 +9,11 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Final, Literal, ParamSpec, cast, get_args
 
-from otel_harn_steps._arguments import above_zero, flag, provider_or_none
+from otel_harn_steps._arguments import above_zero, did_you_mean, flag, provider_or_none
 from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.price_book import checked_rates
 from otel_harn_steps._settings import FORMER_WORDS, Rates, Settings, UnknownSpend
-from otel_harn_steps._steps.definition import did_you_mean
 from otel_harn_steps._telemetry.delivery import Sink
 from otel_harn_steps.frameworks import FRAMEWORKS
 

@@ -39,7 +39,7 @@ _MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
-class Account(Spent):
+class Account(Budgeted):
     """What calls are billed to.
 
     `input_tokens`, `output_tokens`, `cost_usd`, `llm_calls` are what its own calls spent; the `total_*` properties
@@ -57,22 +57,13 @@ class Account(Spent):
     """
 
     __slots__ = (
-        "_covers_below",
         "_forks",
-        "_is_limited",
-        "_max_picousd",
         "_on_leave",
-        "above",
-        "breach",
         "by_model",
-        "definition",
-        "is_covered",
         "labels",
         "last_model",
         "open_calls",
         "price_book",
-        "status",
-        "tree",
         "watch",
     )
 
@@ -84,28 +75,16 @@ class Account(Spent):
     agent: str | None = None
 
     def __init__(self, definition: StepDefinition, above: Account | None) -> None:
-        self.definition = definition
-        self.above = above
-        super().__init__()
+        super().__init__(definition, above)
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.price_book: str | None = None
         self.labels: Mapping[str, str] = _NO_LABELS
-        self.breach: StepBudgetExceeded | None = None
-        self.status: Status | None = None
         self.open_calls = 0
         # Other instrumentations' spans in this account, kept for `_calls.foreign_spans` and read there alone.
         self.watch: object = None
         self._on_leave: list[Callable[[], None]] = []
         self._forks = _process.forks
-        budget = definition.budget
-        self._is_limited = is_limited = budget.is_limited
-        self._max_picousd = None if budget.max_usd is None else _limit_picousd(budget.max_usd)
-        self._covers_below: bool = (is_limited and definition.scope == "tree") or (
-            above is not None and above._covers_below
-        )
-        self.is_covered = is_limited or self._covers_below
-        self.tree: Tree = Tree() if above is None else above.tree
 
     # -- spending ----------------------------------------------------------------------------------------------
 
@@ -113,22 +92,6 @@ class Account(Spent):
     def is_of_this_process(self) -> bool:
         """Whether it was opened here. One from before a fork is reported by the process above."""
         return self._forks == _process.forks
-
-    def admit(self) -> None:
-        """Let one more call begin.
-
-        Raises:
-            StepBudgetExceeded: the account is exhausted, or one above whose budget covers it. Nothing was sent.
-        """
-        if self.is_covered and self.tree.unread:
-            # A stream that was left in the middle may stay unsettled until the garbage collector comes.
-            for bill_so_far in list(self.tree.unread):
-                bill_so_far()
-        account: Account | None = self
-        while account is not None:
-            if account.breach is not None and account.status is None and account._covers(self):
-                raise account._exceeded(account.breach.limit, detail=account.breach.detail)
-            account = account.above
 
     def opened(self, row: OpenCall) -> None:
         """A call is about to be sent."""
@@ -141,6 +104,8 @@ class Account(Spent):
         with self.tree.lock:
             row.is_over = True
             self.open_calls, row.is_open = self.open_calls - row.is_open, False
+            row.reservation = None
+        self.tree.changed()
 
     def add(
         self, call: ModelCall, response: object = None, *, row: OpenCall | None = None, is_over: bool = True
@@ -172,6 +137,7 @@ class Account(Spent):
             except BaseException as error:  # noqa: BLE001 -- raised below: first the call is counted whole
                 interrupt = error
                 first, late = self._apply(change, call, response, row, is_over=is_over)
+        self.tree.changed()
         if late:
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
@@ -215,13 +181,19 @@ class Account(Spent):
             self._note_price_book(call.price_book)
         if row is not None:
             row.counted, row.is_over = call, is_over
+            if row.reservation is not None:
+                self._learn(call, row.reservation.asked.estimated_input)
+                row.reservation.counted = _counted(call)
             if is_over:
+                row.reservation = None
                 self.open_calls, row.is_open = self.open_calls - row.is_open, False
         first: StepBudgetExceeded | None = None
         late: list[_Late] = []
         for account, _ in subtrees:
             crossed = account._crossed(call, response, spender=self) if account._is_limited else None
-            is_new = crossed is not None and account.breach is None
+            if crossed is not None and not account._stops(crossed.limit):
+                crossed = None
+            is_new = crossed is not None and (account.breach is None or account.breach.projected)
             if is_new:
                 account.breach = crossed
             if account.status is None:
@@ -257,62 +229,6 @@ class Account(Spent):
         if book is not None:
             books = set() if self.price_book is None else set(self.price_book.split(", "))
             self.price_book = ", ".join(sorted(books | {book}))
-
-    def lineage(self) -> Iterator[Account]:
-        """This account and those above it."""
-        account: Account | None = self
-        while account is not None:
-            yield account
-            account = account.above
-
-    # -- budgets -----------------------------------------------------------------------------------------------
-
-    def _covers(self, spender: Account) -> bool:
-        """Whether this account's budget counts what `spender` spends, which is this account or one nested in it."""
-        return spender is self or self.definition.scope == "tree"
-
-    def _covered(self) -> Tally:
-        return self.subtree if self.definition.scope == "tree" else self.own
-
-    def _crossed(self, call: ModelCall, response: object, *, spender: Account) -> StepBudgetExceeded | None:
-        if not self._covers(spender):
-            return None
-        max_tokens, max_picousd = self.definition.budget.max_tokens, self._max_picousd
-        spent = self._covered()
-        # `>` and not `>=`: a step may spend its budget to the last token.
-        if max_tokens is not None and spent.input_tokens + spent.output_tokens + spent.estimated_tokens > max_tokens:
-            return self._exceeded("max_tokens", response)
-        if max_picousd is not None and spent.cost_picousd + spent.estimated_picousd > max_picousd:
-            return self._exceeded("max_usd", response)
-        is_known = call.cost_picousd is not None and call.certainty in _KNOWN
-        return None if is_known else self._unknown(call, response)
-
-    def _unknown(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
-        """The breach that a call of unknown usage or price is where the settings refuse it."""
-        name, usage = self.definition.name, call.usage
-        if (usage is None or not usage.is_complete) and settings().unmetered == "refuse":
-            limit = "max_tokens" if self.definition.budget.max_tokens is not None else "max_usd"
-            return self._exceeded(limit, response, unmetered_detail(name, call.model, limit))
-        if self._max_picousd is None or usage is None or call.cost_picousd is not None:
-            return None
-        if settings().unpriced == "refuse":
-            return self._exceeded("max_usd", response, unpriced_detail(name, call.model, self._max_picousd))
-        return None
-
-    def _exceeded(self, limit: str, response: object = None, detail: str | None = None) -> StepBudgetExceeded:
-        definition, spent = self.definition, self._covered()
-        return StepBudgetExceeded(
-            step=definition.name,
-            function=definition.function,
-            limit=limit,
-            limit_value=float((definition.max_tokens if limit == "max_tokens" else definition.max_usd) or 0),
-            consumed_tokens=spent.budget_tokens,
-            consumed_cost_usd=to_usd(spent.budget_picousd),
-            error_boundary=definition.error_boundary,
-            response=response,
-            detail=detail,
-            owner=self,
-        )
 
     def _warn_of_uncovered_spend(self) -> None:
         if len(_warned_uncovered) >= _MOST_WARNED:

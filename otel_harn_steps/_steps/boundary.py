@@ -9,13 +9,14 @@ from typing import Final
 from otel_harn_steps._guard.interrupts import is_interrupt
 from otel_harn_steps._steps.active import ActiveStep
 from otel_harn_steps._steps.definition import StepErrorBoundary
-from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop, StepEscalated
 from otel_harn_steps._telemetry.record import Status
 
 # By name, because importing asyncio costs more than all of this package, and trio has a class of its own.
 _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
 
 BudgetError = StepBudgetExceeded | StepEscalated
+_BUDGET_ERRORS: Final = (StepBudgetExceeded, StepEscalated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,20 @@ def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
         return Verdict("cancelled", raised, raised)
     is_group = isinstance(raised, BaseExceptionGroup)
     # Where the budget is spent, a framework may have wrapped its error.
-    may_hold = is_group or active.breach is not None or isinstance(raised, BudgetError)
+    may_hold = is_group or active.breach is not None or isinstance(raised, (*_BUDGET_ERRORS, StepBudgetStop))
     found = budget_error_behind(raised) if may_hold else None
     # A time limit that came while a budget error was on its way has that behind it, and is none.
     if found is None or (found is not raised and is_interrupt(raised, raised.__traceback__)):
         return Verdict("failed", raised, raised)
-    return _judged(active, found, raised if is_group else found)
+    if _is_of_a_step_above(active, found):
+        passed_on = raised if is_group or isinstance(raised, StepBudgetStop) else found
+        return Verdict("failed", passed_on, passed_on)
+    return _judged(active, found, _turned_back(raised) if is_group else found)
 
 
 def budget_error_behind(error: BaseException) -> BudgetError | None:
     """The nearest budget error among an error, what it came from, and the members of its groups."""
-    return next((each for each in _behind(error) if isinstance(each, (StepBudgetExceeded, StepEscalated))), None)
+    return next((each for each in _behind(error) if isinstance(each, _BUDGET_ERRORS)), None)
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
@@ -74,6 +78,8 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(here))
         yield here
         members = here.exceptions if isinstance(here, BaseExceptionGroup) else ()
+        if isinstance(here, StepBudgetStop):
+            members = (here.error,)
         waiting += [each for each in (here.__cause__, *members) if each is not None]
         if here.__cause__ is None and here.__context__ is not None and not here.__suppress_context__:
             waiting.append(here.__context__)
@@ -81,7 +87,7 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 
 def _judged(active: ActiveStep, error: BudgetError, raised: BaseException) -> Verdict:
     """The boundary's verdict on `error`, which left the body as `raised`: itself, or a group that holds it."""
-    if isinstance(error, StepEscalated) or _is_of_a_step_above(active, error):
+    if isinstance(error, StepEscalated):
         return Verdict("failed", raised, raised)
     definition = active.definition
     if definition.boundary is StepErrorBoundary.CONTINUE:
@@ -90,6 +96,17 @@ def _judged(active: ActiveStep, error: BudgetError, raised: BaseException) -> Ve
     if definition.boundary is StepErrorBoundary.ESCALATE:
         return Verdict("escalated", raised, StepEscalated(error))
     return Verdict("failed", raised, raised)
+
+
+def _turned_back(group: BaseException) -> BaseException:
+    """The group with the budget error in the place of each `StepBudgetStop`."""
+    if isinstance(group, StepBudgetStop):
+        return group.error
+    if not isinstance(group, BaseExceptionGroup) or group.subgroup(StepBudgetStop) is None:
+        return group
+    made = BaseExceptionGroup(group.message, [_turned_back(each) for each in group.exceptions])
+    made.__cause__, made.__context__ = group.__cause__, group.__context__
+    return made.with_traceback(group.__traceback__)
 
 
 def _others(active: ActiveStep, raised: BaseException) -> BaseException | None:
@@ -111,11 +128,13 @@ def _is_cancellation(error: BaseException) -> bool:
     return any(each.__name__ in _CANCELLATIONS for each in type(error).__mro__)
 
 
-def _is_of_a_step_above(active: ActiveStep, error: StepBudgetExceeded) -> bool:
-    """A step may forgive its own overspending and not its parent's."""
-    above = active.parent
+def _is_of_a_step_above(active: ActiveStep, error: BudgetError) -> bool:
+    """A step may forgive its own overspending, and not that of a step, or a run, around it."""
+    if isinstance(error, StepEscalated):
+        return False
+    above = active.above
     while above is not None:
         if above is error.owner:
             return True
-        above = above.parent
+        above = above.above
     return False

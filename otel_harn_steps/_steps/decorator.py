@@ -9,21 +9,14 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from decimal import Decimal
 from threading import get_ident
 from types import FrameType, TracebackType
-from typing import Any, Generic, Literal, NamedTuple, Never, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, Literal, NamedTuple, Never, ParamSpec, TypeVar, Unpack, cast, overload
 
-from otel_harn_steps._arguments import text, text_or_none
+from otel_harn_steps._arguments import did_you_mean, text, text_or_none
 from otel_harn_steps._steps.active import ActiveStep, current_step
-from otel_harn_steps._steps.definition import (
-    Budget,
-    Detail,
-    StepDefinition,
-    StepErrorBoundary,
-    boundary_of,
-    did_you_mean,
-)
+from otel_harn_steps._steps.budget import KEYS, Budget, Limits
+from otel_harn_steps._steps.definition import Detail, StepDefinition, StepErrorBoundary, boundary_of
 from otel_harn_steps._steps.functions import stepped
 from otel_harn_steps._steps.registry import declare_limits, registered_step
 from otel_harn_steps._steps.run import StepRun
@@ -43,8 +36,6 @@ _NOT_A_STEP: AbstractContextManager[None] = nullcontext()
 _OPTIONS = (
     "name",
     "model",
-    "max_tokens",
-    "max_usd",
     "budget",
     "error_boundary",
     "fallback",
@@ -52,6 +43,7 @@ _OPTIONS = (
     "agent",
     "metadata",
     "detail",
+    *KEYS,
 )
 
 
@@ -68,13 +60,12 @@ def step(
     fallback: _Fallback,
     name: str | None = None,
     model: str | None = None,
-    max_tokens: float | None = None,
-    max_usd: float | Decimal | None = None,
     budget: Budget | Mapping[str, object] | None = None,
     scope: Literal["step", "tree"] = "step",
     agent: str | None = None,
     metadata: Mapping[str, object] | None = None,
     detail: Detail = None,
+    **limits: Unpack[Limits],
 ) -> Step[_Fallback]: ...
 
 
@@ -86,13 +77,12 @@ def step(
     error_boundary: Literal["continue"],
     name: str | None = None,
     model: str | None = None,
-    max_tokens: float | None = None,
-    max_usd: float | Decimal | None = None,
     budget: Budget | Mapping[str, object] | None = None,
     scope: Literal["step", "tree"] = "step",
     agent: str | None = None,
     metadata: Mapping[str, object] | None = None,
     detail: Detail = None,
+    **limits: Unpack[Limits],
 ) -> Step[None]: ...
 
 
@@ -104,13 +94,12 @@ def step(
     error_boundary: Literal["fail", "escalate"] | None = None,
     name: str | None = None,
     model: str | None = None,
-    max_tokens: float | None = None,
-    max_usd: float | Decimal | None = None,
     budget: Budget | Mapping[str, object] | None = None,
     scope: Literal["step", "tree"] = "step",
     agent: str | None = None,
     metadata: Mapping[str, object] | None = None,
     detail: Detail = None,
+    **limits: Unpack[Limits],
 ) -> Step[Never]: ...
 
 
@@ -125,12 +114,12 @@ def step(function_or_name: Any = None, /, *, name: Any = None, **options: Any) -
         function_or_name: the function, where used as a bare decorator; else the step's name (default: the function's).
         name: the step's name, by keyword.
         model: the model for calls that name none.
-        max_tokens: limit of input and output tokens together.
-        max_usd: limit in US dollars; 0 means that nothing may be spent.
-        budget: both limits, as a `Budget` or as a mapping with "max_tokens" and "max_usd".
+        max_tokens, max_usd, max_calls, ...: the limits of a `Budget`, and how it is held.
+        budget: the same in one, as a `Budget` or as a mapping.
         error_boundary: what a budget error does when it leaves the step: "fail" (default), "continue", "escalate".
-        fallback: what the caller gets from a step that ended by "continue" (default: None). Only for callables that
-            return once: a `with` block and a generator cannot deliver it.
+        fallback: what the caller gets from a step that ended by "continue" (default: None). A function is called for
+            it, with the error and the partial answer. Only for callables that return once: a `with` block and a
+            generator cannot deliver it.
         scope: "step" (default): the budget covers the step's own calls; "tree": nested steps too.
         agent: the agent that the step belongs to, shown as `gen_ai.agent.name`.
         metadata: what else belongs to the step: kept on the definition and not enforced.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from otel_harn_steps._arguments import text, text_or_none
+from otel_harn_steps._arguments import did_you_mean, text, text_or_none
+from otel_harn_steps._steps.budget import KEYS, Budget, budget_of, checked_value
 
 _logger = logging.getLogger("otel_harn_steps")
 _T = TypeVar("_T")
@@ -35,37 +35,6 @@ class StepErrorBoundary(StrEnum):
     def of(cls, text: str | None) -> StepErrorBoundary:
         """The boundary that `text` means. Everything but exactly "continue" and "escalate" means fail."""
         return cls(text) if text in (cls.CONTINUE, cls.ESCALATE) else cls.FAIL
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a step may spend. Reaching a limit exactly is fine, crossing it is a breach.
-
-    Args:
-        max_tokens: input and output tokens together: a number above 0, truncated to an integer.
-        max_usd: US dollars, 0 or more. 0 is a limit: nothing may be spent.
-
-    Raises:
-        TypeError: a limit is not a number.
-        ValueError: a limit is out of range.
-    """
-
-    max_tokens: int | None = None
-    max_usd: float | Decimal | None = None
-
-    def __post_init__(self) -> None:
-        """Check both limits, which happens once: a budget is never made of another one's numbers."""
-        object.__setattr__(self, "max_tokens", _max_tokens_of(self.max_tokens))
-        object.__setattr__(self, "max_usd", _max_usd_of(self.max_usd))
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit at all."""
-        return self.max_tokens is not None or self.max_usd is not None
-
-
-LIMITS: Final = tuple(each.name for each in fields(Budget))
-"""The names of a budget's limits."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -102,6 +71,7 @@ class StepDefinition:
         agent: str | None = None,
         metadata: Mapping[str, object] = _NO_METADATA,
         detail: Detail = None,
+        **limits: object,
     ) -> None:
         """Check every value but the boundary's text, which may be anything.
 
@@ -112,24 +82,29 @@ class StepDefinition:
             max_tokens: limit of input and output tokens together.
             max_usd: limit in US dollars.
             error_boundary: what a budget error does when it leaves the step.
-            budget: both limits, in place of `max_tokens` and `max_usd`.
-            fallback: what the caller gets from a step that ended by "continue".
+            budget: all limits, in place of those that are given one by one.
+            fallback: what the caller gets from a step that ended by "continue"; a function is called for it, with the
+                error and the partial answer.
             scope: "step" or "tree".
             agent: the agent that the step belongs to.
             metadata: further keys.
             detail: what a run of the step is about, on its span and record alone; or a function of its arguments that
                 returns it.
+            limits: what else a `Budget` may have.
 
         Raises:
             TypeError, ValueError: a value is of the wrong type, or out of range.
         """
         if not isinstance(metadata, Mapping):
             raise TypeError(f"metadata must be a mapping, not {metadata!r}")
+        for key in limits:
+            if key not in KEYS:
+                raise TypeError(f"a step has no {key!r}{did_you_mean(key, KEYS)}")
         values = {
             "name": text("name", name),
             "function": text("function", function),
             "model": model_of(model),
-            "budget": budget_of(budget, max_tokens, max_usd),
+            "budget": budget_of(budget, {"max_tokens": max_tokens, "max_usd": max_usd, **limits}),
             "error_boundary": text_or_none("error_boundary", error_boundary),
             "fallback": fallback,
             "scope": scope_of(scope),
@@ -154,61 +129,6 @@ class StepDefinition:
     def boundary(self) -> StepErrorBoundary:
         """What the error boundary means."""
         return StepErrorBoundary.of(self.error_boundary)
-
-
-def budget_of(budget: object, max_tokens: object = None, max_usd: object = None) -> Budget:
-    """The budget that a declaration gives, whole or as its limits.
-
-    Raises:
-        TypeError, ValueError: both are given, a limit is wrong, or a key is unknown.
-    """
-    if budget is None:
-        return Budget(max_tokens, max_usd)  # type: ignore[arg-type]  # it checks them
-    if max_tokens is not None or max_usd is not None:
-        raise TypeError("a step takes a budget or its limits (max_tokens, max_usd), not both")
-    if isinstance(budget, Budget):
-        return budget
-    if not isinstance(budget, Mapping):
-        raise TypeError(f"budget must be a Budget or a mapping, not {budget!r}")
-    for key in budget:
-        if key not in LIMITS:
-            raise ValueError(f"budget has {' and '.join(LIMITS)}, not {key!r}{did_you_mean(key, LIMITS)}")
-    return Budget(budget.get("max_tokens"), budget.get("max_usd"))
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """`; did you mean 'max_usd'?`, where one of the known names is near; else nothing."""
-    from difflib import get_close_matches  # noqa: PLC0415 -- only for a mistake
-
-    near = get_close_matches(str(name), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _max_tokens_of(value: object) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"max_tokens must be a number above 0, not {value!r}")
-    if not (isinstance(value, int) or math.isfinite(value)) or value <= 0:
-        raise ValueError(f"max_tokens must be a finite number above 0, not {value!r}")
-    return int(value)
-
-
-def _max_usd_of(value: object) -> float | Decimal | None:
-    if value is None:
-        return None
-    if not isinstance(value, (int, float, Decimal)) or isinstance(value, bool):
-        raise TypeError(f"max_usd must be a number, 0 or more, not {value!r}")
-    if not math.isfinite(_as_float(value)) or value < 0:
-        raise ValueError(f"max_usd must be a finite number, 0 or more, not {value!r}")
-    return value
-
-
-def _as_float(value: float | Decimal) -> float:
-    try:
-        return float(value)
-    except (OverflowError, ValueError):  # an int beyond all floats, a signalling NaN
-        return math.inf
 
 
 def model_of(value: object) -> str | None:
@@ -259,12 +179,6 @@ def _detail_of(value: object) -> Detail:
     raise TypeError(f"detail must be a string, or a function of the step's arguments that returns one, not {value!r}")
 
 
-def _limit(name: str, value: object) -> Any:
-    """`value`, if a budget may have it as the limit of that name."""
-    Budget(**{name: value})  # type: ignore[arg-type]  # it checks them
-    return value
-
-
 def definition_from_dict(function: object, metadata: object) -> StepDefinition:
     """A definition from the dict form. Lenient: a bad value is ignored with one WARNING that names key and reason.
 
@@ -297,7 +211,9 @@ def definition_from_dict(function: object, metadata: object) -> StepDefinition:
         _logger.warning("step %r: budget is ignored: budget must be a mapping, not %r", function, budget)
     limits = dict(budget) if isinstance(budget, Mapping) else {}
     given = {
-        limit: accepted(f"budget.{limit}", partial(_limit, limit), limits.pop(limit, None), None) for limit in LIMITS
+        key: accepted(f"budget.{key}", partial(checked_value, key), limits.pop(key), None)
+        for key in KEYS
+        if key in limits
     }
     for key in limits:
         # A misspelt limit is no limit: that has to be seen.
@@ -305,16 +221,16 @@ def definition_from_dict(function: object, metadata: object) -> StepDefinition:
             "step %r: budget.%s is ignored: a budget has %s, not %r%s",
             function,
             key,
-            " and ".join(LIMITS),
+            ", ".join(KEYS),
             key,
-            did_you_mean(key, LIMITS),
+            did_you_mean(key, KEYS),
         )
     return StepDefinition(
         name=function if name is None else name,
         function=function,
         model=accepted("model", model_of, rest.pop("model", None), None),
         error_boundary=boundary,
-        budget=Budget(**given),
+        budget=budget_of(None, given),
         fallback=fallback,
         scope=accepted("scope", scope_of, rest.pop("scope", "step"), "step"),
         agent=accepted("agent", partial(text_or_none, "agent"), rest.pop("agent", None), None),

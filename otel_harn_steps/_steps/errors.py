@@ -1,8 +1,10 @@
 """The errors that the package raises on purpose.
 
-Exception
- ├── StepBudgetExceeded    a step spent more than its budget, or was refused a call after that
- └── StepEscalated         a budget error that left a step whose boundary is "escalate"
+BaseException
+ ├── Exception
+ │    ├── StepBudgetExceeded    a step spent more than its budget, or was refused a call
+ │    └── StepEscalated         a budget error that left a step whose boundary is "escalate"
+ └── StepBudgetStop             a refused call in a loop that does not take no for an answer
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ _KIND: Final = "budget_exhausted"
 _REASON: Final = "step_budget_exhausted"
 _CATEGORY: Final = "budget_exceeded"
 _ESCALATED_CATEGORY: Final = "handoff_escalation"
+_IN_USD: Final = frozenset({"max_usd", "max_cost_per_call"})
 # Of a budget error: the owner lives in one process, the response may not travel, and the rest are its arguments.
 _OWN_FACTS: Final = frozenset(
     {
         "step", "function", "limit", "limit_value", "consumed_tokens", "consumed_cost_usd", "error_boundary", "detail",
-        "response", "owner",
+        "consumed", "projected_tokens", "projected_cost_usd", "response", "partial", "owner",
     }
 )  # fmt: skip
 
@@ -33,12 +36,16 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
     Attributes:
         step: the step's name.
         function: the step's function.
-        limit: "max_tokens" or "max_usd".
-        limit_value: the limit, in tokens or US dollars.
+        limit: the limit's name: "max_tokens", "max_usd", "max_calls", ...
+        limit_value: the limit, in its own unit: tokens, US dollars, calls, seconds, repetitions.
         consumed_tokens: input and output tokens that the budget has seen.
         consumed_cost_usd: US dollars that the budget has seen.
+        consumed: what has crossed the limit, in its unit.
+        projected_tokens, projected_cost_usd: of a call that was refused because there was no room for it: what the
+            budget would have seen after it at most. None for other errors.
         error_boundary: the boundary as it was written; "fail" if none was.
         response: the provider's answer to the call that crossed, already paid for. None for streams and refused calls.
+        partial: the text that had come of a stream that was stopped. It stays in this process.
         detail: the message, where the numbers do not say what happened.
         owner: the active step whose budget it is, in the process that it ran in.
     """
@@ -53,6 +60,9 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         consumed_tokens: int,
         consumed_cost_usd: float,
         error_boundary: str | None = None,
+        consumed: float | None = None,
+        projected_tokens: int | None = None,
+        projected_cost_usd: float | None = None,
         response: object = None,
         detail: str | None = None,
         owner: object = None,
@@ -64,7 +74,11 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         self.consumed_tokens = consumed_tokens
         self.consumed_cost_usd = consumed_cost_usd
         self.error_boundary = "fail" if error_boundary is None else error_boundary
+        self.consumed = self._of_known_limit() if consumed is None else consumed
+        self.projected_tokens = projected_tokens
+        self.projected_cost_usd = projected_cost_usd
         self.response = response
+        self.partial: str | None = None
         self.detail = detail
         # The active step whose budget it is: an enclosing boundary knows its own breach by it.
         self.owner = owner
@@ -87,11 +101,18 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         """Whether `accept()` was called on it, or on a refusal that came of it."""
         return self._is_accepted
 
+    @property
+    def projected(self) -> bool:
+        """Whether the call was refused because there was no room for it. Smaller calls may still have some."""
+        return self.projected_tokens is not None
+
+    def _of_known_limit(self) -> float:
+        return self.consumed_cost_usd if self.limit == "max_usd" else self.consumed_tokens
+
     def _sentence(self) -> str:
-        if self.limit == "max_usd":
-            spent, allowed = f"${self.consumed_cost_usd:.6f}", f"${self.limit_value:.6f}"
-        else:
-            spent, allowed = f"{self.consumed_tokens}", f"{self.limit_value:.0f}"
+        spent, allowed = _in_unit(self.limit, self.consumed), _in_unit(self.limit, self.limit_value)
+        if self.projected:
+            return f"step `{self.step}` has no room in its {self.limit} budget for a call (up to {spent} > {allowed})"
         return f"step `{self.step}` exceeded {self.limit} budget ({spent} > {allowed})"
 
     def as_dict(self) -> dict[str, object]:
@@ -108,6 +129,16 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
             "consumed_cost_usd": float(self.consumed_cost_usd),
             "error_boundary": self.error_boundary,
             "message": str(self),
+            **self._projection(),
+        }
+
+    def _projection(self) -> dict[str, object]:
+        if not self.projected:
+            return {}
+        return {
+            "projected": True,
+            "projected_tokens": self.projected_tokens,
+            "projected_cost_usd": self.projected_cost_usd,
         }
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -126,6 +157,9 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
                     "consumed_tokens": self.consumed_tokens,
                     "consumed_cost_usd": self.consumed_cost_usd,
                     "error_boundary": self.error_boundary,
+                    "consumed": self.consumed,
+                    "projected_tokens": self.projected_tokens,
+                    "projected_cost_usd": self.projected_cost_usd,
                     "detail": self.detail,
                 },
             ),
@@ -133,8 +167,34 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         )
 
 
+def _in_unit(limit: str, value: float) -> str:
+    if limit in _IN_USD:
+        return f"${value:.6f}"
+    return f"{value:.1f} s" if limit == "max_seconds" else f"{value:.0f}"
+
+
 def _rebuild_exceeded(facts: dict[str, object]) -> StepBudgetExceeded:
     return StepBudgetExceeded(**facts)  # type: ignore[arg-type]  # the facts are those that __reduce__ wrote
+
+
+class StepBudgetStop(BaseException):  # noqa: N818 -- as above
+    """A refused call, where several before it were refused: code that tries again whatever is raised lets this pass.
+
+    No `Exception`, so `except Exception` does not catch it. The edge of the step whose budget it is makes the
+    `StepBudgetExceeded` of it again, and its boundary decides. `error` is that.
+    """
+
+    def __init__(self, error: StepBudgetExceeded) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+    def as_dict(self) -> dict[str, object]:
+        """The facts of the error."""
+        return self.error.as_dict()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the error, and what the app has put on this one."""
+        return StepBudgetStop, (self.error,), _travelling(self, ("error",))
 
 
 class StepEscalated(Exception):  # noqa: N818 -- as above
@@ -189,7 +249,7 @@ def facts_of(error: object) -> Mapping[str, object]:
     """The facts of an error of ours, or of a mapping that carries them. Empty for everything else."""
     if isinstance(error, Mapping):
         return error
-    if isinstance(error, (StepBudgetExceeded, StepEscalated)):
+    if isinstance(error, (StepBudgetExceeded, StepBudgetStop, StepEscalated)):
         return error.as_dict()
     return {}
 

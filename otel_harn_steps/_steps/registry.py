@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from otel_harn_steps._steps.definition import LIMITS, StepDefinition, definition_from_dict
+from otel_harn_steps._steps.budget import LIMITS
+from otel_harn_steps._steps.definition import StepDefinition, definition_from_dict
 
 # Assignments to a dict are atomic, and a definition is replaced whole: no lock is needed.
 _definitions: dict[str, StepDefinition] = {}
@@ -49,7 +50,7 @@ def declare_limits(definition: StepDefinition) -> None:
     """Remember which limits a step has that may run later, of the first 10,000. The watcher gets each of them once."""
     for limit in LIMITS:
         declared = definition.name, limit
-        if getattr(definition, limit) is not None and declared not in _limits and len(_limits) < _MOST_LIMITS:
+        if getattr(definition.budget, limit) is not None and declared not in _limits and len(_limits) < _MOST_LIMITS:
             _limits[declared] = None
             if _watch is not None:
                 _watch(*declared)

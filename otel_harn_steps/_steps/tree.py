@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import Lock, RLock
 from typing import Any
 
@@ -18,7 +19,7 @@ class Tree:
         unread: streams under a budget that have not ended. Each is called to bill what is known of it so far.
     """
 
-    __slots__ = ("_forks", "_lock", "unread")
+    __slots__ = ("_forks", "_lock", "_waiting", "unread")
 
     _renewing = Lock()
 
@@ -27,6 +28,7 @@ class Tree:
         self._lock: Any = RLock()
         self._forks = _process.forks
         self.unread: set[Callable[[], None]] = set()
+        self._waiting: list[Callable[[], None]] = []
 
     @property
     def lock(self) -> Any:
@@ -37,6 +39,16 @@ class Tree:
                     self._lock = RLock()
                     self._forks = _process.forks
         return self._lock
+
+    def when_changed(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call `call` whenever a call has ended. Returns what takes that back."""
+        self._waiting.append(call)
+        return partial(self._waiting.remove, call)
+
+    def changed(self) -> None:
+        """A call has ended: there may be room for those that wait."""
+        for call in list(self._waiting):
+            call()
 
     @classmethod
     def forked(cls) -> None:

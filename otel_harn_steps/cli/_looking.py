@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Literal
 
-from otel_harn_steps._steps.definition import did_you_mean
+from otel_harn_steps._arguments import did_you_mean
 from otel_harn_steps.config._plan import PlannedStep
 from otel_harn_steps.config._targets import fits
 

@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from types import FunctionType, ModuleType
 from typing import Any
 
+from otel_harn_steps._arguments import did_you_mean
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.patcher import Patcher, static
-from otel_harn_steps._steps.definition import did_you_mean
 from otel_harn_steps.config._plan import PlannedStep
 from otel_harn_steps.config._wrapping import as_step, called_by
 

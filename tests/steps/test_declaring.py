@@ -139,7 +139,7 @@ def test_each_ignored_value_is_logged_once_with_its_key_and_the_reason(caplog):
         "error_boundary": "must be a string",
         "budget.max_tokens": "above 0, not -1",
         "budget.max_usd": "not 'x'",
-        "budget.max_eur": "max_tokens and max_usd",
+        "budget.max_eur": "max_tokens, max_usd, ",
     }.items():
         assert [text for text in texts if f"{key} is ignored" in text and reason in text], key
 

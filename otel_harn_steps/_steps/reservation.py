@@ -1,0 +1,113 @@
+"""What a call may spend, held for it from before it is sent until it is known what it has spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from otel_harn_steps import _process
+from otel_harn_steps._steps.errors import StepBudgetExceeded
+
+
+class Projection(NamedTuple):
+    """What a call may spend at most.
+
+    Attributes:
+        input_tokens: estimated, and raised to what such requests were measured at.
+        output_tokens: what the call allows, else what is to be expected of it, else what the model allows.
+        input_picousd: what the input costs. Picodollars, as the next.
+        picousd: what all of it costs.
+        is_firm: whether `output_tokens` is more than what the model allows.
+        estimated_input: what the request alone was estimated at.
+        detail: why no budget of dollars can be held. None: it can.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_picousd: int = 0
+    picousd: int = 0
+    is_firm: bool = True
+    estimated_input: int = 0
+    detail: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Input and output."""
+        return self.input_tokens + self.output_tokens
+
+    def without(self, counted: Projection) -> Projection:
+        """What is left of it when some of it is counted."""
+        return self._replace(
+            input_tokens=max(0, self.input_tokens - counted.input_tokens),
+            output_tokens=max(0, self.output_tokens - counted.output_tokens),
+            picousd=max(0, self.picousd - counted.picousd),
+        )
+
+    def with_output(self, tokens: int) -> Projection:
+        """The same call with as many output tokens."""
+        rest = self.picousd - self.input_picousd
+        cost = rest * tokens // self.output_tokens if self.output_tokens else 0
+        return self._replace(output_tokens=tokens, picousd=self.input_picousd + cost)
+
+
+NOTHING_PROJECTED: Final = Projection()
+
+
+class Reservation:
+    """The room that a call holds. Accounts know it for as long as the call does: one that is dropped holds nothing.
+
+    Attributes:
+        asked: what the call may spend.
+        counted: what of that the totals hold already: a stream is billed with what is known when its step ends.
+        takes_all: whether it holds all that there is: what it may spend is more than that.
+        output_cap: what the call's own maximum of output tokens is to be lowered to. None: not at all.
+        forks: the forks up to the process that it was made in. What is forked from it holds nothing.
+    """
+
+    __slots__ = ("__weakref__", "asked", "counted", "forks", "output_cap", "takes_all")
+
+    def __init__(self, asked: Projection, *, takes_all: bool = False, output_cap: int | None = None) -> None:
+        self.asked = asked
+        self.counted = NOTHING_PROJECTED
+        self.takes_all = takes_all
+        self.output_cap = output_cap
+        self.forks = _process.forks
+
+    @property
+    def left(self) -> Projection:
+        """What it holds."""
+        return self.asked if self.counted is NOTHING_PROJECTED else self.asked.without(self.counted)
+
+
+class Held(NamedTuple):
+    """What the calls in flight hold of a budget."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    picousd: int = 0
+    takes_all: bool = False
+
+
+NOTHING_HELD: Final = Held()
+
+
+class RoomMayComeError(Exception):
+    """There is no room for a call for as long as others are in flight, and it is to wait for them.
+
+    Attributes:
+        refusal: what is raised if no room comes.
+        seconds: how long to wait at most.
+        when_changed: calls what it is given when a call has ended; returns what takes that back.
+    """
+
+    def __init__(
+        self,
+        refusal: StepBudgetExceeded,
+        seconds: float,
+        when_changed: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.seconds = seconds
+        self.when_changed = when_changed
