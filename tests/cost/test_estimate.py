@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_harn_steps._clients._litellm_streams import StreamedSoFar
-from otel_harn_steps._cost.estimate import ATTACHMENT_TOKENS, output_tokens, request_tokens, text_size
+from otel_harn_steps._cost.estimate import ATTACHMENT_TOKENS, generated_text, output_tokens, request_tokens, text_size
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC
 from tests.replay.answers import events_of, recorded
-from tests.replay.cases import Case, cases
+from tests.replay.cases import Case, all_cases, cases
 from tests.replay.clients import Clients
 from tests.replay.native import call, client_for, native_cases
 from tests.replay.ways import Call
@@ -206,11 +206,15 @@ def test_what_is_no_new_text_has_no_size(event: object) -> None:
     assert text_size(event) == 0
 
 
-def sizes_of_json(case: Case) -> int:
+def json_events(case: Case) -> list[Any]:
     if not case.stream:
-        return text_size(json.loads(case.body))
+        return [json.loads(case.body)] if case.body.startswith((b"{", b"[")) else []
     lines = (line.removeprefix(b"data:").strip() for event in events_of(case) for line in event.splitlines())
-    return sum(text_size(json.loads(line)) for line in lines if line.startswith(b"{"))
+    return [json.loads(line) for line in lines if line.startswith(b"{")]
+
+
+def sizes_of_json(case: Case) -> int:
+    return sum(map(text_size, json_events(case)))
 
 
 def sizes_of_objects(result: Any, case: Case) -> int:
@@ -253,9 +257,28 @@ def test_an_event_of_aws_is_decoded() -> None:
     for case in cases(providers=["bedrock"], stream=True):
         buffer = eventstream.EventStreamBuffer()
         buffer.add_data(case.body)
-        sizes[case.endpoint] = sum(map(text_size, buffer))
+        events = list(buffer)
+        sizes[case.endpoint] = sum(map(text_size, events))
+        assert sizes[case.endpoint] == len("".join(map(generated_text, events)).encode())
     assert all(sizes.values())
     assert len(sizes) == 2
+
+
+def test_the_size_is_that_of_the_text_in_every_recorded_event() -> None:
+    recorded_cases = [case for case in all_cases().values() if b":event-type" not in case.body]
+    events = [event for case in recorded_cases for event in json_events(case)]
+    assert [text_size(event) for event in events] == [len(generated_text(event).encode()) for event in events]
+    assert sum(map(bool, map(generated_text, events))) > 1000
+
+
+def test_the_text_of_a_stream_is_that_of_its_events_in_their_order() -> None:
+    deltas = [{"reasoning_content": "Hm. "}, {"content": "Par"}, {"content": "is"}, {"role": "assistant"}]
+    assert "".join(generated_text({"choices": [{"delta": delta}]}) for delta in deltas) == "Hm. Paris"
+
+
+def test_the_text_of_a_call_of_a_tool_has_its_name_and_its_arguments() -> None:
+    block = {"type": "tool_use", "name": "weather", "input": {"place": "Zürich"}}
+    assert generated_text({"content": [{"type": "text", "text": "So: "}, block]}) == 'So: weather{"place": "Zürich"}'
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------

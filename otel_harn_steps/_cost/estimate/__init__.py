@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from otel_harn_steps._cost.estimate.caps import lower_output_cap, output_cap
 from otel_harn_steps._cost.estimate.requests import ATTACHMENT_TOKENS, RequestSize, request_size, request_tokens
-from otel_harn_steps._cost.estimate.responses import output_tokens, text_size
+from otel_harn_steps._cost.estimate.responses import generated_text, output_tokens, text_size
 
 __all__ = [
     "ATTACHMENT_TOKENS",
     "RequestSize",
+    "generated_text",
     "lower_output_cap",
     "output_cap",
     "output_tokens",

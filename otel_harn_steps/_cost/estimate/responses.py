@@ -36,7 +36,18 @@ _DEEPEST: Final = 12
 
 
 def text_size(event: object) -> int:
-    """UTF-8 bytes of generated text in one event of a stream, or in a whole response: content, reasoning, tool calls.
+    """UTF-8 bytes of generated text in one event of a stream, or in a whole response.
+
+    Args:
+        event: as for `generated_text`.
+    """
+    return size_of(generated_text(event))
+
+
+def generated_text(event: object) -> str:
+    """The generated text of one event of a stream, or of a whole response: content, reasoning, tool calls.
+
+    In the order of the fields, with nothing between them. Arguments that are objects are written as JSON.
 
     Args:
         event: of any client: its own object, or decoded JSON.
@@ -48,8 +59,10 @@ def text_size(event: object) -> int:
     for name in ("type", "event_type", "event"):
         kind = fields.get(name)
         if kind is not None and isinstance(kind, str) and _repeats(kind):
-            return 0
-    return _generated_in(event, 0)
+            return ""
+    texts: list[str] = []
+    _collect(event, 0, texts)
+    return "".join(texts)
 
 
 @lru_cache(maxsize=256)
@@ -57,32 +70,32 @@ def _repeats(kind: str) -> bool:
     return _REPEATING.search(kind) is not None
 
 
-def _generated_in(found: Any, depth: int) -> int:
+def _collect(found: Any, depth: int, texts: list[str]) -> None:
     kind = type(found)
     if kind is str:
-        return size_of(found)
-    if depth > _DEEPEST:
-        return 0
-    if kind is list:
-        return sum([_generated_in(each, depth + 1) for each in found])
-    fields = found if kind is dict else fields_of(found)
-    size = 0
-    for name, value in fields.items():
-        if value is not None:
-            where = _GENERATED.get(name)
-            if where == _WITHIN:
-                size += _generated_in(value, depth + 1)
-            elif where is not None:
-                size += _size_of_field(fields, name, value)
-    return size
+        texts.append(found)
+    elif depth > _DEEPEST:
+        pass
+    elif kind is list:
+        for each in found:
+            _collect(each, depth + 1, texts)
+    else:
+        fields = found if kind is dict else fields_of(found)
+        for name, value in fields.items():
+            if value is not None:
+                where = _GENERATED.get(name)
+                if where == _WITHIN:
+                    _collect(value, depth + 1, texts)
+                elif where is not None:
+                    texts.append(_text_of_field(fields, name, value))
 
 
-def _size_of_field(fields: Mapping[str, Any], name: str, value: Any) -> int:
+def _text_of_field(fields: Mapping[str, Any], name: str, value: Any) -> str:
     if not isinstance(value, str):
         is_json = value and _GENERATED[name] == _ARGUMENTS
-        return size_of(json.dumps(value, ensure_ascii=False, default=str)) if is_json else 0
+        return json.dumps(value, ensure_ascii=False, default=str) if is_json else ""
     # The last event of a text generation server has its own token, and the whole text.
-    return 0 if name == "generated_text" and fields.get("token") is not None else size_of(value)
+    return "" if name == "generated_text" and fields.get("token") is not None else value
 
 
 def _payload_of(payload: object) -> object:
