@@ -18,7 +18,13 @@ from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.budget import Budget
 from otel_harn_steps._steps.decorator import Step, enter_step, step
 from otel_harn_steps._steps.definition import StepDefinition, StepErrorBoundary
-from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated, is_step_budget_exhausted, mark_escalated
+from otel_harn_steps._steps.errors import (
+    StepBudgetExceeded,
+    StepBudgetStop,
+    StepEscalated,
+    is_step_budget_exhausted,
+    mark_escalated,
+)
 from otel_harn_steps._steps.labels import labels
 from otel_harn_steps._steps.program_run import Run, current_run, run
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
@@ -55,6 +61,7 @@ __all__ = [
     "StartedStep",
     "Step",
     "StepBudgetExceeded",
+    "StepBudgetStop",
     "StepDefinition",
     "StepErrorBoundary",
     "StepEscalated",

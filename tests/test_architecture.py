@@ -18,9 +18,9 @@ PACKAGE = ROOT / "otel_harn_steps"
 ROOMS = (
     "_version",
     "_arguments",
+    "_process",
     "_guard",
     "_settings",
-    "_process",
     "_cost",
     "_telemetry",
     "_steps",

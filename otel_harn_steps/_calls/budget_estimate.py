@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_harn_steps._cost.estimate import output_tokens, request_tokens, text_size
+from otel_harn_steps._cost.estimate import generated_text, output_tokens, request_tokens, size_of, text_size
 from otel_harn_steps._cost.price_book import dearest_picousd, price_of
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
@@ -23,15 +23,27 @@ _MEASURED_WHOLE: Final = 8
 
 
 class Output:
-    """The text that a stream has sent so far, as numbers."""
+    """What a stream has sent so far, as numbers.
 
-    __slots__ = ("_events", "_seen", "_size")
+    Args:
+        is_whole: whether all of it is to be known, its text too.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_events", "_parts", "_seen", "_size")
+
+    def __init__(self, *, is_whole: bool = False) -> None:
         self._size = self._events = self._seen = 0
+        self._parts: list[str] | None = [] if is_whole else None
 
     def add(self, event: Any) -> None:
         """Take in one event. Most streams report their usage: what is for those that do not has to be cheap."""
+        if self._parts is not None:
+            text = generated_text(event)
+            if text:
+                self._parts.append(text)
+                self._size += size_of(text)
+                self._events += 1
+            return
         self._seen += 1
         if self._seen <= _MEASURED_WHOLE:
             weight = 1
@@ -48,6 +60,11 @@ class Output:
     def tokens(self) -> int:
         """The estimate."""
         return output_tokens(self._size, self._events)
+
+    @property
+    def text(self) -> str | None:
+        """The text. It stays in this process."""
+        return None if self._parts is None else "".join(self._parts)
 
 
 def estimated(

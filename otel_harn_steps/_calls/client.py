@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from otel_harn_steps._calls.transport_errors import was_sent
+from otel_harn_steps._cost.estimate import lower_output_cap
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage
 from otel_harn_steps._cost.values import value
 
@@ -173,6 +174,10 @@ class ClientAdapter(Protocol):
     def sent_body(self, call: Call) -> Any:
         """What a call sends, for an estimate of its input: numbers are made of it, and nothing of it is kept."""
         return call.kwargs
+
+    def lower_output(self, call: Call, cap: int) -> bool:
+        """Make a call allow at most `cap` output tokens, where it says how many it allows. Whether it does so now."""
+        return lower_output_cap(call.kwargs, cap)
 
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         """Take back the request for usage if that is what the server rejected: the call is made again. Else None."""

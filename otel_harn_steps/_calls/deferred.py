@@ -5,7 +5,7 @@ That is the moment when such a call is made: the step that is active then admits
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from types import AsyncGeneratorType, GeneratorType
@@ -19,13 +19,11 @@ from otel_harn_steps._calls.streams import (
     watched_events,
     watched_events_async,
 )
+from otel_harn_steps._calls.waiting import Opener, opened, opened_async
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.frames import passed_over
 
 _END = object()
-
-Opener = Callable[[], Meter | None]
-"""Opens the meter of a call at the moment it is sent. None where no step pays for it; raises where it is refused."""
 
 
 def watch_deferred(result: Any, opens: Opener) -> Any:
@@ -59,7 +57,7 @@ def _sending(meter: Meter) -> Iterator[None]:
 
 @passed_over
 def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any, None]:
-    meter = opens()
+    meter = opened(opens)
     try:
         if meter is None:
             yield from inner
@@ -81,7 +79,7 @@ def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, 
 
 @passed_over
 async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, Any]:
-    meter = opens()
+    meter = await opened_async(opens)
     try:
         if meter is None:
             async for event in inner:
@@ -122,7 +120,7 @@ async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[A
 
 @passed_over
 def _entered(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, None, None]:
-    meter = opens()
+    meter = opened(opens)
     try:
         if meter is None:
             yield from inner
@@ -146,7 +144,7 @@ def _entered(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, N
 
 @passed_over
 async def _entered_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, None]:
-    meter = opens()
+    meter = await opened_async(opens)
     try:
         with nullcontext() if meter is None else _sending(meter):
             response = await anext(inner)

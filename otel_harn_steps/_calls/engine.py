@@ -17,14 +17,19 @@ from otel_harn_steps._calls.meter import Meter, current_meter
 from otel_harn_steps._calls.opening import admit, open_meter, prepare_deferred, request_of
 from otel_harn_steps._calls.raw_bodies import body_of, decoded, watch_body
 from otel_harn_steps._calls.streams import has_method, is_whole, watched
+from otel_harn_steps._calls.waiting import opened, opened_async
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._steps.active import current_account
+from otel_harn_steps._steps.reservation import RoomMayComeError
 
 # Made once: they are entered at every call.
 _WATCHING_RESULT = guard("watching a result")
 _PATCHING_CLIENT_AGAIN = guard("patching a client again")
 _REMEMBERING_RESPONSE = guard("remembering a response")
+
+_NO_ROOM: Final[Any] = object()
+"""In the place of a meter: there may be room for the call later."""
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -49,7 +54,12 @@ def wrapper_for(adapter: ClientAdapter, seam: Seam) -> Wrapper:
 
 def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        meter = _admitted(adapter, instance, args, kwargs, operation)
+        try:
+            meter = _admitted(adapter, instance, args, kwargs, operation, may_wait=True)
+        except RoomMayComeError:
+            meter = _NO_ROOM
+        if meter is _NO_ROOM:
+            meter = opened(partial(_admitted, adapter, instance, args, kwargs, operation))
         if meter is None:
             return wrapped(*args, **kwargs)
         try:
@@ -72,7 +82,12 @@ def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
 
 def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        meter = _admitted(adapter, instance, args, kwargs, operation)
+        try:
+            meter = _admitted(adapter, instance, args, kwargs, operation, may_wait=True)
+        except RoomMayComeError:
+            meter = _NO_ROOM
+        if meter is _NO_ROOM:
+            meter = await opened_async(partial(_admitted, adapter, instance, args, kwargs, operation))
         if meter is None:
             return await wrapped(*args, **kwargs)
         try:
@@ -139,15 +154,23 @@ _WRAPPERS_OF_CALLS: Final[Mapping[tuple[bool, object], Callable[[ClientAdapter, 
 
 
 def _admitted(
-    adapter: ClientAdapter, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], operation: str
+    adapter: ClientAdapter,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    operation: str,
+    *,
+    may_wait: bool,
 ) -> Meter | None:
     """The meter of a call that is about to be sent. None: nothing pays for it here, or it is not a call to a model.
 
     Raises:
-        StepBudgetExceeded: the step is exhausted. Nothing was sent.
+        StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `open_meter`. Nothing was sent.
     """
     active = current_account()
-    return None if active is None else open_meter(adapter, active, Call(instance, args, kwargs, operation))
+    if active is None:
+        return None
+    return open_meter(adapter, active, Call(instance, args, kwargs, operation), may_wait=may_wait)
 
 
 def _settled(meter: Meter, result: Any) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from threading import Lock
 from time import time_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from weakref import ref
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
 from otel_harn_steps._calls.billing import measured, unknown
+from otel_harn_steps._calls.brake import Brake
 from otel_harn_steps._calls.budget_estimate import Output, estimated
 from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Request
 from otel_harn_steps._calls.jobs import jobs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
+    from otel_harn_steps._steps.reservation import Reservation
     from otel_harn_steps._steps.totals import ModelCall
 
 # Made once: they are entered at every call.
@@ -66,6 +68,7 @@ class Meter:
         "_active",
         "_adapter",
         "_around",
+        "_brake",
         "_call",
         "_closer",
         "_complete",
@@ -79,6 +82,7 @@ class Meter:
         "_span",
         "_start_time_ns",
         "_state",
+        "_to_close",
         "http_response",
         "is_calling",
         "is_delegated",
@@ -91,6 +95,8 @@ class Meter:
         request: Request,
         active: Account,
         context: Context,
+        *,
+        reservation: Reservation | None = None,
     ) -> None:
         self._adapter = adapter
         self._call = call
@@ -107,10 +113,14 @@ class Meter:
         self._output: Output | None = None
         self._held: ref[Any] | None = None
         self._on_leave: Callable[[], None] | None = None
-        self._open = OpenCall(active, request.provider, request.operation, request.model, self._start_time_ns)
+        self._open = OpenCall(
+            active, request.provider, request.operation, request.model, self._start_time_ns, reservation=reservation
+        )
         self.is_calling = self._is_begun = False
         self._span: CallSpan | None = None
         self._around = context
+        self._brake: Brake | None = None
+        self._to_close: list[Any] | None = None
 
     def begin(self, *, is_sent: bool = False) -> None:
         """The call is about to be made: its row begins, its span, and it is current until `leave`.
@@ -144,9 +154,18 @@ class Meter:
         if self._span is not None:
             self._span.leave()
 
+    def release(self) -> None:
+        """Hold nothing more for the call: a client below is about to make it, and has its own held."""
+        self._active.release(self._open)
+
     def is_of(self, adapter: ClientAdapter) -> bool:
         """Whether it is a call of this client library."""
         return self._adapter.name == adapter.name
+
+    @property
+    def counts_output(self) -> bool:
+        """Whether every event of the stream has to be seen, for a budget."""
+        return self._output is not None and self._closer is None
 
     @property
     def asks_usage(self) -> bool:
@@ -232,14 +251,42 @@ class Meter:
     # -- a stream --------------------------------------------------------------------------------------------------
 
     def observe(self, event: Any) -> Any:
-        """Take in one event. What the app gets in its place: None where it must not see it."""
+        """Take in one event. What the app gets in its place: None where it must not see it.
+
+        Raises:
+            StepBudgetExceeded: a budget stops the stream.
+        """
+        shown, crossed = event, None
         with _READING_STREAM_EVENT:
             if self._closer is None:
                 self._state = self._adapter.fold(self._state, event)
                 if self._output is not None:
                     self._output.add(event)
-            return self._adapter.restore(event) if self._request.asks_usage else event
-        return event
+                    crossed = None if self._brake is None else self._brake.crossed(self._output)
+            if self._request.asks_usage:
+                shown = self._adapter.restore(event)
+        if crossed is not None:
+            self._stop(crossed)
+        return shown
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a budget has stopped the stream, and nobody has closed it yet."""
+        return self._to_close is not None
+
+    def stopped(self, inner: Any) -> list[Any]:
+        """What is to be closed of a stream that was stopped: what the app reads it from, and `inner`. Once."""
+        found, self._to_close = self._to_close, None
+        return [] if found is None else [each for each in (inner, *found) if each is not None]
+
+    def _stop(self, crossed: StepBudgetExceeded) -> NoReturn:
+        """Bill a stream that a budget has no room for, with what is known, and raise its breach."""
+        partial_answer = None if self._output is None else self._output.text
+        self._to_close = [None if self._held is None else self._held()]
+        error = self._close(self._read_stream(), outcome="cut") or crossed
+        error.partial = partial_answer
+        self._active.note_breach(error)
+        raise error
 
     def stream_opened(self, held: object = None) -> None:
         """The app is about to read a stream. When the step ends, it is billed with what is known then.
@@ -254,8 +301,10 @@ class Meter:
         self._active.on_leave(self._on_leave)
         if self._active.is_covered:
             self._active.tree.unread.add(self._on_leave)
-            if settings().unmetered == "estimate":
-                self._output = Output()
+            if self._active.stops_streams:
+                self._brake = Brake(self._active, self._open)
+            if settings().unmetered == "estimate" or self._brake is not None:
+                self._output = Output(is_whole=self._brake is not None)
 
     def _dropped(self, _: object) -> None:
         with _SETTLING_DROPPED_STREAM:

@@ -6,17 +6,21 @@ from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, get_current
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, Request
-from otel_harn_steps._calls.meter import Meter
+from otel_harn_steps._calls.meter import Meter, current_meter
+from otel_harn_steps._calls.projection import projection_of
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import finish_freed, freed
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.errors import StepBudgetExceeded
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
 from otel_harn_steps._steps.ledger import OpenCall
+from otel_harn_steps._steps.reservation import NOTHING_PROJECTED, Projection, Reservation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otel_harn_steps._steps.account import Account
 
 # Made once: they are entered at every call.
@@ -24,16 +28,22 @@ _READING_REQUEST = guard(
     "reading a request", then="what can be a call to a model counts as one whose usage is unknown, and the app goes on"
 )
 _PREPARING_REQUEST = guard("preparing a request", then="it is sent as the app wrote it")
+_PROJECTING = guard("estimating a call", then="nothing is held for it")
+_LOWERING = guard("lowering what a call allows", then="it is sent as the app wrote it")
 _COUNTING_UNREAD = guard("counting a call that could not be read", then="it is not counted, and the app goes on")
 
 
-def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False) -> Meter | None:
+def open_meter(
+    adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False, may_wait: bool = False
+) -> Meter | None:
     """The meter of a call at a seam, with the call prepared for it, unless it is sent already. It is to begin.
 
     None: not a request to a model.
 
     Raises:
-        StepBudgetExceeded: the step is exhausted. Nothing was sent.
+        StepBudgetExceeded: the step is exhausted, or has no room for the call. Nothing was sent.
+        StepBudgetStop: the same, in a loop that tries again.
+        RoomMayComeError: `may_wait`, and there may be room later.
     """
     if freed:
         finish_freed()
@@ -42,20 +52,52 @@ def open_meter(adapter: ClientAdapter, active: Account, call: Call, *, is_sent: 
         request = _prepared(adapter, active, call, request)
     if request is None:
         return None
-    if not is_sent:
+    context = get_current()
+    reservation = None
+    if not is_sent and active.is_covered:
+        reservation = _reserved(adapter, active, call, request, context, may_wait=may_wait)
+    return Meter(adapter, call, request, active, context, reservation=reservation)
+
+
+def _reserved(
+    adapter: ClientAdapter, active: Account, call: Call, request: Request, context: Context, *, may_wait: bool
+) -> Reservation | None:
+    if request.job == "fetch":  # a look at a job spends nothing, and its report is billed to whoever gets it
         admit(active, request)
-    return Meter(adapter, call, request, active, get_current())
+        return None
+    outer = current_meter(context)
+    if outer is not None and outer.is_calling:  # the same call, which this client is asked to make
+        outer.release()
+
+    def project() -> Projection:
+        with _PROJECTING:
+            return projection_of(active, request, adapter.sent_body(call) if request.is_read else call.kwargs)
+        return NOTHING_PROJECTED
+
+    reservation = admit(active, request, project, may_wait=may_wait)
+    if reservation is not None and reservation.output_cap is not None:
+        with _LOWERING:
+            adapter.lower_output(call, reservation.output_cap)
+    return reservation
 
 
-def admit(active: Account, request: Request) -> None:
-    """Let a call be sent, unless a budget has no room for it.
+def admit(
+    active: Account, request: Request, project: Callable[[], Projection] | None = None, *, may_wait: bool = False
+) -> Reservation | None:
+    """Let a call be sent, unless a budget has no room for it. Returns what the budgets hold for it.
+
+    Args:
+        active: what it is billed to.
+        request: what it asks for.
+        project: says what it may spend. None: nothing is held for it.
+        may_wait: whether the caller can wait for room.
 
     Raises:
-        StepBudgetExceeded: the step is exhausted. Nothing was sent.
+        StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `open_meter`.
     """
     try:
-        active.admit()
-    except StepBudgetExceeded:
+        return active.admit(project, may_wait=may_wait)
+    except (StepBudgetExceeded, StepBudgetStop):
         OpenCall(active, request.provider, request.operation, request.model, time_ns()).refuse()
         raise
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from functools import lru_cache
+from inspect import isawaitable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 from weakref import ref
@@ -16,10 +17,12 @@ from weakref import ref
 import wrapt
 
 from otel_harn_steps._calls.meter import Meter
+from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import from_a_finaliser
 from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._patching.proxies import Copied
 
+_CLOSING_STOPPED = guard("closing a stream that a budget has stopped", ours=False)
 _ITERATOR = "_iterator"
 _MOST_KNOWN = 512
 _known_methods: dict[tuple[Any, str], bool] = {}
@@ -103,6 +106,8 @@ def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, N
         raise
     except BaseException as error:
         meter.stream_broke(error)
+        if meter.is_stopped:
+            close_stopped(meter, inner)
         raise
 
 
@@ -120,6 +125,8 @@ async def watched_events_async(inner: AsyncIterator[Any], meter: Meter) -> Async
         raise
     except BaseException as error:
         meter.stream_broke(error)
+        if meter.is_stopped:
+            await close_stopped_async(meter, inner)
         raise
 
 
@@ -244,3 +251,22 @@ def _closing_async(stream: ref[Any], meter: Meter) -> Callable[[], Any]:
         return await type(held).close(held)
 
     return close
+
+
+def close_stopped(meter: Meter, inner: Any) -> None:
+    """Close a stream that a budget has stopped, and what it reads from: the provider goes on for as long as it can."""
+    for each in meter.stopped(inner):
+        with _CLOSING_STOPPED:
+            close = getattr(each, "close", None)
+            if close is not None:
+                close()
+
+
+async def close_stopped_async(meter: Meter, inner: Any) -> None:
+    """As `close_stopped`."""
+    for each in meter.stopped(inner):
+        with _CLOSING_STOPPED:
+            close = getattr(each, "aclose", None) or getattr(each, "close", None)
+            closing = None if close is None else close()
+            if isawaitable(closing):
+                await closing

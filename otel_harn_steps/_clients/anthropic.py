@@ -99,6 +99,9 @@ class _Anthropic(ClientAdapter):
     def sent_body(self, call: Call) -> Any:
         return stainless.body_of(stainless.options_of(call))
 
+    def lower_output(self, call: Call, cap: int) -> bool:
+        return stainless.lower_output(call, cap)
+
     def started_job(self, request: Request, result: Any) -> str | None:
         batch_id = field(result, "id") if request.operation == "batch" else None
         return batch_id if isinstance(batch_id, str) else None

@@ -132,6 +132,9 @@ class OpenAIProtocol(ClientAdapter):
     def sent_body(self, call: Call) -> Any:
         return stainless.body_of(stainless.options_of(call))
 
+    def lower_output(self, call: Call, cap: int) -> bool:
+        return stainless.lower_output(call, cap)
+
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         if getattr(error, "status_code", None) not in (400, 422) or "stream_options" not in str(error):
             return None

@@ -96,6 +96,12 @@ def knows_model(provider: str | None, model: str) -> bool:
     return _found_as(_in_book(provider), _PATH.sub("", model)) is not None
 
 
+def context_window(provider: str | None, model: str | None) -> int | None:
+    """How many tokens a model takes and gives in one call at most. None where the book does not say."""
+    found = None if model is None else _found_as(_in_book(provider), _PATH.sub("", model))
+    return None if found is None else found[1].context_window
+
+
 def knows_provider(provider: str | None) -> bool:
     """Whether the book has prices of the provider."""
     return any(each.id == _in_book(provider) for each in _book().providers)

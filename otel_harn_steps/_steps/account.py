@@ -7,34 +7,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from otel_harn_steps import _process
-from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._guard import guard
-from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.errors import StepBudgetExceeded, unmetered_detail, unpriced_detail
-from otel_harn_steps._steps.spent import Spent
-from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
-from otel_harn_steps._steps.tree import Tree
-from otel_harn_steps._telemetry.record import Status
+from otel_harn_steps._steps.budgeted import KNOWN, Budgeted
+from otel_harn_steps._steps.history import note_output
+from otel_harn_steps._steps.reservation import Projection
+from otel_harn_steps._steps.totals import NO_USAGE, NOTHING, OBSERVED, ModelCall, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from otel_harn_steps._steps.definition import StepDefinition
+    from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.ledger import OpenCall
 
     _Change = tuple[Tally, dict[tuple[str, str | None], Tally], list[tuple["Account", Tally]]]
     _Late = tuple["Account", str | None]
 
 _logger = logging.getLogger("otel_harn_steps")
-_limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 _warned_uncovered: set[str] = set()
-_KNOWN: Final = frozenset({"measured", "reported"})
 _MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
@@ -106,6 +101,13 @@ class Account(Budgeted):
             self.open_calls, row.is_open = self.open_calls - row.is_open, False
             row.reservation = None
         self.tree.changed()
+
+    def release(self, row: OpenCall) -> None:
+        """Hold nothing more for a call."""
+        if row.reservation is not None:
+            with self.tree.lock:
+                row.reservation = None
+            self.tree.changed()
 
     def add(
         self, call: ModelCall, response: object = None, *, row: OpenCall | None = None, is_over: bool = True
@@ -180,13 +182,7 @@ class Account(Budgeted):
         if call.price_book != self.price_book:
             self._note_price_book(call.price_book)
         if row is not None:
-            row.counted, row.is_over = call, is_over
-            if row.reservation is not None:
-                self._learn(call, row.reservation.asked.estimated_input)
-                row.reservation.counted = _counted(call)
-            if is_over:
-                row.reservation = None
-                self.open_calls, row.is_open = self.open_calls - row.is_open, False
+            self._count_row(row, call, is_over=is_over)
         first: StepBudgetExceeded | None = None
         late: list[_Late] = []
         for account, _ in subtrees:
@@ -210,6 +206,25 @@ class Account(Budgeted):
         except BaseException:  # an interrupt: the others have their amendment all the same
             self._amend_each(late, call, replaces)
             raise
+
+    def _count_row(self, row: OpenCall, call: ModelCall, *, is_over: bool) -> None:
+        row.counted, row.is_over = call, is_over
+        if row.reservation is not None:
+            self._learn(call, row)
+            row.reservation.counted = _counted(call)
+        if is_over:
+            row.reservation = None
+            self.open_calls, row.is_open = self.open_calls - row.is_open, False
+
+    def _learn(self, call: ModelCall, row: OpenCall) -> None:
+        """Remember what the next call of this step is to be expected to use."""
+        usage, reservation = call.usage, row.reservation
+        if reservation is None or usage is None or call.certainty not in KNOWN:
+            return
+        if usage.input_tokens and reservation.asked.estimated_input:
+            self._ratio = reservation.asked.estimated_input, usage.input_tokens
+        if usage.output_tokens:
+            note_output(self.definition.name, row.requested_model, usage.output_tokens)
 
     def observe(self, call: ModelCall) -> None:
         """Count that another instrumentation's span reported a call, which is to be added as every call is."""
@@ -275,6 +290,13 @@ class Account(Budgeted):
             except BaseException as error:  # noqa: BLE001 -- passed on when the step has been left
                 interrupt = interrupt or error
         return interrupt
+
+
+def _counted(call: ModelCall) -> Projection:
+    usage = NO_USAGE if call.usage is None else call.usage
+    # What is estimated of a call is not told apart: its input is known by then, as a rule.
+    output_tokens = (usage.output_tokens or 0) + call.estimated_tokens
+    return Projection(usage.input_tokens or 0, output_tokens, (call.cost_picousd or 0) + call.estimated_picousd)
 
 
 def forget_warnings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Final
 
 from otel_harn_steps._guard.interrupts import is_interrupt
@@ -28,12 +29,25 @@ class Verdict:
     error: BaseException | None = None
 
     def settle(self, value: object, fallback: object) -> object:
-        """What the caller gets: `value` of a completed step, else `fallback`, else the error that leaves the step."""
+        """What the caller gets: `value` of a completed step, else the fallback, else the error that leaves the step."""
         if self.error is None:
-            return value if self.status == "completed" else fallback
+            return value if self.status == "completed" else self.made_of(fallback)
         if self.cause is None or self.error is self.cause:
             raise self.error
         raise self.error from self.cause
+
+    async def settle_async(self, fallback: object) -> object:
+        """As `settle`, of a step without a value: a fallback that is a coroutine function is awaited."""
+        made = self.settle(None, fallback)
+        return await made if callable(fallback) and isawaitable(made) else made
+
+    def made_of(self, fallback: object) -> object:
+        """The fallback; what it returns, where it is a function of the error and of the partial answer."""
+        if not callable(fallback):
+            return fallback
+        error = self.cause
+        partial = getattr(error, "partial", None)
+        return fallback(error, getattr(error, "response", None) if partial is None else partial)
 
 
 _COMPLETED: Final = Verdict("completed")
@@ -58,10 +72,7 @@ def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
     # A time limit that came while a budget error was on its way has that behind it, and is none.
     if found is None or (found is not raised and is_interrupt(raised, raised.__traceback__)):
         return Verdict("failed", raised, raised)
-    if _is_of_a_step_above(active, found):
-        passed_on = raised if is_group or isinstance(raised, StepBudgetStop) else found
-        return Verdict("failed", passed_on, passed_on)
-    return _judged(active, found, _turned_back(raised) if is_group else found)
+    return _judged(active, found, raised)
 
 
 def budget_error_behind(error: BaseException) -> BudgetError | None:
@@ -86,9 +97,12 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 
 
 def _judged(active: ActiveStep, error: BudgetError, raised: BaseException) -> Verdict:
-    """The boundary's verdict on `error`, which left the body as `raised`: itself, or a group that holds it."""
-    if isinstance(error, StepEscalated):
-        return Verdict("failed", raised, raised)
+    """The boundary's verdict on `error`, which left the body as `raised`: itself, a group, or what wraps it."""
+    is_group = isinstance(raised, BaseExceptionGroup)
+    if isinstance(error, StepEscalated) or _is_of_a_step_above(active, error):
+        passed_on = raised if is_group or isinstance(raised, StepBudgetStop) else error
+        return Verdict("failed", passed_on, passed_on)
+    raised = _turned_back(raised) if is_group else error
     definition = active.definition
     if definition.boundary is StepErrorBoundary.CONTINUE:
         others = _others(active, raised)
@@ -128,10 +142,8 @@ def _is_cancellation(error: BaseException) -> bool:
     return any(each.__name__ in _CANCELLATIONS for each in type(error).__mro__)
 
 
-def _is_of_a_step_above(active: ActiveStep, error: BudgetError) -> bool:
+def _is_of_a_step_above(active: ActiveStep, error: StepBudgetExceeded) -> bool:
     """A step may forgive its own overspending, and not that of a step, or a run, around it."""
-    if isinstance(error, StepEscalated):
-        return False
     above = active.above
     while above is not None:
         if above is error.owner:

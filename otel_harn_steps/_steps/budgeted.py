@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from time import monotonic
@@ -10,6 +11,7 @@ from weakref import WeakSet
 
 from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_picousd, to_usd
+from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop, unmetered_detail, unpriced_detail
 from otel_harn_steps._steps.reservation import (
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._telemetry.record import Status
 
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
-_KNOWN: Final = frozenset({"measured", "reported"})
+KNOWN: Final = frozenset({"measured", "reported"})
 _MET_BY_LESS_OUTPUT: Final = frozenset({"max_tokens", "max_usd", "max_output_tokens", "max_cost_per_call"})
 
 
@@ -99,9 +101,7 @@ class Budgeted(Spent):
 
     # -- before a call is sent -----------------------------------------------------------------------------------
 
-    def admit(
-        self, project: Callable[[], Projection] | None = None, *, may_wait: bool = False
-    ) -> Reservation | None:
+    def admit(self, project: Callable[[], Projection] | None = None, *, may_wait: bool = False) -> Reservation | None:
         """Let one more call begin.
 
         Args:
@@ -119,7 +119,7 @@ class Budgeted(Spent):
         if not self.is_covered:
             return None
         covering = self.covering()
-        if self.tree.unread and not all([account._reserves for account in covering]):
+        if self.tree.unread and not all(account._reserves for account in covering):
             for bill_so_far in list(self.tree.unread):
                 # A stream that was left in the middle may stay unsettled until the garbage collector comes.
                 bill_so_far()
@@ -128,13 +128,25 @@ class Budgeted(Spent):
                 raise account._refusal(account._exceeded(account.breach.limit, detail=account.breach.detail))
         if project is None:
             return None
-        projection = project() if any([account._wants_projection for account in covering]) else NOTHING_PROJECTED
+        projection = project() if any(account._wants_projection for account in covering) else NOTHING_PROJECTED
+        if not any(account._reserves for account in covering):
+            projection = projection.with_output(0)  # as a stream brings output, it is held for it
+        if self.tree.unread and self._hold(projection, covering, refuses=False) is None:
+            # A stream that the app has dropped holds room until the garbage collector comes.
+            gc.collect()
+            finish_freed()
+        return self._hold(projection, covering, may_wait=may_wait)
+
+    def _hold(
+        self, projection: Projection, covering: Sequence[Self], *, may_wait: bool = False, refuses: bool = True
+    ) -> Reservation | None:
         with self.tree.lock:
-            reservation = _room_for(projection, covering, may_wait=may_wait)
-            for account in covering:
-                if account._held is None:
-                    account._held = WeakSet()
-                account._held.add(reservation)
+            reservation = _room_for(projection, covering, may_wait=may_wait, refuses=refuses)
+            if reservation is not None:
+                for account in covering:
+                    if account._held is None:
+                        account._held = WeakSet()
+                    account._held.add(reservation)
         return reservation
 
     def grow(self, reservation: Reservation, asked: Projection) -> StepBudgetExceeded | None:
@@ -153,10 +165,36 @@ class Budgeted(Spent):
             reservation.asked = asked
         return None
 
+    def overspent(self) -> StepBudgetExceeded | None:
+        """The breach of a budget that stops streams, where calls that have ended have crossed it. Else None."""
+        for account in self.covering():
+            breach = account.breach
+            if breach is not None and not breach.projected and account.definition.budget.stop_streams:
+                if breach.limit in _MET_BY_LESS_OUTPUT:
+                    return account._exceeded(breach.limit)
+            elif (
+                account.definition.budget.max_seconds is not None
+                and account._is_late()
+                and account._stops("max_seconds")
+            ):
+                return account._exceeded("max_seconds")
+        return None
+
+    def note_breach(self, error: StepBudgetExceeded) -> None:
+        """A stream was stopped: the step whose budget did so is exhausted, whatever was billed."""
+        with self.tree.lock:
+            for account in self.covering():
+                if account is error.owner and (account.breach is None or account.breach.projected):
+                    account.breach = error
+
+    def _is_late(self) -> bool:
+        seconds = self.definition.budget.max_seconds
+        return seconds is not None and monotonic() - self._began_s > seconds
+
     @property
     def stops_streams(self) -> bool:
         """Whether a budget that covers this account's own calls stops a stream that it has no room for."""
-        return self.is_covered and any([each.definition.budget.stop_streams for each in self.covering()])
+        return self.is_covered and any(each.definition.budget.stop_streams for each in self.covering())
 
     def expected_input(self, estimated: int) -> int:
         """The input tokens of a request: its estimate, raised by as much as that of the last call was too low."""
@@ -171,7 +209,7 @@ class Budgeted(Spent):
 
     @property
     def _wants_projection(self) -> bool:
-        return self._reserves or self._max_call_picousd is not None
+        return self._reserves or bool(self.definition.budget.stop_streams)
 
     def _stops(self, limit: str) -> bool:
         """Whether what crosses the limit is to be stopped. If not, that is noted."""
@@ -190,30 +228,38 @@ class Budgeted(Spent):
             sum([each.left.input_tokens for each in held]),
             sum([each.left.output_tokens for each in held]),
             sum([each.left.picousd for each in held]),
-            any([each.takes_all for each in held]),
+            any(each.takes_all for each in held),
         )
 
     def _lacks(self, asked: Projection, held: Held, *, is_sent: bool = False) -> str | None:
         """The limit that has no room for a call, beside what is spent and held. None: there is room."""
-        budget, spent = self.definition.budget, self._covered()
-        if budget.max_seconds is not None and monotonic() - self._began_s > budget.max_seconds:
+        max_calls = self.definition.budget.max_calls
+        if self._is_late():
             return "max_seconds"
-        if not is_sent and budget.max_calls is not None and spent.llm_calls + held.calls + 1 > budget.max_calls:
+        if is_sent:
+            return self._lacks_room(asked, held)
+        if max_calls is not None and self._covered().llm_calls + held.calls + 1 > max_calls:
             return "max_calls"
+        if not self._reserves:
+            return None
+        return self._first_limit() if held.takes_all else self._lacks_room(asked, held)
+
+    def _lacks_room(self, asked: Projection, held: Held) -> str | None:
+        spent = self._covered()
         if self._max_call_picousd is not None and asked.picousd > self._max_call_picousd:
             return "max_cost_per_call"
-        if not self._reserves and not is_sent:
-            return None
-        if asked.detail is not None and self._max_picousd is not None:
+        if asked.unpriced_model is not None and self._max_picousd is not None:
             return "max_usd"
-        if held.takes_all and not is_sent:
-            return "max_tokens" if self._max_picousd is None else "max_usd"
         return self._full(
             spent.budget_tokens + held.input_tokens + held.output_tokens + asked.tokens,
             spent.budget_picousd + held.picousd + asked.picousd,
             spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens,
             spent.output_tokens + spent.estimated_tokens + held.output_tokens + asked.output_tokens,
         )
+
+    def _first_limit(self) -> str:
+        names = ("max_usd", "max_tokens", "max_output_tokens", "max_input_tokens")
+        return next((name for name in names if getattr(self.definition.budget, name) is not None), "max_usd")
 
     def _full(self, tokens: int, picousd: int, input_tokens: int, output_tokens: int) -> str | None:
         """The limit that such totals cross. `>` and not `>=`: a step may spend its budget to the last token."""
@@ -232,15 +278,13 @@ class Budgeted(Spent):
         """How many output tokens of a call there is room for. Below 0: not even for its input."""
         budget, spent = self.definition.budget, self._covered()
         rooms = [asked.output_tokens]
-        if asked.detail is not None and self._max_picousd is not None:
+        if asked.unpriced_model is not None and self._max_picousd is not None:
             return -1
         if budget.max_tokens is not None:
             used = spent.budget_tokens + held.input_tokens + held.output_tokens + asked.input_tokens
             rooms.append(budget.max_tokens - used)
         if budget.max_output_tokens is not None:
-            rooms.append(
-                budget.max_output_tokens - spent.output_tokens - spent.estimated_tokens - held.output_tokens
-            )
+            rooms.append(budget.max_output_tokens - spent.output_tokens - spent.estimated_tokens - held.output_tokens)
         if budget.max_input_tokens is not None:
             used = spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens
             rooms.append(asked.output_tokens if used <= budget.max_input_tokens else -1)
@@ -275,8 +319,8 @@ class Budgeted(Spent):
     def _no_room(self, limit: str, asked: Projection, held: Held) -> StepBudgetExceeded:
         """The error for a call that is not sent, because there is no room for it."""
         spent = self._covered()
-        if asked.detail is not None and limit == "max_usd":
-            return self._exceeded(limit, detail=asked.detail)
+        if asked.unpriced_model is not None and limit == "max_usd":
+            return self._exceeded(limit, detail=self._unpriced_detail(asked.unpriced_model))
         if limit == "max_calls":
             return self._exceeded(limit, consumed=spent.llm_calls + held.calls + 1)
         if limit == "max_seconds":
@@ -315,11 +359,11 @@ class Budgeted(Spent):
             limit = "max_calls"
         if limit is None and self._max_call_picousd is not None and _cost_of(call) > self._max_call_picousd:
             return self._exceeded("max_cost_per_call", response, consumed=to_usd(_cost_of(call)))
-        if limit is None and budget.max_seconds is not None and monotonic() - self._began_s > budget.max_seconds:
+        if limit is None and self._is_late():
             limit = "max_seconds"
         if limit is not None:
             return self._exceeded(limit, response)
-        is_known = call.cost_picousd is not None and call.certainty in _KNOWN
+        is_known = call.cost_picousd is not None and call.certainty in KNOWN
         return None if is_known else self._unknown(call, response)
 
     def _unknown(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
@@ -331,8 +375,11 @@ class Budgeted(Spent):
         if self._max_picousd is None or usage is None or call.cost_picousd is not None:
             return None
         if settings().unpriced == "refuse":
-            return self._exceeded("max_usd", response, unpriced_detail(name, call.model, self._max_picousd))
+            return self._exceeded("max_usd", response, self._unpriced_detail(call.model))
         return None
+
+    def _unpriced_detail(self, model: str | None) -> str:
+        return unpriced_detail(self.definition.name, model, self._max_picousd or 0)
 
     def _exceeded(
         self,
@@ -377,14 +424,14 @@ def _cost_of(call: ModelCall) -> int:
 
 def _affordable(asked: Projection, picousd: int) -> int:
     """How many of the output tokens of a call as many pico-dollars pay for. Below 0: not even for its input."""
-    rest, of_output = picousd - asked.input_picousd, asked.picousd - asked.input_picousd
+    rest = picousd - asked.input_picousd
     if rest < 0:
         return -1
-    return asked.output_tokens if rest >= of_output else asked.output_tokens * rest // of_output
+    return min(asked.output_tokens, rest // asked.token_picousd) if asked.token_picousd else asked.output_tokens
 
 
-def _room_for(asked: Projection, covering: Sequence[Budgeted], *, may_wait: bool) -> Reservation:
-    """What is held for a call. To be called under the lock.
+def _room_for(asked: Projection, covering: Sequence[Budgeted], *, may_wait: bool, refuses: bool) -> Reservation | None:
+    """What is held for a call. To be called under the lock. None: there is no room, and `refuses` is false.
 
     Raises:
         StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `Budgeted.admit`.
@@ -403,6 +450,8 @@ def _room_for(asked: Projection, covering: Sequence[Budgeted], *, may_wait: bool
     for account in covering:
         held = account._in_flight()
         limit = account._lacks(asked, held)
+        if limit is not None and not refuses:
+            return None
         if limit is not None and account._stops(limit):
             account.refuse(limit, asked, held, may_wait=may_wait)
     return Reservation(asked, takes_all=takes_all, output_cap=output_cap)

@@ -177,7 +177,7 @@ def _rebuild_exceeded(facts: dict[str, object]) -> StepBudgetExceeded:
     return StepBudgetExceeded(**facts)  # type: ignore[arg-type]  # the facts are those that __reduce__ wrote
 
 
-class StepBudgetStop(BaseException):  # noqa: N818 -- as above
+class StepBudgetStop(BaseException):
     """A refused call, where several before it were refused: code that tries again whatever is raised lets this pass.
 
     No `Exception`, so `except Exception` does not catch it. The edge of the step whose budget it is makes the

@@ -42,7 +42,7 @@ def _coroutine_step(definition: StepDefinition, function: Callable[..., Any]) ->
             verdict = run.leave(error)
             if verdict.error is error:
                 raise
-            return verdict.settle(None, definition.fallback)
+            return await verdict.settle_async(definition.fallback)
         return ended_with(run, value, is_awaited=True)
 
     return run_coroutine

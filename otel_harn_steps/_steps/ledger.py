@@ -26,6 +26,7 @@ from otel_harn_steps._telemetry.tracer import is_suppressed
 if TYPE_CHECKING:
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
+    from otel_harn_steps._steps.reservation import Reservation
 
 _WRITING_ROW = guard("writing a call's row")
 _COUNTING_CALL = guard("counting a call")
@@ -44,6 +45,7 @@ class OpenCall:
         is_open: whether the account counts it as open.
         counted: what the account holds of it. None: nothing.
         is_over: whether it has ended. The account changes these three, under its lock.
+        reservation: what its budgets hold for it. None: nothing.
     """
 
     __slots__ = (
@@ -60,12 +62,20 @@ class OpenCall:
         "operation",
         "provider",
         "requested_model",
+        "reservation",
         "sent_at",
         "step_name",
     )
 
     def __init__(
-        self, account: Account, provider: str, operation: str, requested_model: str | None, sent_at: int
+        self,
+        account: Account,
+        provider: str,
+        operation: str,
+        requested_model: str | None,
+        sent_at: int,
+        *,
+        reservation: Reservation | None = None,
     ) -> None:
         self.account = account
         self.provider = provider
@@ -79,6 +89,7 @@ class OpenCall:
         self.step_name = account.definition.name if account.is_step else NO_STEP
         self.is_open = self.is_over = self._is_counted = self._is_written = False
         self.counted: ModelCall | None = None
+        self.reservation = reservation
 
     def send(self) -> None:
         """It is about to be sent: its row begins, unless it has taken over one that has begun."""
@@ -91,6 +102,7 @@ class OpenCall:
 
     def take_over(self, outer: OpenCall) -> None:
         """This is what `outer` asked a client below it to send: one call, which has one row."""
+        outer.account.release(outer)
         if outer.is_open:
             self._call_id = outer._call_id if outer._began is None else outer._began[0]
             outer.is_open, self.is_open = False, True
@@ -149,6 +161,8 @@ class OpenCall:
     def close(self, outcome: Outcome) -> None:
         """Complete the row of a call that nobody is billed for. One whose row another call took over has none."""
         if not self.is_open:
+            if self.reservation is not None:
+                self.account.closed(self)
             return
         self.account.closed(self)
         if delivery.of_calls:

@@ -15,20 +15,22 @@ class Projection(NamedTuple):
     Attributes:
         input_tokens: estimated, and raised to what such requests were measured at.
         output_tokens: what the call allows, else what is to be expected of it, else what the model allows.
-        input_picousd: what the input costs. Picodollars, as the next.
-        picousd: what all of it costs.
+        picousd: what all of it costs. Pico-dollars, as the next two.
+        input_picousd: what the input costs.
+        token_picousd: what an output token costs.
         is_firm: whether `output_tokens` is more than what the model allows.
         estimated_input: what the request alone was estimated at.
-        detail: why no budget of dollars can be held. None: it can.
+        unpriced_model: the model, where its price is unknown and no budget of dollars is to let that pass.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
-    input_picousd: int = 0
     picousd: int = 0
+    input_picousd: int = 0
+    token_picousd: int = 0
     is_firm: bool = True
     estimated_input: int = 0
-    detail: str | None = None
+    unpriced_model: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -45,9 +47,7 @@ class Projection(NamedTuple):
 
     def with_output(self, tokens: int) -> Projection:
         """The same call with as many output tokens."""
-        rest = self.picousd - self.input_picousd
-        cost = rest * tokens // self.output_tokens if self.output_tokens else 0
-        return self._replace(output_tokens=tokens, picousd=self.input_picousd + cost)
+        return self._replace(output_tokens=tokens, picousd=self.input_picousd + tokens * self.token_picousd)
 
 
 NOTHING_PROJECTED: Final = Projection()

@@ -112,7 +112,7 @@ async def awaited(run: StepRun, body: Awaitable[Any]) -> Any:
         verdict = run.leave(error)
         if verdict.error is error:
             raise
-        return verdict.settle(None, fallback)
+        return await verdict.settle_async(fallback)
     return ended_with(run, value, is_awaited=True)
 
 

@@ -69,8 +69,9 @@ def leave(run: StepRun, raised: BaseException | None, as_result: AsResult, value
     verdict = run.leave(judged(run.active, raised))
     if verdict.status != "skipped" or verdict.cause is None:
         return verdict.settle(value, None)
+    fallback = verdict.made_of(run.active.definition.fallback)
     with guard("putting a fallback in the place of a framework's result"):
-        return as_result(run.active.definition.fallback)
+        return as_result(fallback)
     raise verdict.cause
 
 

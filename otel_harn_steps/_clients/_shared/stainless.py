@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from otel_harn_steps._calls.client import UNKNOWN_OPERATION, Call, Request, Seam, model_in
+from otel_harn_steps._cost.estimate import lower_output_cap
 
 
 def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
@@ -83,3 +84,13 @@ def fill_in_model(call: Call, request: Request) -> None:
     options = options_of(call)
     if request.model is not None and model_in(body_of(options)) is None:
         change_body(options, model=request.model)
+
+
+def lower_output(call: Call, cap: int) -> bool:
+    """Make the call allow at most `cap` output tokens, where it says how many it allows."""
+    options = options_of(call)
+    body = dict(body_of(options))
+    if not lower_output_cap(body, cap):
+        return False
+    options.json_data = body
+    return True

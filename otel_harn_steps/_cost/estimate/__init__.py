@@ -9,6 +9,7 @@ from __future__ import annotations
 from otel_harn_steps._cost.estimate.caps import lower_output_cap, output_cap
 from otel_harn_steps._cost.estimate.requests import ATTACHMENT_TOKENS, RequestSize, request_size, request_tokens
 from otel_harn_steps._cost.estimate.responses import generated_text, output_tokens, text_size
+from otel_harn_steps._cost.estimate.values import size_of
 
 __all__ = [
     "ATTACHMENT_TOKENS",
@@ -19,5 +20,6 @@ __all__ = [
     "output_tokens",
     "request_size",
     "request_tokens",
+    "size_of",
     "text_size",
 ]

@@ -1,0 +1,60 @@
+"""What a call may spend at most, from what it sends: so a budget can tell before whether there is room for it."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_harn_steps._cost.estimate import output_cap, request_size
+from otel_harn_steps._cost.list_prices import context_window
+from otel_harn_steps._cost.price_book import dearest_picousd, price_of
+from otel_harn_steps._cost.usage import Usage
+from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.history import expected_output
+from otel_harn_steps._steps.reservation import Projection
+
+if TYPE_CHECKING:
+    from otel_harn_steps._calls.client import Request
+    from otel_harn_steps._steps.account import Account
+
+_SOME: Final = 1_000  # the price of so many output tokens tells that of one
+_WITHOUT_OUTPUT: Final = frozenset({"embeddings"})
+
+
+def projection_of(account: Account, request: Request, body: Any) -> Projection:
+    """What a call may spend.
+
+    Args:
+        account: what it is billed to.
+        request: what it asks for.
+        body: what it sends.
+    """
+    size = request_size(body)
+    input_tokens = account.expected_input(size.tokens)
+    cap = 0 if request.operation in _WITHOUT_OUTPUT else output_cap(body)
+    output_tokens = cap if cap is not None else expected_output(account.definition.name, request.model)
+    is_firm = output_tokens is not None
+    if output_tokens is None:
+        window = context_window(request.provider, request.model)
+        output_tokens = 0 if window is None else max(0, window - input_tokens)
+    cached = input_tokens if size.writes_cache else 0
+    of_input, _ = _cost_of(request, Usage(input_tokens, 0, cache_write_tokens=cached))
+    of_some, is_priced = _cost_of(request, Usage(input_tokens, _SOME, cache_write_tokens=cached))
+    is_refused = not is_priced and settings().unpriced == "refuse" and request.model is not None
+    known = Projection(
+        input_tokens,
+        input_picousd=of_input,
+        token_picousd=-(-(of_some - of_input) // _SOME),
+        is_firm=is_firm,
+        estimated_input=size.tokens,
+        unpriced_model=request.model if is_refused else None,
+    )
+    return known.with_output(output_tokens)
+
+
+def _cost_of(request: Request, usage: Usage) -> tuple[int, bool]:
+    """What a budget assumes that `usage` costs, and whether its price is known."""
+    cost, _ = price_of(request.provider, request.model, usage, request.terms, time(), host=request.host)
+    if cost is not None:
+        return cost, True
+    return (dearest_picousd(request.provider, usage) if settings().unpriced == "estimate" else 0), False
