@@ -146,6 +146,11 @@ class ClientAdapter(Protocol):
         """Who bills, as in `gen_ai.provider.name`, where a request does not say."""
         return self.name
 
+    @property
+    def positional(self) -> Sequence[str]:
+        """The names of what the client's methods take by position."""
+        return ()
+
     def request(self, call: Call) -> Request | None:
         """What a call asks for. None: it is not a request to a model."""
 
@@ -172,7 +177,7 @@ class ClientAdapter(Protocol):
 
     def sent_body(self, call: Call) -> Any:
         """What a call sends, for an estimate of its input: numbers are made of it, and nothing of it is kept."""
-        return call.kwargs
+        return {**dict(zip(self.positional, call.args, strict=False)), **call.kwargs} if call.args else call.kwargs
 
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         """Take back the request for usage if that is what the server rejected: the call is made again. Else None."""
