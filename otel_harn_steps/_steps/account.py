@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.definition import StepDefinition
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.ledger import OpenCall
+    from otel_harn_steps._steps.reservation import Reservation
 
     _Change = tuple[Tally, dict[tuple[str, str | None], Tally], list[tuple["Account", Tally]]]
     _Late = tuple["Account", str | None]
@@ -128,7 +129,7 @@ class Account(Budgeted):
             at the step's exit.
         """
         with self.tree.lock:
-            replaces = None if row is None else row.counted
+            replaces, held = (None, None) if row is None else (row.counted, row.reservation)
             if row is not None and (row.is_over or (replaces is not None and replaces == call)):
                 if is_over:
                     self.closed(row)
@@ -139,6 +140,8 @@ class Account(Budgeted):
             except BaseException as error:  # noqa: BLE001 -- raised below: first the call is counted whole
                 interrupt = error
                 first, late = self._apply(change, call, response, row, is_over=is_over)
+            if is_over:
+                first = first or self._settle_shared(call, response, held)
         self.tree.changed()
         if late:
             self._amend_each(iter(late), call, replaces)
@@ -190,8 +193,8 @@ class Account(Budgeted):
             if crossed is not None and not account._stops(crossed.limit):
                 crossed = None
             is_new = crossed is not None and (account.breach is None or account.breach.projected)
-            if is_new:
-                account.breach = crossed
+            if crossed is not None:
+                account._note(crossed)
             if account.status is None:
                 first = first or crossed
                 account.show()
@@ -206,6 +209,17 @@ class Account(Budgeted):
         except BaseException:  # an interrupt: the others have their amendment all the same
             self._amend_each(late, call, replaces)
             raise
+
+    def _settle_shared(self, call: ModelCall, response: object, held: Reservation | None) -> StepBudgetExceeded | None:
+        """Count the call with the other processes of the run, and look at what all of them have spent."""
+        for account in self._coverers:
+            if account.shared is not None:
+                account.shared.settle(held, call)
+                crossed = account._crossed(call, response, spender=self)
+                if crossed is not None and account._stops(crossed.limit):
+                    account._note(crossed)
+                    return crossed if account.status is None else None
+        return None
 
     def _count_row(self, row: OpenCall, call: ModelCall, *, is_over: bool) -> None:
         row.counted, row.is_over = call, is_over

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Final, Literal, TypedDict
 
@@ -100,6 +100,14 @@ class Budget:
     hard_stop_after: int = HARD_STOP_AFTER
     mode: Mode = "enforce"
     is_limited: bool = field(init=False, repr=False, compare=False)
+
+    def given(self) -> dict[str, Any]:
+        """What differs from a budget that says nothing, by its keys."""
+        return {
+            each.name: value
+            for each in fields(self)
+            if (value := getattr(self, each.name)) != each.default and each.init
+        }
 
     def __post_init__(self) -> None:
         """Check every value, which happens once: a budget is never made of another one's numbers."""

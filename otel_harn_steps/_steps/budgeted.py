@@ -34,6 +34,7 @@ from otel_harn_steps._steps.tree import Tree
 
 if TYPE_CHECKING:
     from otel_harn_steps._steps.definition import StepDefinition
+    from otel_harn_steps._steps.shared_spending import SharedSpending
     from otel_harn_steps._telemetry.record import Status
 
 _limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
@@ -53,8 +54,11 @@ class Budgeted(Spent):
         refused: how many calls its budget has refused for good.
         is_covered: whether a budget counts what this account's own calls spend.
         watches_loops: whether one of those budgets is for calls that repeat.
+        shared: what is counted together with other processes. None: nothing.
         loop_watch: what finds them, kept for `_calls.repeating` and read there alone.
     """
+
+    is_run: bool = False
 
     __slots__ = (
         "_began_s",
@@ -71,6 +75,7 @@ class Budgeted(Spent):
         "is_covered",
         "loop_watch",
         "refused",
+        "shared",
         "status",
         "tree",
         "watches_loops",
@@ -99,6 +104,7 @@ class Budgeted(Spent):
         self.is_covered = bool(self._coverers)
         self.watches_loops = any(each.definition.budget.loop is not None for each in self._coverers)
         self.loop_watch: object = None
+        self.shared: SharedSpending | None = None
         self.tree: Tree = Tree() if above is None else above.tree
 
     def lineage(self) -> Iterator[Self]:
@@ -153,13 +159,23 @@ class Budgeted(Spent):
     def _hold(
         self, projection: Projection, covering: Sequence[Self], *, may_wait: bool = False, refuses: bool = True
     ) -> Reservation | None:
+        """Hold room for a call. None: there is none, and `refuses` is false."""
         with self.tree.lock:
             reservation = _room_for(projection, covering, may_wait=may_wait, refuses=refuses)
-            if reservation is not None:
-                for account in covering:
-                    if account._held is None:
-                        account._held = WeakSet()
-                    account._held.add(reservation)
+            if reservation is None:
+                return None
+            for account in covering:
+                shared = None if account.shared is None else account.shared.hold(reservation)
+                if shared is not None and account._stops(shared.crossed or ""):
+                    if not refuses:
+                        return None
+                    held = Held(0, *shared.reserved[:3])
+                    account.refuse(
+                        shared.crossed or "", projection, held, may_wait=may_wait, is_contended=shared.fits_later
+                    )
+                if account._held is None:
+                    account._held = WeakSet()
+                account._held.add(reservation)
         return reservation
 
     def grow(self, reservation: Reservation, asked: Projection) -> StepBudgetExceeded | None:
@@ -173,6 +189,8 @@ class Budgeted(Spent):
             for account in self.covering():
                 if account.definition.budget.stop_streams:
                     limit = account._lacks(left, account._in_flight(but=reservation), is_sent=True)
+                    if limit is None and account.shared is not None:
+                        limit = account.shared.grow(reservation, asked)
                     if limit is not None and account._stops(limit):
                         return account._exceeded(limit)
             reservation.asked = asked
@@ -214,8 +232,13 @@ class Budgeted(Spent):
         """A budget has stopped something: its step is exhausted, whatever was billed."""
         with self.tree.lock:
             for account in self.covering():
-                if account is error.owner and (account.breach is None or account.breach.projected):
-                    account.breach = error
+                if account is error.owner:
+                    account._note(error)
+
+    def _note(self, error: StepBudgetExceeded) -> None:
+        """Keep the first breach; one of a call that was not sent only until there is a real one."""
+        if self.breach is None or (self.breach.projected and not error.projected):
+            self.breach = error
 
     def _is_late(self) -> bool:
         seconds = self.definition.budget.max_seconds
@@ -331,17 +354,22 @@ class Budgeted(Spent):
         self.refused += 1
         return StepBudgetStop(error) if self.refused > self.definition.budget.hard_stop_after else error
 
-    def refuse(self, limit: str, asked: Projection, held: Held, *, may_wait: bool) -> None:
+    def refuse(
+        self, limit: str, asked: Projection, held: Held, *, may_wait: bool, is_contended: bool | None = None
+    ) -> None:
         """Do not let a call be sent. To be called under the lock.
 
         Raises:
             StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `admit`.
         """
         error, budget = self._no_room(limit, asked, held), self.definition.budget
-        is_contended = held.calls > 0 and self._lacks(asked, NOTHING_HELD) is None
+        if is_contended is None:
+            is_contended = held.calls > 0 and self._lacks(asked, NOTHING_HELD) is None
         if is_contended and may_wait and budget.on_contention == "wait":
             raise RoomMayComeError(error, budget.wait_seconds, self.tree.when_changed)
-        if self.breach is None and (error.projected or not is_contended):
+        if not is_contended:
+            self._note(error)
+        elif self.breach is None and error.projected:
             self.breach = error
         # What others have spent when they end may be less: such a call may be tried again as often as one likes.
         raise error if is_contended else self._refusal(error)
@@ -435,6 +463,7 @@ class Budgeted(Spent):
             response=response,
             detail=detail,
             owner=self,
+            of_run=self.is_run,
         )
 
     def _consumed(self, limit: str) -> float | None:

@@ -15,14 +15,14 @@ from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._spent_budget import SpentBudget
 
 _LOOKS_EVERY_S: Final = 0.25
-_MOST_REFUSED: Final = 3
-"""So often a program may go on calling after the end: one more try in each of a few threads is none."""
+_MOST_REFUSED: Final = 4
+"""So often a program may go on calling after the end: the last of them is a hard stop, which it has time to end by."""
 
 
 class BudgetWatch:
     """Looks at the shared budget from time to time, and sends SIGINT and then SIGTERM to who goes on after its end.
 
-    That is a program whose calls were refused more than three times after the end, or whose time is over. The signals
+    That is a program that goes on calling after its hard stop, or lives on for a grace, or whose time is over. The signals
     reach the program and all its processes that have made calls, as Ctrl-C in a terminal does. After SIGTERM it waits.
     """
 
@@ -31,6 +31,7 @@ class BudgetWatch:
         self._started_s, self._grace_s = started_s, grace_s
         self._signals = [signal.SIGINT, signal.SIGTERM]
         self._next_s = 0.0
+        self._stopped_s: float | None = None
         self._ended_by: str | None = None
         self._complaint: str | None = None
 
@@ -65,7 +66,10 @@ class BudgetWatch:
             self._ended_by = "max_seconds" if is_over else None
             return is_over
         self._ended_by = totals.ended_by
-        return is_over or totals.refused > _MOST_REFUSED
+        if totals.refused >= _MOST_REFUSED and self._stopped_s is None:
+            self._stopped_s = time.monotonic()
+        has_had_time = self._stopped_s is not None and time.monotonic() - self._stopped_s >= self._grace_s
+        return is_over or has_had_time or totals.refused > _MOST_REFUSED
 
     def _others(self, pid: int) -> list[int]:
         try:

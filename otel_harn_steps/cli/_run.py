@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TextIO
 
-from otel_harn_steps._steps.program_run import RUN_ID, RUN_NAME
+from otel_harn_steps._steps.program_run import RUN_BUDGET, RUN_ID, RUN_NAME
+from otel_harn_steps._steps.run_budget import budget_text
 from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._folder import RunFolder, RunTerms
 from otel_harn_steps.cli._limits import read_limits
@@ -186,6 +187,9 @@ def _environment(folder: RunFolder, terms: RunTerms, arguments: argparse.Namespa
     environment = dict(os.environ)
     environment[RUN_FOLDER] = str(folder.path)
     environment[RUN_ID], environment[RUN_NAME] = terms.run_id, terms.run_name
+    environment.pop(RUN_BUDGET, None)
+    if terms.budget is not None:
+        environment[RUN_BUDGET] = budget_text(dict(terms.budget), str(folder.budget), terms.started_s)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_BOOTSTRAP, environment.get("PYTHONPATH"))))
     if arguments.otlp is not None:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = arguments.otlp
