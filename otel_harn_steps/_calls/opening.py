@@ -49,7 +49,7 @@ def open_meter(
     if freed:
         finish_freed()
     request = request_of(adapter, call)
-    asked = asked_by(adapter, call) if active.watches_loops and request is not None and request.is_read else None
+    asked = asked_by(adapter, call, request) if active.watches_loops and request is not None else None
     if request is not None and not is_sent:
         request = _prepared(adapter, active, call, request)
     if request is None:
@@ -124,7 +124,7 @@ def request_of(adapter: ClientAdapter, call: Call) -> Request | None:
 def _prepared(adapter: ClientAdapter, active: Account, call: Call, request: Request) -> Request:
     if not request.is_read:
         return request
-    default = active.definition.model
+    default = active.default_model
     with _PREPARING_REQUEST:
         wanted = replace(request, model=default) if request.model is None and default is not None else request
         return adapter.prepare(call, wanted, ask_usage=settings().stream_usage)

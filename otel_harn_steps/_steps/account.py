@@ -13,9 +13,10 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from otel_harn_steps import _process
 from otel_harn_steps._guard import guard
-from otel_harn_steps._steps.budgeted import KNOWN, Budgeted
+from otel_harn_steps._steps.budgeted import KNOWN
 from otel_harn_steps._steps.history import note_output
 from otel_harn_steps._steps.reservation import Projection
+from otel_harn_steps._steps.steering import Steered
 from otel_harn_steps._steps.totals import NO_USAGE, NOTHING, OBSERVED, ModelCall, Tally
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.ledger import OpenCall
     from otel_harn_steps._steps.reservation import Reservation
+    from otel_harn_steps._steps.thresholds import Threshold
 
     _Change = tuple[Tally, dict[tuple[str, str | None], Tally], list[tuple["Account", Tally]]]
     _Late = tuple["Account", str | None]
@@ -35,7 +37,7 @@ _MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
-class Account(Budgeted):
+class Account(Steered):
     """What calls are billed to.
 
     `input_tokens`, `output_tokens`, `cost_usd`, `llm_calls` are what its own calls spent; the `total_*` properties
@@ -142,7 +144,10 @@ class Account(Budgeted):
                 first, late = self._apply(change, call, response, row, is_over=is_over)
             if is_over:
                 first = first or self._settle_shared(call, response, held)
+            reached = self._thresholds()
         self.tree.changed()
+        for account, threshold in reached:
+            account.tell_of_threshold(threshold)
         if late:
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
@@ -209,6 +214,15 @@ class Account(Budgeted):
         except BaseException:  # an interrupt: the others have their amendment all the same
             self._amend_each(late, call, replaces)
             raise
+
+    def _thresholds(self) -> list[tuple[Steered, Threshold]]:
+        """The shares of budgets that are spent now and were not before."""
+        return [
+            (account, each)
+            for account in self._coverers
+            if account.definition.budget.thresholds and account.status is None
+            for each in account.reach_thresholds()
+        ]
 
     def _settle_shared(self, call: ModelCall, response: object, held: Reservation | None) -> StepBudgetExceeded | None:
         """Count the call with the other processes of the run, and look at what all of them have spent."""

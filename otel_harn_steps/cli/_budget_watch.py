@@ -22,8 +22,9 @@ _MOST_REFUSED: Final = 4
 class BudgetWatch:
     """Looks at the shared budget from time to time, and sends SIGINT and then SIGTERM to who goes on after its end.
 
-    That is a program that goes on calling after its hard stop, or lives on for a grace, or whose time is over. The signals
-    reach the program and all its processes that have made calls, as Ctrl-C in a terminal does. After SIGTERM it waits.
+    That is a program that goes on calling after its hard stop, or lives on for a grace, or whose time is over. The
+    signals reach the program and all its processes that have made calls, as Ctrl-C in a terminal does. After SIGTERM
+    it waits.
     """
 
     def __init__(self, budget: SharedBudget, limits: Mapping[str, float], *, started_s: float, grace_s: float) -> None:
