@@ -217,8 +217,12 @@ class _Walk:
 
 
 def _in_order(fields: Mapping[Any, Any], ignored: frozenset[str]) -> list[tuple[str, Any]]:
-    """The fields that are set, in the order of their names."""
-    found = [(str(name), value) for name, value in fields.items() if value is not None and name not in ignored]
+    """The fields that are set, in the order of their names. `...` is how Cohere's client leaves one out."""
+    found = [
+        (str(name), value)
+        for name, value in fields.items()
+        if value is not None and value is not ... and name not in ignored
+    ]
     found.sort(key=_name_of)
     return found
 

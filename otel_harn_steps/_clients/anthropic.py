@@ -97,7 +97,7 @@ class _Anthropic(ClientAdapter):
         return request
 
     def sent_body(self, call: Call) -> Any:
-        return stainless.body_of(stainless.options_of(call))
+        return stainless.sent_body(stainless.options_of(call))
 
     def started_job(self, request: Request, result: Any) -> str | None:
         batch_id = field(result, "id") if request.operation == "batch" else None

@@ -130,7 +130,7 @@ class OpenAIProtocol(ClientAdapter):
         return replace(request, asks_usage=True)
 
     def sent_body(self, call: Call) -> Any:
-        return stainless.body_of(stainless.options_of(call))
+        return stainless.sent_body(stainless.options_of(call))
 
     def undo_usage_request(self, call: Call, request: Request, error: BaseException) -> Request | None:
         if getattr(error, "status_code", None) not in (400, 422) or "stream_options" not in str(error):

@@ -58,7 +58,7 @@ def with_message(**fields: Any) -> dict[str, Any]:
         {**BODY, "messages": tuple(BODY["messages"])},
         {**BODY, "messages": [dict(reversed(each.items())) for each in BODY["messages"]]},
         {**BODY, "messages": [Message(**each) for each in BODY["messages"]]},
-        {**BODY, "stop": None},
+        {**BODY, "stop": None, "seed": ...},
         {**BODY, "metadata": {"trace": "7"}, "extra_headers": {"x": "y"}, "timeout": 9},
         {**BODY, "cache_control": {"type": "ephemeral"}},
         {**BODY, "messages": [BODY["messages"][0], {**HELLO[0], "cache_control": {"type": "ephemeral"}}]},
