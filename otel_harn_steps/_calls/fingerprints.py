@@ -49,13 +49,11 @@ class Fingerprint(NamedTuple):
 
     Attributes:
         whole: of the whole request.
-        settings: of all but its messages.
         messages: of each message.
-        up_to: of all messages up to each.
+        up_to: of the request as it would be if it ended with each message.
     """
 
     whole: bytes
-    settings: bytes
     messages: tuple[bytes, ...]
     up_to: tuple[bytes, ...]
 
@@ -102,13 +100,13 @@ def request_fingerprint(body: object) -> Fingerprint:
         settings = walk.settings_of(body)
         messages = tuple(walk.message(each) for each in walk.messages)
     except _UnknowableError:
-        return Fingerprint(os.urandom(_DIGEST_BYTES), b"", (), ())
+        return Fingerprint(os.urandom(_DIGEST_BYTES), (), ())
     hashed = _new_hash(settings)
     up_to = []
     for each in messages:
         hashed.update(each)
         up_to.append(hashed.digest())
-    return Fingerprint(hashed.digest(), settings, messages, tuple(up_to))
+    return Fingerprint(hashed.digest(), messages, tuple(up_to))
 
 
 def digest_of(*parts: bytes) -> bytes:
