@@ -15,7 +15,7 @@ from otel_harn_steps._calls.fingerprints import request_fingerprint
 from otel_harn_steps._cost.estimate import output_cap, request_size
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC, Mode
-from tests.replay.native import cohere, google, huggingface, json_answer, mistral, ollama
+from tests.replay.native import PACKAGES, cohere, google, huggingface, json_answer, mistral, ollama
 
 PROMPT = "four " * 70  # 100 tokens
 SAID: list[Any] = [{"role": "user", "content": PROMPT}]
@@ -90,12 +90,12 @@ SENT: dict[str, tuple[Open, Callable[[Any], Any]]] = {
         keyed("cerebras.cloud.sdk", "Cerebras", warm_tcp_connection=False),
         lambda c: c.chat.completions.create(model="m", messages=SAID, max_completion_tokens=77),
     ),
-    "google": (google, google_call),
-    "google dict": (
+    "google_genai": (google, google_call),
+    "google_genai dict": (
         google,
         lambda c: c.models.generate_content(model="m", contents=PROMPT, config={"max_output_tokens": 77}),
     ),
-    "google interactions": (
+    "google_genai interactions": (
         google,
         lambda c: c.interactions.create(model="m", input=PROMPT, generation_config={"max_output_tokens": 77}),
     ),
@@ -155,6 +155,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_the_limit_and_the_prompt_of_a_call_are_found(
     name: str, sent: list[Any], replay: ReplayServer, steps: ModuleType
 ) -> None:
+    pytest.importorskip(PACKAGES.get(name.partition(" ")[0], "openai"))
     open_client, make = SENT[name]
     answer = json_answer({"generated_text": "hi"})
     exchange = replay.serve(answer, answer)
