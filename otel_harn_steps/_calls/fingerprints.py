@@ -49,13 +49,11 @@ class Fingerprint(NamedTuple):
 
     Attributes:
         whole: of the whole request.
-        settings: of all but its messages.
         messages: of each message.
-        up_to: of all messages up to each.
+        up_to: of the request as it would be if it ended with each message.
     """
 
     whole: bytes
-    settings: bytes
     messages: tuple[bytes, ...]
     up_to: tuple[bytes, ...]
 
@@ -102,13 +100,13 @@ def request_fingerprint(body: object) -> Fingerprint:
         settings = walk.settings_of(body)
         messages = tuple(walk.message(each) for each in walk.messages)
     except _UnknowableError:
-        return Fingerprint(os.urandom(_DIGEST_BYTES), b"", (), ())
+        return Fingerprint(os.urandom(_DIGEST_BYTES), (), ())
     hashed = _new_hash(settings)
     up_to = []
     for each in messages:
         hashed.update(each)
         up_to.append(hashed.digest())
-    return Fingerprint(hashed.digest(), settings, messages, tuple(up_to))
+    return Fingerprint(hashed.digest(), messages, tuple(up_to))
 
 
 def digest_of(*parts: bytes) -> bytes:
@@ -217,8 +215,12 @@ class _Walk:
 
 
 def _in_order(fields: Mapping[Any, Any], ignored: frozenset[str]) -> list[tuple[str, Any]]:
-    """The fields that are set, in the order of their names."""
-    found = [(str(name), value) for name, value in fields.items() if value is not None and name not in ignored]
+    """The fields that are set, in the order of their names. `...` is how Cohere's client leaves one out."""
+    found = [
+        (str(name), value)
+        for name, value in fields.items()
+        if value is not None and value is not ... and name not in ignored
+    ]
     found.sort(key=_name_of)
     return found
 

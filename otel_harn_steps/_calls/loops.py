@@ -19,7 +19,6 @@ class _Asked(NamedTuple):
     answer: bytes
     root: bytes
     whole: bytes
-    settings: bytes
     length: int
     last: tuple[bytes, ...]
     up_to: tuple[bytes, ...]
@@ -44,7 +43,7 @@ class LoopWatch:
 
     def __init__(self, repetitions: int) -> None:
         self._repetitions = repetitions
-        self._asked: deque[_Asked] = deque(maxlen=_LONGEST_PERIOD * repetitions)
+        self._asked: deque[_Asked] = deque(maxlen=_LONGEST_PERIOD)
         self._repeated = [0] * (_LONGEST_PERIOD + 1)
         """By period: how many calls in a row were the same as the one that many before."""
 
@@ -63,12 +62,8 @@ class LoopWatch:
             earlier = self._asked[-period] if len(self._asked) >= period else None
             is_same = earlier is not None and (earlier.turn, earlier.answer) == (turn, answer)
             self._repeated[period] = self._repeated[period] + 1 if is_same else 0
-        self._asked.append(
-            _Asked(
-                turn, answer, root, request.whole, request.settings, len(request.messages),
-                request.messages[-_MOST_KEPT_LAST:], request.up_to[-_MOST_KEPT_LAST - 1 :],
-            )
-        )  # fmt: skip
+        last, up_to = request.messages[-_MOST_KEPT_LAST:], request.up_to[-_MOST_KEPT_LAST - 1 :]
+        self._asked.append(_Asked(turn, answer, root, request.whole, len(request.messages), last, up_to))
         return any(
             self._repeated[period] >= period * (self._repetitions - 1) for period in range(1, _LONGEST_PERIOD + 1)
         )
@@ -79,7 +74,7 @@ class LoopWatch:
         for earlier in reversed(self._asked):
             if earlier.whole == request.whole:
                 return earlier.turn, earlier.root
-            if earlier.length > longest and earlier.settings == request.settings:
+            if earlier.length > longest:
                 appended = _appended(earlier, request)
                 if appended:
                     longest, place = earlier.length, (digest_of(earlier.root, *appended), earlier.root)

@@ -58,7 +58,7 @@ def with_message(**fields: Any) -> dict[str, Any]:
         {**BODY, "messages": tuple(BODY["messages"])},
         {**BODY, "messages": [dict(reversed(each.items())) for each in BODY["messages"]]},
         {**BODY, "messages": [Message(**each) for each in BODY["messages"]]},
-        {**BODY, "stop": None},
+        {**BODY, "stop": None, "seed": ...},
         {**BODY, "metadata": {"trace": "7"}, "extra_headers": {"x": "y"}, "timeout": 9},
         {**BODY, "cache_control": {"type": "ephemeral"}},
         {**BODY, "messages": [BODY["messages"][0], {**HELLO[0], "cache_control": {"type": "ephemeral"}}]},
@@ -248,4 +248,4 @@ def test_no_content_is_kept() -> None:
     found = request_fingerprint({"model": "model-7", "messages": [{"content": "a secret"}]})
     assert "secret" not in repr(found)
     assert "model-7" not in repr(found)
-    assert {len(each) for each in (found.whole, found.settings, *found.messages, *found.up_to)} == {16}
+    assert {len(each) for each in (found.whole, *found.messages, *found.up_to)} == {16}
