@@ -208,7 +208,9 @@ class Meter:
         """
         parsed = self._parse(response)
         kept = result if parsed.response is None else parsed.response
-        breach = self._close(parsed, response=kept) or breach_of_loop(self._active, self._asked, response, kept)
+        breach = self._close(parsed, response=kept)
+        if breach is None and self._asked is not None:
+            breach = breach_of_loop(self._active, self._asked, response, kept)
         if breach is not None:
             raise breach
 
@@ -329,7 +331,9 @@ class Meter:
             StepBudgetExceeded: the call crossed a limit.
         """
         text = None if self._output is None else self._output.text
-        breach = self._close(self._read_stream()) or breach_of_loop(self._active, self._asked, text, None)
+        breach = self._close(self._read_stream())
+        if breach is None and self._asked is not None:
+            breach = breach_of_loop(self._active, self._asked, text, None)
         if breach is not None:
             raise breach
 

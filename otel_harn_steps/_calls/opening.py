@@ -124,7 +124,7 @@ def request_of(adapter: ClientAdapter, call: Call) -> Request | None:
 def _prepared(adapter: ClientAdapter, active: Account, call: Call, request: Request) -> Request:
     if not request.is_read:
         return request
-    default = active.default_model
+    default = active.default_model if request.model is None else None
     with _PREPARING_REQUEST:
         wanted = replace(request, model=default) if request.model is None and default is not None else request
         return adapter.prepare(call, wanted, ask_usage=settings().stream_usage)

@@ -27,9 +27,7 @@ def asked_by(adapter: ClientAdapter, call: Call, request: Request) -> Fingerprin
     return None
 
 
-def breach_of_loop(
-    account: Account, asked: Fingerprint | None, answer: Any, response: object
-) -> StepBudgetExceeded | None:
+def breach_of_loop(account: Account, asked: Fingerprint, answer: Any, response: object) -> StepBudgetExceeded | None:
     """The breach of a budget, where a call that was answered ends a loop.
 
     Args:
@@ -38,8 +36,6 @@ def breach_of_loop(
         answer: the response, or a stream's text.
         response: what is kept on the error.
     """
-    if asked is None:
-        return None
     with _COMPARING:
         return account.repeats(partial(_ends_loop, asked, answer_fingerprint(answer)), response)
     return None

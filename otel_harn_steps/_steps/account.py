@@ -103,7 +103,8 @@ class Account(Steered):
             row.is_over = True
             self.open_calls, row.is_open = self.open_calls - row.is_open, False
             row.reservation = None
-        self.tree.changed()
+        if self.tree.waiting:
+            self.tree.changed()
 
     def release(self, row: OpenCall) -> None:
         """Hold nothing more for a call."""
@@ -142,12 +143,10 @@ class Account(Steered):
             except BaseException as error:  # noqa: BLE001 -- raised below: first the call is counted whole
                 interrupt = error
                 first, late = self._apply(change, call, response, row, is_over=is_over)
-            if is_over:
-                first = first or self._settle_shared(call, response, held)
-            reached = self._thresholds()
-        self.tree.changed()
-        for account, threshold in reached:
-            account.tell_of_threshold(threshold)
+        if self._coverers:
+            first = self._look_at_budgets(call, response, held, is_over=is_over) or first
+        if self.tree.waiting:
+            self.tree.changed()
         if late:
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
@@ -215,14 +214,19 @@ class Account(Steered):
             self._amend_each(late, call, replaces)
             raise
 
-    def _thresholds(self) -> list[tuple[Steered, Threshold]]:
-        """The shares of budgets that are spent now and were not before."""
-        return [
-            (account, each)
-            for account in self._coverers
-            if account.definition.budget.thresholds and account.status is None
-            for each in account.reach_thresholds()
-        ]
+    def _look_at_budgets(
+        self, call: ModelCall, response: object, held: Reservation | None, *, is_over: bool
+    ) -> StepBudgetExceeded | None:
+        """Count a call with the other processes of the run, and tell which shares of budgets are spent now."""
+        reached: list[tuple[Steered, Threshold]] = []
+        with self.tree.lock:
+            crossed = self._settle_shared(call, response, held) if is_over else None
+            for account in self._coverers:
+                if account.definition.budget.thresholds and account.status is None:
+                    reached += [(account, each) for each in account.reach_thresholds()]
+        for account, threshold in reached:
+            account.tell_of_threshold(threshold)
+        return crossed
 
     def _settle_shared(self, call: ModelCall, response: object, held: Reservation | None) -> StepBudgetExceeded | None:
         """Count the call with the other processes of the run, and look at what all of them have spent."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, TypedDict
 
 from otel_harn_steps._arguments import did_you_mean
@@ -160,7 +161,15 @@ def _checked(given: Mapping[str, Any]) -> Budget:
     for key in given:
         if key not in KEYS:
             raise ValueError(f"budget has {', '.join(KEYS)}, not {key!r}{did_you_mean(key, KEYS)}")
-    return Budget(**given)
+    try:
+        return _made(tuple([(key, type(value), value) for key, value in given.items()]))
+    except TypeError:  # what cannot be a key of a cache: of the wrong type, or a mapping
+        return Budget(**given)
+
+
+@lru_cache(maxsize=256)
+def _made(given: tuple[tuple[str, type, Any], ...]) -> Budget:
+    return Budget(**{key: value for key, _, value in given})
 
 
 def checked_value(name: str, value: object) -> Any:

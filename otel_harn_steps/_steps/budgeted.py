@@ -82,7 +82,10 @@ class Budgeted(Spent):
         self.status: Status | None = None
         self.would_have_stopped: str | None = None
         self.refused = 0
-        self._take_limits()
+        self._max_picousd: int | None = None
+        self._max_call_picousd: int | None = None
+        if definition.budget.is_limited:
+            self._take_limits()
         self._is_limited = is_limited = definition.budget.is_limited
         self._began_s = 0.0 if definition.budget.max_seconds is None else monotonic()
         self._held: WeakSet[Reservation] | None = None
@@ -92,7 +95,7 @@ class Budgeted(Spent):
         self._coverers: tuple[Any, ...] = (self, *around) if is_limited else around
         self._covering_below: tuple[Any, ...] = self._coverers if definition.scope == "tree" else around
         self.is_covered = bool(self._coverers)
-        self.watches_loops = any(each.definition.budget.loop is not None for each in self._coverers)
+        self.watches_loops = self.is_covered and any(each.definition.budget.loop is not None for each in self._coverers)
         self.loop_watch: object = None
         self.shared: SharedSpending | None = None
         self.tree: Tree = Tree() if above is None else above.tree

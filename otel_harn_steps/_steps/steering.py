@@ -71,6 +71,8 @@ class Steered(Admission):
     @property
     def default_model(self) -> str | None:
         """The model of calls that name none: what they were downgraded to, else the step's own."""
+        if self._model is None and not self._coverers:
+            return self.definition.model
         for account in (self, *self._coverers):
             if account._model is not None:
                 return str(account._model)
