@@ -144,7 +144,8 @@ class Account(Steered):
                 interrupt = error
                 first, late = self._apply(change, call, response, row, is_over=is_over)
         if self._coverers:
-            first = self._look_at_budgets(call, response, held, is_over=is_over) or first
+            of_run = self._look_at_budgets(call, response, held, is_over=is_over)
+            first = first or of_run
         if self.tree.waiting:
             self.tree.changed()
         if late:
