@@ -128,7 +128,7 @@ class SharedBudget:
         state = _read(connection)
         if state.ended_by is not None:
             return Reserved(None, state.ended_by, False, state.spent, state.reserved)
-        found, refused = self._make_room(connection, state, asked, limits)
+        found, refused = self._make_room(connection, state, asked, asked, limits)
         if refused is not None:
             return refused
         reserved, lease = found.reserved.plus(asked), found.next_lease
@@ -147,7 +147,7 @@ class SharedBudget:
         owner, expires_s = self._here(connection), self._expiry()
         connection.execute("UPDATE leases SET owner = ?, expires_s = ? WHERE id = ?", (owner, expires_s, lease))
         if max(more) > 0:
-            state, refused = self._make_room(connection, state, more, limits)
+            state, refused = self._make_room(connection, state, more, to, limits)
             if refused is not None:
                 return refused._replace(lease=None if held is None else lease)
         reserved = state.reserved.plus(more)
@@ -156,13 +156,16 @@ class SharedBudget:
         return Reserved(lease, None, True, state.spent, reserved)
 
     def _make_room(
-        self, connection: Connection, state: _State, more: Amount, limits: SharedLimits
+        self, connection: Connection, state: _State, more: Amount, whole: Amount, limits: SharedLimits
     ) -> tuple[_State, Reserved | None]:
-        """The state in which `more` fits, if need be without what dead processes have reserved; or the refusal."""
+        """The state in which `more` fits, if need be without what dead processes have reserved; or the refusal.
+
+        `whole` is all that the lease would then hold, `more` included.
+        """
         crossed = limits.crossed_by(state.spent.plus(state.reserved).plus(more))
         if crossed is None:
             return state, None
-        fits_later = limits.crossed_by(state.spent.plus(more)) is None
+        fits_later = limits.crossed_by(state.spent.plus(whole)) is None
         if fits_later:
             state = state._replace(reserved=self._take_back(connection, state.reserved))
             crossed = limits.crossed_by(state.spent.plus(state.reserved).plus(more))
