@@ -285,7 +285,7 @@ def test_what_a_child_has_reserved_comes_back_as_soon_as_it_is_dead(budget):
 
 
 @forks
-def test_living_processes_that_have_reserved_something_are_known(budget):
+def test_living_processes_that_have_asked_for_something_are_known(budget):
     budget.totals()
     before = budget.processes()
     budget.reserve(CALL, TEN_CALLS)
