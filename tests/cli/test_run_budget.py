@@ -178,6 +178,19 @@ def test_a_program_that_ignores_that_gets_sigterm_after_the_grace(spend):
 
 
 @posix
+def test_so_it_does_where_the_system_does_not_say_who_sent_a_signal(app, spend):
+    """macOS."""
+    spend("")
+    app.write("agent.py", "from spending import *; call_until_the_end(); wait_for_signals(ends_with=signal.SIGTERM)")
+    main = "import signal, sys; del signal.sigwaitinfo; from otel_harn_steps.cli._command import main; sys.exit(main())"
+    done = app.python(
+        "-c", main, *app.run_command("python", "agent.py", options=("--max-calls", "2", "--grace", "0.1"))[3:]
+    )
+
+    assert (done.returncode, done.stdout) == (75, "SIGINT\nSIGTERM\n")
+
+
+@posix
 def test_a_python_that_handles_neither_is_ended_by_a_keyboard_interrupt(app, spend):
     done = spend("call_until_the_end(); go_on_calling(); signal.pause()", "--max-calls", "2")
 
