@@ -70,7 +70,7 @@ class SharedBudget:
         that has expired, comes back here before anything is refused for it.
         """
         reserved = self._file.write(partial(self._reserve, asked, limits))
-        self._is_listed = self._is_listed or reserved.lease is not None
+        self._is_listed = True
         return reserved
 
     def grow(self, lease: int, to: Amount, limits: SharedLimits) -> Reserved:
@@ -109,13 +109,14 @@ class SharedBudget:
         """A call was refused because the run has ended. Returns how many that were; 0 before its end."""
 
         def work(connection: Connection) -> int:
+            self._here(connection)
             connection.execute("UPDATE state SET refused = refused + 1 WHERE ended_by IS NOT NULL")
             return _read(connection).refused
 
         return self._file.write(work)
 
     def processes(self) -> list[int]:
-        """The ids of the living processes that have reserved something."""
+        """The ids of the living processes that have asked for something, refused or not."""
         rows = self._file.read(lambda connection: connection.execute("SELECT owner FROM processes").fetchall())
         owners = [_owner(text) for (text,) in rows]
         return [owner.pid for owner in owners if owner.is_alive()]
@@ -125,16 +126,14 @@ class SharedBudget:
         self._file.close()
 
     def _reserve(self, asked: Amount, limits: SharedLimits, connection: Connection) -> Reserved:
-        state = _read(connection)
+        state, owner = _read(connection), self._here(connection)
         if state.ended_by is not None:
             return Reserved(None, state.ended_by, False, state.spent, state.reserved)
-        found, refused = self._make_room(connection, state, asked, limits)
+        found, refused = self._make_room(connection, state, asked, asked, limits)
         if refused is not None:
             return refused
         reserved, lease = found.reserved.plus(asked), found.next_lease
-        connection.execute(
-            "INSERT INTO leases VALUES (?, ?, ?, ?)", (lease, self._here(connection), _text(asked), self._expiry())
-        )
+        connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", (lease, owner, _text(asked), self._expiry()))
         connection.execute("UPDATE state SET reserved = ?, next_lease = ?", (_text(reserved), lease + 1))
         return Reserved(lease, None, True, found.spent, reserved)
 
@@ -147,7 +146,7 @@ class SharedBudget:
         owner, expires_s = self._here(connection), self._expiry()
         connection.execute("UPDATE leases SET owner = ?, expires_s = ? WHERE id = ?", (owner, expires_s, lease))
         if max(more) > 0:
-            state, refused = self._make_room(connection, state, more, limits)
+            state, refused = self._make_room(connection, state, more, to, limits)
             if refused is not None:
                 return refused._replace(lease=None if held is None else lease)
         reserved = state.reserved.plus(more)
@@ -156,13 +155,16 @@ class SharedBudget:
         return Reserved(lease, None, True, state.spent, reserved)
 
     def _make_room(
-        self, connection: Connection, state: _State, more: Amount, limits: SharedLimits
+        self, connection: Connection, state: _State, more: Amount, whole: Amount, limits: SharedLimits
     ) -> tuple[_State, Reserved | None]:
-        """The state in which `more` fits, if need be without what dead processes have reserved; or the refusal."""
+        """The state in which `more` fits, if need be without what dead processes have reserved; or the refusal.
+
+        `whole` is all that the lease would then hold, `more` included.
+        """
         crossed = limits.crossed_by(state.spent.plus(state.reserved).plus(more))
         if crossed is None:
             return state, None
-        fits_later = limits.crossed_by(state.spent.plus(more)) is None
+        fits_later = limits.crossed_by(state.spent.plus(whole)) is None
         if fits_later:
             state = state._replace(reserved=self._take_back(connection, state.reserved))
             crossed = limits.crossed_by(state.spent.plus(state.reserved).plus(more))

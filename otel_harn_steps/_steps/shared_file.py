@@ -19,6 +19,8 @@ _T = TypeVar("_T")
 # Not WAL: it holds locks for as long as it is connected, and a forked child would take its parent's for its own.
 # Not synced: the file has to survive a killed process, whose writes the system has, and not a power cut.
 _SETTINGS: Final = "PRAGMA journal_mode=PERSIST; PRAGMA synchronous=OFF"
+# Nobody sees the file before it is complete.
+_FILLING: Final = "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF"
 
 
 class SharedBudgetError(Exception):
@@ -120,7 +122,7 @@ class SharedFile:
             # Never opened by its name: to close a file takes away the locks that this process has on it.
             os.close(os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             try:
-                connection = _open(unnamed, self.busy_s, schema)
+                connection = _open(unnamed, self.busy_s, f"{_FILLING}; BEGIN; {schema} COMMIT")
                 connection.close()
                 with suppress(FileExistsError):
                     os.link(unnamed, self.path)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.shared_budget import SharedBudget, SharedBudgetError
 from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._spent_budget import SpentBudget
@@ -45,6 +46,10 @@ class BudgetWatch:
 
     def look(self, pid: int, send: Callable[[int], None]) -> None:
         """Look once. `send` sends a signal to the program, whose id is `pid`."""
+        with guard("watching the budget of the run"):
+            self._look(pid, send)
+
+    def _look(self, pid: int, send: Callable[[int], None]) -> None:
         if not self._signals or time.monotonic() < self._next_s:
             return
         if not self._next_s and not self._goes_on():
