@@ -293,19 +293,29 @@ frameworks = "auto"
 
 [[steps]]
 name = "Recipe Editor Agent"
-budget = {{ max_tokens = {limit} }}
+budget = {{ {limits} }}
 
 [[steps]]
 name = "Recipe Writer Agent"
 """
 
 
-@pytest.mark.parametrize(("limit", "says"), [(3000, "Salted."), (1000, "StepBudgetExceeded")])
-def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(provider, tmp_path, limit, says):
+@pytest.mark.parametrize(
+    ("limits", "says", "spent_by_editor"),
+    [
+        ("max_tokens = 3000", "Salted.", (3, 2333)),
+        ("max_tokens = 1000", "StepBudgetExceeded", (2, 1041)),
+        ("max_calls = 2", "StepBudgetExceeded", (2, 1041)),
+        ('max_calls = 2, mode = "shadow"', "Salted.", (3, 2333)),
+    ],
+)
+def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(
+    provider, tmp_path, limits, says, spent_by_editor
+):
     provider.says("Main Chat Agent", ASKS)
     provider.says("Recipe Editor Agent", *EDITS)
     (tmp_path / "app.py").write_text(APP)
-    (tmp_path / "harn-steps.toml").write_text(FILE.format(limit=limit))
+    (tmp_path / "harn-steps.toml").write_text(FILE.format(limits=limits))
     command = [sys.executable, "-m", "otel_harn_steps.cli", "run", "--records", "out", "--", sys.executable, "app.py"]
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -315,7 +325,7 @@ def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(pr
     spent = [(each["name"], each["llm_calls"], each["input_tokens"] + each["output_tokens"]) for each in records]
     assert spent == [
         ("Main Chat Agent", 1, 131),
-        ("Recipe Editor Agent", 3, 2333) if limit == 3000 else ("Recipe Editor Agent", 2, 1041),
+        ("Recipe Editor Agent", *spent_by_editor),
     ]
     assert "harn-steps.toml:8: no step 'Recipe Writer Agent' of a framework has run" in done.stderr
     assert "harn-steps.toml:4" not in done.stderr
