@@ -198,6 +198,21 @@ def test_continue_ends_the_run_with_the_fallback_as_its_output(agent, provider, 
     assert rows(steps()) == [("Loop", "skipped", 1, 100, 20)]
 
 
+def test_a_fallback_that_is_a_coroutine_function_is_awaited(agent, provider, steps):
+    async def made(error: StepBudgetExceeded, _partial: object) -> str:
+        await asyncio.sleep(0)
+        return f"stopped by {error.limit}"
+
+    definition = otel_harn_steps.StepDefinition(
+        "Loop", "Loop", budget={"max_calls": 1}, error_boundary="continue", fallback=made
+    )
+    otel_harn_steps.register_step("Loop", definition)
+    provider.says("Loop", Said(tool="search", arguments={"query": "more"}))
+
+    assert waited(run(agent("Loop", tools=[search]))) == "stopped by max_calls"
+    assert rows(steps()) == [("Loop", "skipped", 1, 100, 20)]
+
+
 def test_escalate_reaches_the_app(agent, provider, steps, declare):
     declare("Loop", budget={"max_usd": 0}, error_boundary="escalate")
     provider.says("Loop", Said())
