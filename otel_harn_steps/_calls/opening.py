@@ -11,6 +11,7 @@ from opentelemetry.context import Context, get_current
 from otel_harn_steps._calls.client import Call, ClientAdapter, Request
 from otel_harn_steps._calls.meter import Meter, current_meter
 from otel_harn_steps._calls.projection import projection_of
+from otel_harn_steps._calls.repeating import asked_by
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import finish_freed, freed
 from otel_harn_steps._settings import settings
@@ -48,6 +49,7 @@ def open_meter(
     if freed:
         finish_freed()
     request = request_of(adapter, call)
+    asked = asked_by(adapter, call) if active.watches_loops and request is not None and request.is_read else None
     if request is not None and not is_sent:
         request = _prepared(adapter, active, call, request)
     if request is None:
@@ -56,7 +58,7 @@ def open_meter(
     reservation = None
     if not is_sent and active.is_covered:
         reservation = _reserved(adapter, active, call, request, context, may_wait=may_wait)
-    return Meter(adapter, call, request, active, context, reservation=reservation)
+    return Meter(adapter, call, request, active, context, reservation=reservation, asked=asked)
 
 
 def _reserved(

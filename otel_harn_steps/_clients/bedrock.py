@@ -93,6 +93,9 @@ class _Bedrock(ClientAdapter):
             call.args[1]["modelId"] = request.model
         return request
 
+    def sent_body(self, call: Call) -> Any:
+        return call.args[1]
+
     def was_sent(self, error: BaseException) -> bool:
         return type(error).__name__ in _SENT or super().was_sent(error)
 

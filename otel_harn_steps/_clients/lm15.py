@@ -91,6 +91,9 @@ class _LM15(ClientAdapter):
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # there is no request without a model, and streams are asked for their usage
 
+    def sent_body(self, call: Call) -> Any:
+        return {"body": next((each.body for each in _arguments(call) if hasattr(each, "body")), None)}
+
     def watch(self, request: Request, result: Any, meter: Meter) -> Any:
         if getattr(result, "status", 200) < 400:
             return None

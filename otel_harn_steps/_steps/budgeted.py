@@ -13,7 +13,13 @@ from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop, unmetered_detail, unpriced_detail
+from otel_harn_steps._steps.errors import (
+    StepBudgetExceeded,
+    StepBudgetStop,
+    loop_detail,
+    unmetered_detail,
+    unpriced_detail,
+)
 from otel_harn_steps._steps.reservation import (
     NOTHING_HELD,
     NOTHING_PROJECTED,
@@ -46,11 +52,14 @@ class Budgeted(Spent):
         would_have_stopped: the limit that was crossed first, where the budget only looks on.
         refused: how many calls its budget has refused for good.
         is_covered: whether a budget counts what this account's own calls spend.
+        watches_loops: whether one of those budgets is for calls that repeat.
+        loop_watch: what finds them, kept for `_calls.repeating` and read there alone.
     """
 
     __slots__ = (
         "_began_s",
-        "_covers_below",
+        "_coverers",
+        "_covering_below",
         "_held",
         "_is_limited",
         "_max_call_picousd",
@@ -60,9 +69,11 @@ class Budgeted(Spent):
         "breach",
         "definition",
         "is_covered",
+        "loop_watch",
         "refused",
         "status",
         "tree",
+        "watches_loops",
         "would_have_stopped",
     )
 
@@ -82,10 +93,12 @@ class Budgeted(Spent):
         self._held: WeakSet[Reservation] | None = None
         # What the input of its last call was estimated and measured at.
         self._ratio: tuple[int, int] | None = None
-        self._covers_below: bool = (is_limited and definition.scope == "tree") or (
-            above is not None and above._covers_below
-        )
-        self.is_covered = is_limited or self._covers_below
+        around: tuple[Budgeted, ...] = () if above is None else above._covering_below
+        self._coverers: tuple[Any, ...] = (self, *around) if is_limited else around
+        self._covering_below: tuple[Any, ...] = self._coverers if definition.scope == "tree" else around
+        self.is_covered = bool(self._coverers)
+        self.watches_loops = any(each.definition.budget.loop is not None for each in self._coverers)
+        self.loop_watch: object = None
         self.tree: Tree = Tree() if above is None else above.tree
 
     def lineage(self) -> Iterator[Self]:
@@ -97,7 +110,7 @@ class Budgeted(Spent):
 
     def covering(self) -> list[Self]:
         """The living accounts whose budget counts what this one's own calls spend, this one first."""
-        return [each for each in self.lineage() if each._is_limited and each.status is None and each._covers(self)]
+        return [each for each in self._coverers if each.status is None]
 
     # -- before a call is sent -----------------------------------------------------------------------------------
 
@@ -180,8 +193,25 @@ class Budgeted(Spent):
                 return account._exceeded("max_seconds")
         return None
 
+    def repeats(self, is_loop: Callable[[Self], bool], response: object) -> StepBudgetExceeded | None:
+        """The breach of a budget for calls that repeat. To be asked about each call that was answered, once.
+
+        Args:
+            is_loop: whether the call ends a loop among those of an account.
+            response: the provider's answer, kept on the error.
+        """
+        with self.tree.lock:
+            for account in self.covering():
+                times = account.definition.budget.loop
+                if times is not None and is_loop(account) and account._stops("loop"):
+                    detail = loop_detail(account.definition.name, times)
+                    error = account._exceeded("loop", response, detail, consumed=times)
+                    account.note_breach(error)
+                    return error
+        return None
+
     def note_breach(self, error: StepBudgetExceeded) -> None:
-        """A stream was stopped: the step whose budget did so is exhausted, whatever was billed."""
+        """A budget has stopped something: its step is exhausted, whatever was billed."""
         with self.tree.lock:
             for account in self.covering():
                 if account is error.owner and (account.breach is None or account.breach.projected):

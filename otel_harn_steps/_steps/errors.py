@@ -289,3 +289,8 @@ def unmetered_detail(step: str, model: str | None, limit: str) -> str:
         f"step `{step}` has a {limit} budget, but the usage of a call to model `{model}` was not reported; "
         'allow such calls with instrument(unmetered="ignore")'
     )
+
+
+def loop_detail(step: str, times: int) -> str:
+    """The message where a step goes round in circles."""
+    return f"step `{step}` repeats itself: the same requests got the same answers {times} times in a row (loop={times})"
