@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from threading import Lock, Semaphore, Thread
+from threading import Event, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -35,6 +35,7 @@ class Exchange:
         self.requests: list[Received] = []
         self._script = script
         self._allowed = Semaphore(0)
+        self._left = Event()
         self._lock = Lock()
 
     def url_at(self, host: str) -> str:
@@ -44,6 +45,18 @@ class Exchange:
     def allow(self, chunks: int = 1) -> None:
         """Let a paced answer send this many more chunks."""
         self._allowed.release(chunks)
+
+    def was_left(self) -> bool:
+        """Whether a client has closed its connection before it had the whole of an answer that is held."""
+        return self._left.wait(_PATIENCE_S)
+
+    def wait_for_leave(self, connection: socket.socket) -> None:
+        """Wait until the client has closed the connection, with patience."""
+        connection.settimeout(_PATIENCE_S)
+        with suppress(ConnectionError):
+            if connection.recv(1):
+                raise ConnectionAbortedError("the client sent more before it had its answer")
+        self._left.set()
 
     def answer(self, received: Received) -> Answer:
         with self._lock:
@@ -131,11 +144,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("content-length", str(sum(map(len, answer.chunks))))
         self.end_headers()
-        for chunk in answer.chunks[: answer.cut_after]:
+        for chunk in answer.chunks[: -1 if answer.held else answer.cut_after]:
             if answer.paced:
                 exchange.wait_for_allowance()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if answer.streamed else chunk)
-        if answer.cut_after is not None:
+        if answer.held:
+            self.close_connection = True
+            exchange.wait_for_leave(self.connection)
+        elif answer.cut_after is not None:
             self._cut()
         elif answer.streamed:
             self.wfile.write(b"0\r\n\r\n")

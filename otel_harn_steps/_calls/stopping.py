@@ -1,0 +1,37 @@
+"""Closing what the app reads a stream from, once a budget has stopped it: the provider goes on as long as it can."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_harn_steps._guard import guard
+
+if TYPE_CHECKING:
+    from otel_harn_steps._calls.meter import Meter
+
+_CLOSING: Final = guard("closing a stream that a budget has stopped", ours=False)
+
+
+def close_stopped(meter: Meter, inner: Any) -> None:
+    """Close a stream that a budget has stopped.
+
+    Args:
+        meter: that of its call.
+        inner: what the events come from; what the app holds is closed too.
+    """
+    for each in meter.stopped(inner):
+        with _CLOSING:
+            close = getattr(each, "close", None)
+            if close is not None:
+                close()
+
+
+async def close_stopped_async(meter: Meter, inner: Any) -> None:
+    """As `close_stopped`."""
+    for each in meter.stopped(inner):
+        with _CLOSING:
+            close = getattr(each, "aclose", None) or getattr(each, "close", None)
+            closing = None if close is None else close()
+            if isawaitable(closing):
+                await closing

@@ -1,0 +1,122 @@
+"""Recorded streams whose last piece never comes: whoever reads them is stopped by a budget, or waits in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from otel_harn_steps import StepBudgetExceeded
+from otel_harn_steps._cost.estimate import generated_text, output_tokens, size_of
+from otel_harn_steps.testing import Answer, Exchange, ReplayServer
+from otel_harn_steps.testing._modes import Mode
+from tests.replay.answers import recorded
+from tests.replay.cases import Case
+
+
+def held(case: Case) -> Answer:
+    """All of the recorded stream but its last piece; then the server waits until the client has gone."""
+    return replace(recorded(case), held=True)
+
+
+def limits_of(case: Case) -> list[int]:
+    """Budgets of output tokens that stop the stream at its beginning, in its middle, and at its end. None: no text."""
+    reached: list[int] = []
+    size = events = 0
+    for chunk in recorded(case).chunks[:-1]:
+        for text in map(generated_text, _decoded(chunk)):
+            size, events = size + size_of(text), events + bool(text)
+            reached.append(output_tokens(size, events))
+    last = max(reached, default=0) - 1
+    return sorted({each for each in (1, last // 2, last) if each > 0})
+
+
+def _decoded(chunk: bytes) -> list[Any]:
+    found = []
+    for line in chunk.splitlines():
+        try:
+            found.append(json.loads(line.removeprefix(b"data:")))
+        except ValueError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Braked:
+    """What came of a stream that a budget of output tokens was to stop."""
+
+    limit: int
+    exchange: Exchange
+    raised: BaseException | None
+    left: StepBudgetExceeded | None
+    record: Any
+    open_calls: int
+    warned: list[str]
+
+    def check(self) -> None:
+        """Assert that it was stopped, closed, billed once, and that nothing is left of it."""
+        assert self.warned == []
+        assert self.left is not None, self.raised
+        assert self.exchange.was_left()
+        assert self.left.limit == "max_output_tokens"
+        assert isinstance(self.left.partial, str)
+        assert tokens_of(self.left.partial) > 0
+        assert (self.record.llm_calls, self.record.status) == (1, "failed")
+        assert self.record.estimated_tokens + self.record.output_tokens > self.limit
+        assert self.open_calls == 0
+
+
+def tokens_of(text: str) -> int:
+    return output_tokens(size_of(text), 1)
+
+
+def braked(
+    limit: int,
+    case: Case,
+    mode: Mode,
+    server: ReplayServer,
+    steps: ModuleType,
+    caplog: pytest.LogCaptureFixture,
+    go: Callable[[Exchange], Awaitable[None]],
+    **budget: Any,
+) -> Braked:
+    """Make a call in a step with a budget of output tokens, and then see whether there is room for another one."""
+    exchange = server.serve(held(case))
+    left: list[StepBudgetExceeded] = []
+    raised: list[BaseException] = []
+    opened: list[Any] = []
+
+    async def work() -> None:
+        # What is still held for the stream counts as a call.
+        with steps.step("around", max_calls=2, scope="tree") as around:
+            try:
+                with steps.step("s", max_output_tokens=limit, **{"stop_streams": True, **budget}) as active:
+                    opened.append(active)
+                    try:
+                        await go(exchange)
+                    except Exception as error:  # noqa: BLE001 -- looked at by the test
+                        raised.append(error)
+            except StepBudgetExceeded as error:
+                left.append(error)
+            if mode.name == "async":
+                await asyncio.sleep(0)
+            assert around.open_calls == 0
+
+    with caplog.at_level(logging.WARNING, "otel_harn_steps"):
+        mode.run(work())
+    record = next(each for each in steps.drain_completed_steps() if each.name == "s")
+    return Braked(
+        limit,
+        exchange,
+        raised[0] if raised else None,
+        left[0] if left else None,
+        record,
+        opened[0].open_calls,
+        [each.getMessage() for each in caplog.records if each.name.startswith("otel_harn_steps")],
+    )
