@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +23,7 @@ def close_stopped(meter: Meter, inner: Any) -> None:
         inner: what the events come from; what the app holds is closed too.
     """
     for each in meter.stopped(inner):
-        with _CLOSING:
+        with _CLOSING, _passing_through():
             close = getattr(each, "close", None)
             if close is not None:
                 close()
@@ -30,8 +32,18 @@ def close_stopped(meter: Meter, inner: Any) -> None:
 async def close_stopped_async(meter: Meter, inner: Any) -> None:
     """As `close_stopped`."""
     for each in meter.stopped(inner):
-        with _CLOSING:
+        with _CLOSING, _passing_through():
             close = getattr(each, "aclose", None) or getattr(each, "close", None)
             closing = None if close is None else close()
             if isawaitable(closing):
                 await closing
+
+
+@contextmanager
+def _passing_through() -> Iterator[None]:
+    """What the app holds may be a generator that runs at this moment: the breach goes through it, and ends it."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if "generator" not in str(error) or "already" not in str(error):
+            raise

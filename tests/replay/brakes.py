@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from otel_harn_steps import StepBudgetExceeded
 from otel_harn_steps._cost.estimate import generated_text, output_tokens, size_of
 from otel_harn_steps.testing import Answer, Exchange, ReplayServer
-from otel_harn_steps.testing._modes import Mode
+from otel_harn_steps.testing._modes import Mode, uncollected
 from tests.replay.answers import recorded
 from tests.replay.cases import Case
 
@@ -34,7 +34,7 @@ def limits_of(case: Case) -> list[int]:
             size, events = size + size_of(text), events + bool(text)
             reached.append(output_tokens(size, events))
     last = max(reached, default=0) - 1
-    return sorted({each for each in (1, last // 2, last) if each > 0})
+    return sorted({1, max(1, last // 2), last}) if last > 0 else []
 
 
 def _decoded(chunk: bytes) -> list[Any]:
@@ -66,57 +66,56 @@ class Braked:
         assert self.exchange.was_left()
         assert self.left.limit == "max_output_tokens"
         assert isinstance(self.left.partial, str)
-        assert tokens_of(self.left.partial) > 0
+        assert self.left.partial
         assert (self.record.llm_calls, self.record.status) == (1, "failed")
         assert self.record.estimated_tokens + self.record.output_tokens > self.limit
         assert self.open_calls == 0
 
 
-def tokens_of(text: str) -> int:
-    return output_tokens(size_of(text), 1)
+@dataclass(frozen=True, slots=True)
+class Brakes:
+    """Makes calls whose streams a budget is to stop."""
 
+    mode: Mode
+    server: ReplayServer
+    steps: ModuleType
+    caplog: pytest.LogCaptureFixture
 
-def braked(
-    limit: int,
-    case: Case,
-    mode: Mode,
-    server: ReplayServer,
-    steps: ModuleType,
-    caplog: pytest.LogCaptureFixture,
-    go: Callable[[Exchange], Awaitable[None]],
-    **budget: Any,
-) -> Braked:
-    """Make a call in a step with a budget of output tokens, and then see whether there is room for another one."""
-    exchange = server.serve(held(case))
-    left: list[StepBudgetExceeded] = []
-    raised: list[BaseException] = []
-    opened: list[Any] = []
+    def __call__(
+        self,
+        limit: int,
+        case: Case,
+        opens: Callable[[str], AbstractContextManager[Any]],
+        go: Callable[[Any], Awaitable[None]],
+        **budget: Any,
+    ) -> Braked:
+        """Call `go` with the client that `opens` opens at an address, in a step with a budget of output tokens."""
+        exchange = self.server.serve(held(case))
+        left: list[StepBudgetExceeded] = []
+        raised: list[BaseException] = []
+        opened: list[Any] = []
 
-    async def work() -> None:
-        # What is still held for the stream counts as a call.
-        with steps.step("around", max_calls=2, scope="tree") as around:
+        async def work(client: Any) -> None:
             try:
-                with steps.step("s", max_output_tokens=limit, **{"stop_streams": True, **budget}) as active:
+                with self.steps.step("s", max_output_tokens=limit, **{"stop_streams": True, **budget}) as active:
                     opened.append(active)
                     try:
-                        await go(exchange)
+                        await go(client)
                     except Exception as error:  # noqa: BLE001 -- looked at by the test
                         raised.append(error)
             except StepBudgetExceeded as error:
                 left.append(error)
-            if mode.name == "async":
-                await asyncio.sleep(0)
-            assert around.open_calls == 0
 
-    with caplog.at_level(logging.WARNING, "otel_harn_steps"):
-        mode.run(work())
-    record = next(each for each in steps.drain_completed_steps() if each.name == "s")
-    return Braked(
-        limit,
-        exchange,
-        raised[0] if raised else None,
-        left[0] if left else None,
-        record,
-        opened[0].open_calls,
-        [each.getMessage() for each in caplog.records if each.name.startswith("otel_harn_steps")],
-    )
+        with self.caplog.at_level(logging.WARNING, "otel_harn_steps"):
+            with opens(f"{self.server.address}/{exchange.token}") as client, uncollected():
+                self.mode.run(work(client))
+        (record,) = self.steps.drain_completed_steps()
+        return Braked(
+            limit,
+            exchange,
+            raised[0] if raised else None,
+            left[0] if left else None,
+            record,
+            opened[0].open_calls,
+            [text for each in self.caplog.records if "failed while" in (text := each.getMessage())],
+        )
