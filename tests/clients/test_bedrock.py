@@ -304,7 +304,7 @@ def test_a_budget_crossed_in_a_call_raises_there(
 
 
 @pytest.mark.parametrize("case", LONGER_STREAMS, ids=lambda case: case.id)
-@pytest.mark.parametrize("limit", [1, 4])
+@pytest.mark.parametrize("limit", [1, 2])
 @pytest.mark.usefixtures("own_faults_dropped")
 def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(  # noqa: PLR0917 -- what varies, and what it runs in
     case: Case, limit: int, mode: Mode, replay: ReplayServer, steps: ModuleType, caplog: pytest.LogCaptureFixture
