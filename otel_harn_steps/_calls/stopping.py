@@ -22,7 +22,7 @@ def close_stopped(meter: Meter, inner: Any) -> None:
         meter: that of its call.
         inner: what the events come from; what the app holds is closed too.
     """
-    for each in meter.stopped(inner):
+    for each in _sources(meter, inner):
         with _CLOSING, _passing_through():
             close = getattr(each, "close", None)
             if close is not None:
@@ -31,12 +31,19 @@ def close_stopped(meter: Meter, inner: Any) -> None:
 
 async def close_stopped_async(meter: Meter, inner: Any) -> None:
     """As `close_stopped`."""
-    for each in meter.stopped(inner):
+    for each in _sources(meter, inner):
         with _CLOSING, _passing_through():
             close = getattr(each, "aclose", None) or getattr(each, "close", None)
             closing = None if close is None else close()
             if isawaitable(closing):
                 await closing
+
+
+def _sources(meter: Meter, inner: Any) -> Iterator[Any]:
+    for each in meter.stopped(inner):
+        stream = getattr(each, "__wrapped__", each)
+        yield stream
+        yield getattr(stream, "response", None)  # of streams that have no way to close them
 
 
 @contextmanager

@@ -7,7 +7,7 @@ that the app does not read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from functools import lru_cache
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -91,7 +91,7 @@ def watch_attribute(stream: Any, name: str, meter: Meter) -> None:
 
 
 @passed_over
-def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, None]:
+def watched_events(inner: Iterable[Any], meter: Meter) -> Generator[Any, None, None]:
     """The events of `inner`, billed when they have been read, or when the app leaves them."""
     try:
         for event in inner:
@@ -110,7 +110,7 @@ def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, N
 
 
 @passed_over
-async def watched_events_async(inner: AsyncIterator[Any], meter: Meter) -> AsyncGenerator[Any, None]:
+async def watched_events_async(inner: AsyncIterable[Any], meter: Meter) -> AsyncGenerator[Any, None]:
     """As `watched_events`."""
     try:
         async for event in inner:
