@@ -210,6 +210,10 @@ class ClientAdapter(Protocol):
         """The state after one more event of a stream. Begins with None."""
         return event
 
+    def content(self, event: Any) -> Any:
+        """What of an event holds generated text, where a budget counts it: an object of the client, or decoded JSON."""
+        return event
+
     def restore(self, event: Any) -> Any:
         """`event` as the app would have got it had the engine not asked for usage. None: it would have got none."""
         return event

@@ -269,7 +269,7 @@ class Meter:
             if self._closer is None:
                 self._state = self._adapter.fold(self._state, event)
                 if self._output is not None:
-                    self._output.add(event)
+                    self._output.add(self._adapter.content(event))
                     crossed = None if self._brake is None else self._brake.crossed(self._output)
             if self._request.asks_usage:
                 shown = self._adapter.restore(event)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
+from otel_harn_steps._calls.stopping import close_stopped, close_stopped_async
 from otel_harn_steps._guard import guard
+from otel_harn_steps._steps.errors import StepBudgetExceeded
 
 if TYPE_CHECKING:
     from otel_harn_steps._calls.meter import Meter
@@ -47,8 +49,8 @@ def watch_body(http_response: Any, meter: Meter) -> None:
     body = _Body(http_response.headers.get("content-type", ""), meter)
     # All of an HTTP response's ways to read pass one of these two; as attributes of this one object they shadow the
     # methods, and are gone when the body is.
-    http_response.iter_bytes = _tap(ref(http_response), body)
-    http_response.aiter_bytes = _tap_async(ref(http_response), body)
+    http_response.iter_bytes = _tap(ref(http_response), body, meter)
+    http_response.aiter_bytes = _tap_async(ref(http_response), body, meter)
     meter.stream_opened(http_response)
 
 
@@ -59,13 +61,17 @@ def _untapped(http_response: ref[Any]) -> Any:
     return held
 
 
-def _tap(http_response: ref[Any], body: _Body) -> Callable[..., Iterator[bytes]]:
+def _tap(http_response: ref[Any], body: _Body, meter: Meter) -> Callable[..., Iterator[bytes]]:
     def iter_bytes(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+        held = _untapped(http_response)
         with body:
-            for chunk in _untapped(http_response).iter_bytes(*args, **kwargs):
+            for chunk in held.iter_bytes(*args, **kwargs):
                 shown = body.feed(chunk)
                 if shown:
                     yield shown
+                if body.crossed is not None:
+                    close_stopped(meter, held)
+                    raise body.crossed
             rest = body.rest()
             if rest:
                 yield rest
@@ -73,13 +79,17 @@ def _tap(http_response: ref[Any], body: _Body) -> Callable[..., Iterator[bytes]]
     return iter_bytes
 
 
-def _tap_async(http_response: ref[Any], body: _Body) -> Callable[..., AsyncIterator[bytes]]:
+def _tap_async(http_response: ref[Any], body: _Body, meter: Meter) -> Callable[..., AsyncIterator[bytes]]:
     async def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+        held = _untapped(http_response)
         with body:
-            async for chunk in _untapped(http_response).aiter_bytes(*args, **kwargs):
+            async for chunk in held.aiter_bytes(*args, **kwargs):
                 shown = body.feed(chunk)
                 if shown:
                     yield shown
+                if body.crossed is not None:
+                    await close_stopped_async(meter, held)
+                    raise body.crossed
             rest = body.rest()
             if rest:
                 yield rest
@@ -96,7 +106,10 @@ def _begins_events(head: bytes) -> bool | None:
 
 
 class _Body:
-    """A body as it passes: server-sent events are observed one by one, anything else when it is complete."""
+    """A body as it passes: server-sent events are observed one by one, anything else when it is complete.
+
+    `crossed`: the breach of the budget that stops it, to be raised once the app has what came before.
+    """
 
     def __init__(self, content_type: str, meter: Meter) -> None:
         self._meter = meter
@@ -105,10 +118,14 @@ class _Body:
         self._rest = bytearray()
         self._seen = 0
         self._drops_blank = False
+        self.crossed: StepBudgetExceeded | None = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take in some bytes. What of them the app sees: all, but for traces of our asking for usage."""
-        shown = chunk
+        """Take in some bytes. What of them the app sees: all, but for traces of our asking for usage.
+
+        Nothing from the event on that a budget has no room for.
+        """
+        shown, seen_before = chunk, len(self._rest)
         with guard("reading a response body"):
             self._rest += chunk
             if self._is_events is None:
@@ -120,10 +137,19 @@ class _Body:
                 if self._rest.endswith(b"\n"):
                     lines.append(self._rest)
                     self._rest = bytearray()
-                passed = [line for each in lines if (line := self._observe(bytes(each)))]
+                passed = b"".join(self._passing(lines))
                 if self._meter.asks_usage:  # whole lines only: whether one may be seen is known at its end
-                    shown = b"".join(passed)
+                    shown = passed
+                elif self.crossed is not None:
+                    shown = passed[seen_before:]
         return shown
+
+    def _passing(self, lines: Iterable[bytearray]) -> Iterator[bytes]:
+        for each in lines:
+            line = self._observe(bytes(each))
+            if self.crossed is not None:
+                return
+            yield line
 
     def _observe(self, line: bytes) -> bytes:
         """Observe the event in a line, if there is one. The line as the app sees it."""
@@ -133,17 +159,26 @@ class _Body:
         if line.startswith(_END):  # a client may read no further
             self._meter.ended_quietly()
             return line
-        # The first events name the model; after them, only those that may report usage are worth decoding.
-        if line.startswith(b"data:") and (self._seen < _EVENTS_WITH_MODEL or b"usage" in line):
+        # The first events name the model; after them, only those that may report usage are worth decoding, unless a
+        # budget counts what comes.
+        is_wanted = self._seen < _EVENTS_WITH_MODEL or b"usage" in line or self._meter.counts_output
+        if is_wanted and line.startswith(b"data:"):
             self._seen += 1
             event = decoded(line[5:])
             if isinstance(event, dict):
-                if self._meter.observe(event) is None:
+                if self._shown(event) is None:
                     self._drops_blank = True
                     return b""
                 if self._meter.asks_usage:
                     return _NO_USAGE.sub(b"", line)
         return line
+
+    def _shown(self, event: Any) -> Any:
+        try:
+            return self._meter.observe(event)
+        except StepBudgetExceeded as crossed:
+            self.crossed = crossed
+            return None
 
     def rest(self) -> bytes:
         """What has been held back because its line never ended."""

@@ -7,9 +7,8 @@ that the app does not read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from functools import lru_cache
-from inspect import isawaitable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 from weakref import ref
@@ -17,12 +16,11 @@ from weakref import ref
 import wrapt
 
 from otel_harn_steps._calls.meter import Meter
-from otel_harn_steps._guard import guard
+from otel_harn_steps._calls.stopping import close_stopped, close_stopped_async
 from otel_harn_steps._guard.finalisers import from_a_finaliser
 from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._patching.proxies import Copied
 
-_CLOSING_STOPPED = guard("closing a stream that a budget has stopped", ours=False)
 _ITERATOR = "_iterator"
 _MOST_KNOWN = 512
 _known_methods: dict[tuple[Any, str], bool] = {}
@@ -93,7 +91,7 @@ def watch_attribute(stream: Any, name: str, meter: Meter) -> None:
 
 
 @passed_over
-def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, None]:
+def watched_events(inner: Iterable[Any], meter: Meter) -> Generator[Any, None, None]:
     """The events of `inner`, billed when they have been read, or when the app leaves them."""
     try:
         for event in inner:
@@ -112,7 +110,7 @@ def watched_events(inner: Iterator[Any], meter: Meter) -> Generator[Any, None, N
 
 
 @passed_over
-async def watched_events_async(inner: AsyncIterator[Any], meter: Meter) -> AsyncGenerator[Any, None]:
+async def watched_events_async(inner: AsyncIterable[Any], meter: Meter) -> AsyncGenerator[Any, None]:
     """As `watched_events`."""
     try:
         async for event in inner:
@@ -251,22 +249,3 @@ def _closing_async(stream: ref[Any], meter: Meter) -> Callable[[], Any]:
         return await type(held).close(held)
 
     return close
-
-
-def close_stopped(meter: Meter, inner: Any) -> None:
-    """Close a stream that a budget has stopped, and what it reads from: the provider goes on for as long as it can."""
-    for each in meter.stopped(inner):
-        with _CLOSING_STOPPED:
-            close = getattr(each, "close", None)
-            if close is not None:
-                close()
-
-
-async def close_stopped_async(meter: Meter, inner: Any) -> None:
-    """As `close_stopped`."""
-    for each in meter.stopped(inner):
-        with _CLOSING_STOPPED:
-            close = getattr(each, "aclose", None) or getattr(each, "close", None)
-            closing = None if close is None else close()
-            if isawaitable(closing):
-                await closing

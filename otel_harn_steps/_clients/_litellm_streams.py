@@ -87,6 +87,22 @@ class _Observed:
         finally:
             self.look()
 
+    def close(self) -> None:
+        """Close the stream: what it reads from itself, for versions in which it cannot be closed."""
+        source = field(self._stream, "completion_stream.streaming_response")
+        for each in (self._stream, source):
+            close = getattr(each, "close", None)
+            if close is not None:
+                close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        source = field(self._stream, "completion_stream.streaming_response")
+        for each in (self._stream, source):
+            close = getattr(each, "aclose", None)
+            if close is not None:
+                await close()
+
 
 class _WatchedStream(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of anything
     def __init__(self, stream: Any, meter: Meter) -> None:
@@ -103,12 +119,12 @@ class _WatchedStream(Copied, wrapt.ObjectProxy):  # type: ignore[type-arg]  # of
 
     def __next__(self) -> Any:
         if self._self_events is None:
-            self._self_events = watched_events(iter(self._self_observed), self._self_meter)
+            self._self_events = watched_events(self._self_observed, self._self_meter)
         return next(self._self_events)
 
     async def __anext__(self) -> Any:
         if self._self_events is None:
-            self._self_events = watched_events_async(aiter(self._self_observed), self._self_meter)
+            self._self_events = watched_events_async(self._self_observed, self._self_meter)
         return await anext(self._self_events)
 
     def close(self) -> Any:

@@ -106,8 +106,11 @@ class _LM15(ClientAdapter):
         body = decoded(response.body)
         return _protocol_of(body).parse(request, body)
 
+    def content(self, event: Any) -> Any:
+        return decoded(event.data.encode()) if isinstance(event.data, str) else None
+
     def fold(self, state: Any, event: Any) -> Any:
-        payload = decoded(event.data.encode()) if isinstance(event.data, str) else None
+        payload = self.content(event)
         if not isinstance(payload, dict):
             return state
         before = _Stream(_protocol_of(payload), None) if state is None else state

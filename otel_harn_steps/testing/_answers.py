@@ -42,6 +42,8 @@ class Answer:
     """The connection is cut after this many chunks."""
     paced: bool = False
     """Each chunk waits until the test allows it (`Exchange.allow`)."""
+    held: bool = False
+    """The last chunk is never sent: the server waits until the client has gone (`Exchange.was_left`)."""
 
 
 Script = Callable[[Received], Answer]

@@ -10,24 +10,26 @@ import socket
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from threading import Lock, Semaphore, Thread
+from threading import Event, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from otel_harn_steps.testing._answers import Answer, Received, Script
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
 _PATIENCE_S = 10.0
+_HELD_S = 3.0
 _STOPS_WITHIN_S = 0.02
 
 
 class Exchange:
     """One test's private corner of the server: its own path, its answers in order, the requests it received.
 
-    The last answer is repeated for every further request.
+    The last answer is repeated for every further request. `left` is set when a client has gone from one that is held.
     """
 
     def __init__(self, token: str, script: tuple[Answer | Script, ...]) -> None:
@@ -35,6 +37,7 @@ class Exchange:
         self.requests: list[Received] = []
         self._script = script
         self._allowed = Semaphore(0)
+        self.left = Event()
         self._lock = Lock()
 
     def url_at(self, host: str) -> str:
@@ -44,6 +47,10 @@ class Exchange:
     def allow(self, chunks: int = 1) -> None:
         """Let a paced answer send this many more chunks."""
         self._allowed.release(chunks)
+
+    def was_left(self) -> bool:
+        """Whether a client has closed its connection before it had the whole of an answer that is held."""
+        return self.left.wait(_HELD_S)
 
     def answer(self, received: Received) -> Answer:
         with self._lock:
@@ -131,14 +138,33 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("content-length", str(sum(map(len, answer.chunks))))
         self.end_headers()
-        for chunk in answer.chunks[: answer.cut_after]:
-            if answer.paced:
-                exchange.wait_for_allowance()
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if answer.streamed else chunk)
+        if answer.held:
+            self._hold(answer, exchange)
+            return
+        self._send_chunks(answer, answer.chunks[: answer.cut_after], exchange)
         if answer.cut_after is not None:
             self._cut()
         elif answer.streamed:
             self.wfile.write(b"0\r\n\r\n")
+
+    def _send_chunks(self, answer: Answer, chunks: Sequence[bytes], exchange: Exchange) -> None:
+        for chunk in chunks:
+            if answer.paced:
+                exchange.wait_for_allowance()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if answer.streamed else chunk)
+
+    def _hold(self, answer: Answer, exchange: Exchange) -> None:
+        self.close_connection = True
+        try:
+            self._send_chunks(answer, answer.chunks[:-1], exchange)
+            self.connection.settimeout(_HELD_S)
+            is_left = self.connection.recv(1) == b""
+        except TimeoutError:
+            is_left = False
+        except ConnectionError:
+            is_left = True
+        if is_left:
+            exchange.left.set()
 
     def _cut(self) -> None:
         self.close_connection = True

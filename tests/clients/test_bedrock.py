@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from otel_harn_steps import StepBudgetExceeded
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
 from otel_harn_steps.testing._seen import Seen, first_difference
 from tests.instrumented import Instrumented
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
+from tests.replay.brakes import Brakes
 from tests.replay.cases import Case, all_cases, case, cases
 from tests.replay.native import json_answer
 from tests.replay.results import replayed
@@ -307,3 +309,24 @@ def test_a_budget_crossed_in_a_call_raises_there(
         seen.append(run(case, reads_all))
     is_later = mode.name == "async" and case.endpoint == "invoke"  # its body is still to be awaited
     assert bool(seen[0].values("raised")) != is_later
+
+
+@pytest.mark.parametrize("case", LONGER_STREAMS, ids=lambda case: case.id)
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.usefixtures("own_faults_dropped")
+def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(  # noqa: PLR0917 -- what varies, and what it runs in
+    case: Case, limit: int, mode: Mode, replay: ReplayServer, steps: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def go(url: str) -> None:
+        aws = Aws(mode)
+        try:
+            client = await aws.client(url)
+            result = await mode.settle(getattr(client, METHODS[case.endpoint])(**arguments(case)))
+            async for _ in mode.each(result.get("stream") or result["body"]):
+                pass
+        finally:
+            await aws.close()
+
+    stopped = Brakes(mode, replay, steps, caplog)(limit, case, nullcontext, go)
+    assert isinstance(stopped.raised, StepBudgetExceeded)
+    stopped.check()

@@ -6,6 +6,7 @@ import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +19,7 @@ from otel_harn_steps.testing._seen import Seen
 from tests.instrumented import Instrumented, Spans
 from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
+from tests.replay.brakes import Brakes, limits_of
 from tests.replay.cases import Case, JsonObject, case, cases
 from tests.replay.results import replayed
 
@@ -294,3 +296,32 @@ def test_a_crossed_budget_raises_at_the_call_with_the_answer(replay: ReplayServe
     with pytest.raises(steps.StepBudgetExceeded) as caught, steps.step("s", max_tokens=1):
         litellm.completion(model=SONNET, messages=HELLO, api_base=f"{replay.address}/{exchange.token}", api_key="k")
     assert caught.value.response.usage.prompt_tokens == 1169
+
+
+@pytest.mark.parametrize(
+    ("layer", "function", "model", "case", "arguments"),
+    [each for each in CALLS if each[-1].get("stream")],
+    ids=lambda value: getattr(value, "id", None),
+)
+@pytest.mark.usefixtures("own_faults_dropped")
+def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(  # noqa: PLR0917 -- as above
+    layer: str,
+    function: str,
+    model: str,
+    case: Case,
+    arguments: dict[str, Any],
+    mode: Mode,
+    replay: ReplayServer,
+    steps: ModuleType,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def go(url: str) -> None:
+        made = getattr(litellm, function if mode.name == "sync" else f"a{function}")
+        result = await mode.settle(made(model=model, api_base=url, api_key="k", max_retries=0, **arguments))
+        async for _ in mode.each(result):
+            pass
+
+    for limit in limits_of(case):
+        stopped = Brakes(mode, replay, steps, caplog)(limit, case, nullcontext, go)
+        assert stopped.raised is not None
+        stopped.check()

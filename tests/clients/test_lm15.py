@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otel_harn_steps import StepBudgetExceeded
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._answers import error
 from otel_harn_steps.testing._modes import Mode
@@ -18,6 +20,7 @@ from otel_harn_steps.testing._seen import Seen, first_difference
 from tests.instrumented import Instrumented, Spans
 from tests.replay.answers import Answer, asked_usage, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
+from tests.replay.brakes import Brakes, limits_of
 from tests.replay.cases import Case, case
 from tests.replay.clients import Clients
 from tests.replay.native import json_answer, native_bill
@@ -209,3 +212,23 @@ def test_other_requests_are_no_calls(app: App, steps: ModuleType) -> None:
     app.mode.run(work())
     (record,) = steps.drain_completed_steps()
     assert (len(exchange.requests), Bill.of_record(record)) == (1, NO_CALL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [(kind, case) for kind, case in RECORDED if limits_of(case) and case.stream],
+    ids=lambda value: getattr(value, "id", ""),
+)
+@pytest.mark.usefixtures("own_faults_dropped")
+def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(
+    kind: str, case: Case, app: App, steps: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def go(lm: Any) -> None:
+        request = lm15.Request(model=case.request_model or "m", messages=(lm15.Message.user("hello"),))
+        async for _ in app.mode.each(lm.stream(request)):
+            pass
+
+    for limit in limits_of(case):
+        stopped = Brakes(app.mode, app.server, steps, caplog)(limit, case, partial(app.client, kind), go)
+        assert isinstance(stopped.raised, StepBudgetExceeded)
+        stopped.check()
