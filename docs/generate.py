@@ -38,6 +38,7 @@ METRIC_ATTRIBUTES = {
     names.METRIC_OUTPUT_TOKENS[0]: PER_CALL,
     names.METRIC_LLM_CALLS[0]: PER_CALL,
     names.METRIC_BREACHES[0]: PER_BREACH,
+    names.METRIC_THRESHOLDS[0]: (names.STEP_NAME, names.BUDGET_SHARE),
     names.METRIC_UNPRICED[0]: PER_CALL,
     names.METRIC_DURATION[0]: PER_RUN,
     names.METRIC_RUN_COST[0]: PER_RUN,
@@ -59,7 +60,8 @@ ONLY_IN_THE_RECORD = {
     "parent_id": "The `step_id` of the step that this one ran in.",
     "agent": "The agent that the step belongs to: its own, else that of the step around it.",
     "labels": "The labels in force where the step was entered.",
-    "breach": "The limit that was crossed: `max_tokens` or `max_usd`.",
+    "breach": "The limit that was crossed, by its key in a budget: `max_tokens`, `max_usd`, `max_calls`, ...",
+    "budget_events": "What was done about its budget, oldest first: `notified:0.5`, `downgraded:gpt-5-nano`, ...",
     "by_model": "The split of its own spend by provider and model.",
     "price_book": "Where its prices are from, with the version.",
     "amends": (

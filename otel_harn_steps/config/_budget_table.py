@@ -7,11 +7,20 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, Field, model_validator
 
 from otel_harn_steps._steps.budget import HARD_STOP_AFTER, WAIT_SECONDS, Mode, OnContention, Preflight
+from otel_harn_steps._steps.thresholds import thresholds_of
 from otel_harn_steps.config._tables import TABLE, Allowed, mistake
 
 _USD: Final = Field(ge=0, allow_inf_nan=False)
 _SECONDS: Final = Field(gt=0, allow_inf_nan=False)
 _TRUTH: Final = Allowed("true or false")
+
+
+def _is_threshold(share: str, action: str) -> bool:
+    try:
+        thresholds_of({share: action})
+    except ValueError:
+        return False
+    return True
 
 
 class BudgetTable(BaseModel):
@@ -62,6 +71,23 @@ class BudgetTable(BaseModel):
     """
     mode: Annotated[Mode, Allowed('"enforce" or "shadow"')] = "enforce"
     """`shadow` stops nothing, and records what would have been stopped."""
+
+    at: (
+        Annotated[dict[str, str], Allowed('a table of actions by share of a limit, as in { "0.8" = "notify" }')] | None
+    ) = None
+    """What happens when a share of a limit is spent: `notify` calls the app's `on_budget_threshold`, `downgrade:MODEL`
+    is for calls that name no model, `tell` marks that the model is to be told what is left. A share is written in
+    quotes.
+    """
+
+    @model_validator(mode="after")
+    def _thresholds_can_be_reached(self) -> BudgetTable:
+        for share, action in (self.at or {}).items():
+            if not _is_threshold(share, "notify"):
+                raise mistake('must be a number between 0 and 1 in quotes, as in "0.8"', "at", share)
+            if not _is_threshold(share, action):
+                raise mistake('must be "notify", "downgrade:MODEL" or "tell"', "at", share)
+        return self
 
     @model_validator(mode="after")
     def _cap_can_be_known(self) -> BudgetTable:

@@ -92,6 +92,7 @@ INNER_ALLOWED: Final = {
     ("frameworks", 1): _words(FRAMEWORKS),
     ("clients", 1): _words(CLIENTS),
     ("models", 1): "a model's name",
+    ("at", 1): '"notify", "downgrade:MODEL" or "tell", by a share in quotes, as in { "0.8" = "notify" }',
     ("prices", 1): _RATES.text,
     ("prices", 2): "a number, 0 or more: US dollars",
     ("unpriced", 1): "a number, 0 or more: US dollars",

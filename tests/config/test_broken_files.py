@@ -21,7 +21,7 @@ SETTINGS = (
 )
 BUDGET_KEYS = (
     "max_tokens, max_usd, max_input_tokens, max_output_tokens, max_calls, max_seconds, max_cost_per_call, loop, "
-    "preflight, on_contention, wait_seconds, cap_output, stop_streams, hard_stop_after, mode"
+    "preflight, on_contention, wait_seconds, cap_output, stop_streams, hard_stop_after, mode, at"
 )
 RATES = "a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }"
 
@@ -150,9 +150,15 @@ EXPECTED = {
         ':13: steps[0].budget.stop_streams = "yes": must be true or false; did you mean true, without quotes?',
         ':14: steps[0].budget.mode = "dry": must be "enforce" or "shadow"',
         ":15: steps[0].budget.hard_stop_after = -1: must be a whole number, 0 or more: refused calls",
-        f':19: steps[1].max_seconds: is not a key here; did you mean "budget.max_seconds"? Known: {STEP_KEYS}',
-        ':23: steps[2].budget.cap_output = true: has a meaning only with preflight = "reserve"',
-        ":27: steps[3].budget = 5: must be a table of limits, as in { max_usd = 0.05, max_calls = 40 }",
+        ':19: steps[1].budget.at."0.5" = "warn": must be "notify", "downgrade:MODEL" or "tell"',
+        ':23: steps[2].budget.at.80 = "notify": must be a number between 0 and 1 in quotes, as in "0.8"',
+        (
+            ':27: steps[3].budget.at.0 = { 5 = "notify" }: must be "notify", "downgrade:MODEL" or "tell", by a share in '
+            'quotes, as in { "0.8" = "notify" }'
+        ),
+        f':31: steps[4].max_seconds: is not a key here; did you mean "budget.max_seconds"? Known: {STEP_KEYS}',
+        ':35: steps[5].budget.cap_output = true: has a meaning only with preflight = "reserve"',
+        ":39: steps[6].budget = 5: must be a table of limits, as in { max_usd = 0.05, max_calls = 40 }",
     ],
     "boundary_misspelt": [
         ':3: steps[0].error_boundary = "Contineu": must be "fail", "continue" or "escalate"; did you mean "continue"?',

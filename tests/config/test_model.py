@@ -94,6 +94,7 @@ wait_seconds = 5
 stop_streams = true
 hard_stop_after = 0
 mode = "shadow"
+at = { "0.5" = "notify", "0.8" = "downgrade:gpt-5-nano" }
 """
 
 
@@ -110,7 +111,7 @@ def test_every_key_of_a_budget_arrives(tmp_path):
     assert budget_of(tmp_path, EVERY_LIMIT) == Budget(
         max_tokens=1000, max_usd=0.05, max_input_tokens=900, max_output_tokens=800, max_calls=40, max_seconds=30,
         max_cost_per_call=0.01, loop=3, preflight="exhausted", on_contention="refuse", wait_seconds=5,
-        stop_streams=True, hard_stop_after=0, mode="shadow",
+        stop_streams=True, hard_stop_after=0, mode="shadow", at={"0.5": "notify", "0.8": "downgrade:gpt-5-nano"},
     )  # fmt: skip
 
 
