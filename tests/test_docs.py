@@ -123,7 +123,7 @@ def test_the_attributes_of_metrics_are_those_that_the_page_names():
     reader = InMemoryMetricReader()
     otel_harn_steps.instrument(meter_provider=MeterProvider([reader]))
     try:
-        with otel_harn_steps.step("plan", max_tokens=1, error_boundary="continue"):
+        with otel_harn_steps.step("plan", max_tokens=1, error_boundary="continue", at={0.5: "notify"}):
             otel_harn_steps.record_llm_usage("no price for this", 1, 1)
         with otel_harn_steps.step("plan"):
             otel_harn_steps.record_llm_usage("a price for this", 1, 1, 0.5)
