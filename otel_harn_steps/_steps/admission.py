@@ -51,7 +51,7 @@ class Admission(Budgeted):
                 bill_so_far()
         for account in covering:
             if account.breach is not None and not account.breach.projected:
-                raise account._refusal(account._exceeded(account.breach.limit, detail=account.breach.detail))
+                raise account._refusal(account._exceeded_again(account.breach))
         if project is None:
             return None
         projection = project() if any(account._wants_projection for account in covering) else NOTHING_PROJECTED

@@ -239,6 +239,11 @@ class Budgeted(Spent):
             of_run=self.is_run,
         )
 
+    def _exceeded_again(self, breach: StepBudgetExceeded) -> StepBudgetExceeded:
+        """The error for a call of an exhausted step."""
+        consumed = breach.consumed if breach.limit in ("max_calls", "max_cost_per_call") else None
+        return self._exceeded(breach.limit, detail=breach.detail, consumed=consumed)
+
     def _consumed(self, limit: str) -> float | None:
         spent = self._covered()
         more: dict[str, Callable[[], Any]] = {

@@ -77,9 +77,10 @@ class Run(Account):
             self.shared.end(error.limit)
 
     def _refusal(self, error: StepBudgetExceeded) -> StepBudgetExceeded | StepBudgetStop:
-        if self.shared is not None:
-            self.shared.refused()
-        return super()._refusal(error)
+        refusal = super()._refusal(error)
+        if self.shared is not None and isinstance(refusal, StepBudgetStop):
+            self.shared.stopped()
+        return refusal
 
 
 class run:  # noqa: N801 -- it is used as a function, and is a context manager

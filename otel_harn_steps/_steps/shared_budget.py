@@ -106,7 +106,7 @@ class SharedBudget:
         return self._file.write(work)
 
     def note_refused(self) -> int:
-        """A call was refused because the run has ended. Returns how many that were; 0 before its end."""
+        """A process was stopped hard because the run has ended. Returns how often that was; 0 before its end."""
 
         def work(connection: Connection) -> int:
             self._here(connection)

@@ -86,8 +86,8 @@ class SharedSpending:
         with _SHARING:
             self._budget.note_ended(limit)
 
-    def refused(self) -> None:
-        """A call was refused."""
+    def stopped(self) -> None:
+        """A call was refused by a hard stop: whoever looks after the run gives the process time to end by it."""
         with _SHARING:
             self._budget.note_refused()
 

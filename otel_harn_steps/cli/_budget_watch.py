@@ -16,8 +16,6 @@ from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._spent_budget import SpentBudget
 
 _LOOKS_EVERY_S: Final = 0.25
-_MOST_REFUSED: Final = 4
-"""So often a program may go on calling after the end: the last of them is a hard stop, which it has time to end by."""
 
 
 class BudgetWatch:
@@ -72,14 +70,18 @@ class BudgetWatch:
             self._ended_by = "max_seconds" if is_over else None
             return is_over
         self._ended_by = totals.ended_by
-        if totals.refused >= _MOST_REFUSED and self._stopped_s is None:
+        if totals.refused and self._stopped_s is None:
             self._stopped_s = time.monotonic()
         has_had_time = self._stopped_s is not None and time.monotonic() - self._stopped_s >= self._grace_s
-        return is_over or has_had_time or totals.refused > _MOST_REFUSED
+        return is_over or has_had_time or totals.refused > max(1, len(self._living()))
 
     def _others(self, pid: int) -> list[int]:
+        return [each for each in self._living() if each not in (pid, os.getpid())]
+
+    def _living(self) -> list[int]:
+        """The living processes that have made calls."""
         try:
-            return [each for each in self._budget.processes() if each not in (pid, os.getpid())]
+            return self._budget.processes()
         except SharedBudgetError:  # what is the matter is found out at the end, too
             return []
 

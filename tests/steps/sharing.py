@@ -17,6 +17,11 @@ ASKED = Amount(100, 40, 30_000_000, 1)
 LIMITS = SharedLimits(max_calls=1_000_000, max_tokens=140 * 1_000_000)
 
 
+def times(count: int, amount: Amount = CALL) -> Amount:
+    """So many of them."""
+    return Amount(*(count * each for each in amount))
+
+
 def work(budget: SharedBudget, acknowledge: int) -> None:
     """Reserve, grow, and settle, for ever."""
     while True:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from otel_harn_steps._steps.shared_budget import Amount, SharedBudget
-from tests.steps.sharing import ASKED, CALL, LIMITS
+from tests.steps.sharing import ASKED, LIMITS, times
 
 ROOT = Path(__file__).parent.parent.parent
 ROUNDS = 12
@@ -68,7 +68,7 @@ def test_no_kill_loses_what_was_settled_or_keeps_what_was_reserved(tmp_path):
         spent, reserved, *_ = budget.totals()
         settled += done.count(b"s")
         assert spent.calls - before - done.count(b"s") in range(IN_FLIGHT + 1), where
-        assert spent == Amount(*(spent.calls * each for each in CALL)), where
+        assert spent == times(spent.calls), where
         assert {*budget.processes()} <= {os.getpid()}, where
         # All that is left fits at once, which it can only without what the killed have reserved.
         left = Amount(calls=LIMITS.max_calls - spent.calls)
