@@ -336,3 +336,12 @@ def test_what_a_call_allows_is_lowered_to_what_there_is_room_for(
     with steps.step("s", max_output_tokens=40, preflight="reserve", cap_output=True):
         mode.run(go())
     assert exchange.requests[0].json()["max_tokens"] == 40
+
+
+def test_a_call_that_a_client_below_makes_holds_room_once(
+    call: Callable[..., Seen], steps: ModuleType, mode: Mode
+) -> None:
+    answer = recorded(first("openai", "chat.completions", stream=False))
+    with steps.step("s", max_tokens=400, preflight="reserve"):
+        seen = call("completion", "openai/gpt-4o-mini", answer, messages=HELLO, max_tokens=250)
+    assert not seen.values("raised")
