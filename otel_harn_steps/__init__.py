@@ -25,9 +25,11 @@ from otel_harn_steps._steps.errors import (
     is_step_budget_exhausted,
     mark_escalated,
 )
+from otel_harn_steps._steps.hooks import on_budget_threshold, on_step_end, on_step_start, remove_hook
 from otel_harn_steps._steps.labels import labels
 from otel_harn_steps._steps.program_run import Run, current_run, run
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
+from otel_harn_steps._steps.steering import Remaining
 from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.delivery import (
     LedgerSink,
@@ -57,6 +59,7 @@ __all__ = [
     "LedgerSink",
     "LogEventSink",
     "ModelSpend",
+    "Remaining",
     "Run",
     "StartedStep",
     "Step",
@@ -78,11 +81,15 @@ __all__ = [
     "is_step_budget_exhausted",
     "labels",
     "mark_escalated",
+    "on_budget_threshold",
+    "on_step_end",
+    "on_step_start",
     "peek_completed_steps",
     "price",
     "record_llm_usage",
     "register_step",
     "register_step_from_dict",
+    "remove_hook",
     "reset_steps",
     "run",
     "step",

@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from otel_harn_steps._cost.rate_card import PRICE_KEYS
 from otel_harn_steps.config import _model as model
+from otel_harn_steps.config._budget_table import BudgetTable
 from otel_harn_steps.config._loading import _allowed_in
 
 _ROOT = Path(__file__).parent.parent
@@ -60,7 +61,7 @@ def tables() -> dict[str, str]:
     return {
         "settings": _table(model.ConfigFile, leave_out=("steps",)),
         "steps": _table(model.StepTable),
-        "budget": _table(model.BudgetTable),
+        "budget": _table(BudgetTable),
         "sinks": _table(model.SinksTable),
         "prices": ", ".join(f"`{key}`" for key in PRICE_KEYS) + "\n",
     }
@@ -81,7 +82,7 @@ def _cells(name: str, field: FieldInfo) -> Iterator[str]:
         yield "required"
     else:
         default = field.get_default(call_default_factory=True)
-        yield f"`{json.dumps(default)}`" if isinstance(default, (str, bool)) else ""
+        yield f"`{json.dumps(default)}`" if isinstance(default, (str, int, float)) else ""
     yield " ".join((field.description or "").split()).replace("|", "\\|")
 
 

@@ -147,6 +147,11 @@ class ClientAdapter(Protocol):
         """Who bills, as in `gen_ai.provider.name`, where a request does not say."""
         return self.name
 
+    @property
+    def positional(self) -> Sequence[str]:
+        """The names of what the client's methods take by position."""
+        return ()
+
     def request(self, call: Call) -> Request | None:
         """What a call asks for. None: it is not a request to a model."""
 
@@ -173,7 +178,7 @@ class ClientAdapter(Protocol):
 
     def sent_body(self, call: Call) -> Any:
         """What a call sends, for an estimate of its input: numbers are made of it, and nothing of it is kept."""
-        return call.kwargs
+        return {**dict(zip(self.positional, call.args, strict=False)), **call.kwargs} if call.args else call.kwargs
 
     def lower_output(self, call: Call, cap: int) -> bool:
         """Make a call allow at most `cap` output tokens, where it says how many it allows. Whether it does so now."""

@@ -306,8 +306,9 @@ def _fill(_: ClientAdapter) -> Wrapper:
     def fill(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if "model" not in kwargs and not args:
             active = current_account()
-            if active is not None and active.definition.model is not None:
-                kwargs = {**kwargs, "model": active.definition.model}
+            default = None if active is None else active.default_model
+            if default is not None:
+                kwargs = {**kwargs, "model": default}
         return wrapped(*args, **kwargs)
 
     return fill

@@ -16,6 +16,7 @@ from otel_harn_steps._calls.budget_estimate import Output, estimated
 from otel_harn_steps._calls.client import NOT_A_CALL, Call, ClientAdapter, ParsedResponse, Request
 from otel_harn_steps._calls.jobs import jobs
 from otel_harn_steps._calls.raw_bodies import body_of, decoded
+from otel_harn_steps._calls.repeating import breach_of_loop
 from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import from_a_finaliser, is_collecting
@@ -26,6 +27,7 @@ from otel_harn_steps._telemetry.call_row import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otel_harn_steps._calls.fingerprints import Fingerprint
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.reservation import Reservation
@@ -68,6 +70,7 @@ class Meter:
         "_active",
         "_adapter",
         "_around",
+        "_asked",
         "_brake",
         "_call",
         "_closer",
@@ -97,6 +100,7 @@ class Meter:
         context: Context,
         *,
         reservation: Reservation | None = None,
+        asked: Fingerprint | None = None,
     ) -> None:
         self._adapter = adapter
         self._call = call
@@ -120,6 +124,7 @@ class Meter:
         self._span: CallSpan | None = None
         self._around = context
         self._brake: Brake | None = None
+        self._asked = asked
         self._to_close: list[Any] | None = None
 
     def begin(self, *, is_sent: bool = False) -> None:
@@ -207,7 +212,10 @@ class Meter:
             StepBudgetExceeded: the call crossed a limit.
         """
         parsed = self._parse(response)
-        breach = self._close(parsed, response=result if parsed.response is None else parsed.response)
+        kept = result if parsed.response is None else parsed.response
+        breach = self._close(parsed, response=kept)
+        if breach is None and self._asked is not None:
+            breach = breach_of_loop(self._active, self._asked, response, kept)
         if breach is not None:
             raise breach
 
@@ -308,8 +316,9 @@ class Meter:
             self._active.tree.unread.add(self._on_leave)
             if self._active.stops_streams:
                 self._brake = Brake(self._active, self._open)
-            if settings().unmetered == "estimate" or self._brake is not None:
-                self._output = Output(is_whole=self._brake is not None)
+            is_whole = self._brake is not None or self._asked is not None
+            if settings().unmetered == "estimate" or is_whole:
+                self._output = Output(is_whole=is_whole)
 
     def _dropped(self, _: object) -> None:
         with _SETTLING_DROPPED_STREAM:
@@ -326,7 +335,10 @@ class Meter:
         Raises:
             StepBudgetExceeded: the call crossed a limit.
         """
+        text = None if self._output is None else self._output.text
         breach = self._close(self._read_stream())
+        if breach is None and self._asked is not None:
+            breach = breach_of_loop(self._active, self._asked, text, None)
         if breach is not None:
             raise breach
 

@@ -11,6 +11,7 @@ from opentelemetry.context import Context, get_current
 from otel_harn_steps._calls.client import Call, ClientAdapter, Request
 from otel_harn_steps._calls.meter import Meter, current_meter
 from otel_harn_steps._calls.projection import projection_of
+from otel_harn_steps._calls.repeating import asked_by
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import finish_freed, freed
 from otel_harn_steps._settings import settings
@@ -48,6 +49,7 @@ def open_meter(
     if freed:
         finish_freed()
     request = request_of(adapter, call)
+    asked = asked_by(adapter, call, request) if active.watches_loops and request is not None else None
     if request is not None and not is_sent:
         request = _prepared(adapter, active, call, request)
     if request is None:
@@ -56,7 +58,7 @@ def open_meter(
     reservation = None
     if not is_sent and active.is_covered:
         reservation = _reserved(adapter, active, call, request, context, may_wait=may_wait)
-    return Meter(adapter, call, request, active, context, reservation=reservation)
+    return Meter(adapter, call, request, active, context, reservation=reservation, asked=asked)
 
 
 def _reserved(
@@ -122,7 +124,7 @@ def request_of(adapter: ClientAdapter, call: Call) -> Request | None:
 def _prepared(adapter: ClientAdapter, active: Account, call: Call, request: Request) -> Request:
     if not request.is_read:
         return request
-    default = active.definition.model
+    default = active.default_model if request.model is None else None
     with _PREPARING_REQUEST:
         wanted = replace(request, model=default) if request.model is None and default is not None else request
         return adapter.prepare(call, wanted, ask_usage=settings().stream_usage)

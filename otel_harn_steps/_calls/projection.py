@@ -37,9 +37,10 @@ def projection_of(account: Account, request: Request, body: Any) -> Projection:
     if output_tokens is None:
         window = context_window(request.provider, request.model)
         output_tokens = 0 if window is None else max(0, window - input_tokens)
-    cached = input_tokens if size.writes_cache else 0
-    of_input, _ = _cost_of(request, Usage(input_tokens, 0, cache_write_tokens=cached))
-    of_some, is_priced = _cost_of(request, Usage(input_tokens, _SOME, cache_write_tokens=cached))
+    cached = input_tokens if size.writes_cache or size.writes_cache_1h else 0
+    for_1h = input_tokens if size.writes_cache_1h else 0
+    of_input, _ = _cost_of(request, Usage(input_tokens, 0, 0, cached, for_1h))
+    of_some, is_priced = _cost_of(request, Usage(input_tokens, _SOME, 0, cached, for_1h))
     is_refused = not is_priced and settings().unpriced == "refuse" and request.model is not None
     known = Projection(
         input_tokens,

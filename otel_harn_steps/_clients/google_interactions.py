@@ -63,6 +63,9 @@ class _Interactions(ClientAdapter):
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # an interaction without a model is one with an agent
 
+    def sent_body(self, call: Call) -> Any:
+        return stainless.sent_body(stainless.options_of(call)) if hasattr(call.instance, "base_url") else call.kwargs
+
     def started_job(self, request: Request, result: Any) -> str | None:
         return text_of(field(result, "id")) if text_of(field(result, "status")) == "in_progress" else None
 

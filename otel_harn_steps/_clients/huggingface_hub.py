@@ -38,6 +38,8 @@ class _HuggingFace(ClientAdapter):
         for method, operation in _OPERATIONS.items()
     )
 
+    positional: Final = ("messages",)
+
     def request(self, call: Call) -> Request | None:
         served_by = getattr(call.instance, "provider", None)
         provider = "huggingface" if not served_by or served_by in _NOBODY_ELSE else f"huggingface_{served_by}"

@@ -33,6 +33,7 @@ _OPERATIONS: Final = {
     "speech": "speech",
     "moderation": "moderation",
 }
+_PROMPT_FIRST: Final = frozenset({"image_generation", "moderation", "responses", "text_completion"})
 _NEEDED: Final = frozenset({"completion", "text_completion", "embedding"})
 # As `gen_ai.provider.name` has them, where litellm has other names.
 _PROVIDERS: Final = {
@@ -69,9 +70,11 @@ class _LiteLLM(ClientAdapter):
     name: str = "litellm"
     provider: Final = "litellm"
     seams: Sequence[Seam] = ()
+    positional: Sequence[str] = ()
 
     def __init__(self, function: str) -> None:
         self.name = f"litellm.{function}"
+        self.positional = ("input", "model") if function in _PROMPT_FIRST else ("model", "messages")
         is_optional, operation = function not in _NEEDED, _OPERATIONS[function]
         self.seams = (
             Seam("litellm", function, is_optional=is_optional, operation=operation),

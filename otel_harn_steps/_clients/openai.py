@@ -130,7 +130,7 @@ class OpenAIProtocol(ClientAdapter):
         return replace(request, asks_usage=True)
 
     def sent_body(self, call: Call) -> Any:
-        return stainless.body_of(stainless.options_of(call))
+        return stainless.sent_body(stainless.options_of(call))
 
     def lower_output(self, call: Call, cap: int) -> bool:
         return stainless.lower_output(call, cap)

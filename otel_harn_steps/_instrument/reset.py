@@ -6,13 +6,17 @@ from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._instrument.unseen_counts import forget_unseen_calls
 from otel_harn_steps._steps.account import forget_warnings
 from otel_harn_steps._steps.active import forget_bare_threads
+from otel_harn_steps._steps.history import forget_outputs
+from otel_harn_steps._steps.hooks import forget_hooks
 from otel_harn_steps._steps.registry import forget_registered_steps
 from otel_harn_steps._telemetry.delivery import log
 
 
 def reset_steps() -> None:
-    """Forget registered steps, records, unseen calls and warnings given. For tests; steps that are running go on."""
+    """Forget registered steps, hooks, records, unseen calls and warnings. For tests; steps that are running go on."""
     finish_freed()
+    forget_outputs()
+    forget_hooks()
     forget_registered_steps()
     forget_warnings()
     forget_bare_threads()

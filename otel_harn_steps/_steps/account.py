@@ -13,9 +13,10 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from otel_harn_steps import _process
 from otel_harn_steps._guard import guard
-from otel_harn_steps._steps.budgeted import KNOWN, Budgeted
+from otel_harn_steps._steps.budgeted import KNOWN
 from otel_harn_steps._steps.history import note_output
 from otel_harn_steps._steps.reservation import Projection
+from otel_harn_steps._steps.steering import Steered
 from otel_harn_steps._steps.totals import NO_USAGE, NOTHING, OBSERVED, ModelCall, Tally
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.definition import StepDefinition
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.ledger import OpenCall
+    from otel_harn_steps._steps.reservation import Reservation
+    from otel_harn_steps._steps.thresholds import Threshold
 
     _Change = tuple[Tally, dict[tuple[str, str | None], Tally], list[tuple["Account", Tally]]]
     _Late = tuple["Account", str | None]
@@ -34,7 +37,7 @@ _MOST_WARNED: Final = 1000  # names may be made at run time
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
-class Account(Budgeted):
+class Account(Steered):
     """What calls are billed to.
 
     `input_tokens`, `output_tokens`, `cost_usd`, `llm_calls` are what its own calls spent; the `total_*` properties
@@ -100,7 +103,8 @@ class Account(Budgeted):
             row.is_over = True
             self.open_calls, row.is_open = self.open_calls - row.is_open, False
             row.reservation = None
-        self.tree.changed()
+        if self.tree.waiting:
+            self.tree.changed()
 
     def release(self, row: OpenCall) -> None:
         """Hold nothing more for a call."""
@@ -128,7 +132,7 @@ class Account(Budgeted):
             at the step's exit.
         """
         with self.tree.lock:
-            replaces = None if row is None else row.counted
+            replaces, held = (None, None) if row is None else (row.counted, row.reservation)
             if row is not None and (row.is_over or (replaces is not None and replaces == call)):
                 if is_over:
                     self.closed(row)
@@ -139,7 +143,11 @@ class Account(Budgeted):
             except BaseException as error:  # noqa: BLE001 -- raised below: first the call is counted whole
                 interrupt = error
                 first, late = self._apply(change, call, response, row, is_over=is_over)
-        self.tree.changed()
+        if self._coverers:
+            of_run = self._look_at_budgets(call, response, held, is_over=is_over)
+            first = first or of_run
+        if self.tree.waiting:
+            self.tree.changed()
         if late:
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
@@ -190,8 +198,8 @@ class Account(Budgeted):
             if crossed is not None and not account._stops(crossed.limit):
                 crossed = None
             is_new = crossed is not None and (account.breach is None or account.breach.projected)
-            if is_new:
-                account.breach = crossed
+            if crossed is not None:
+                account._note(crossed)
             if account.status is None:
                 first = first or crossed
                 account.show()
@@ -206,6 +214,31 @@ class Account(Budgeted):
         except BaseException:  # an interrupt: the others have their amendment all the same
             self._amend_each(late, call, replaces)
             raise
+
+    def _look_at_budgets(
+        self, call: ModelCall, response: object, held: Reservation | None, *, is_over: bool
+    ) -> StepBudgetExceeded | None:
+        """Count a call with the other processes of the run, and tell which shares of budgets are spent now."""
+        reached: list[tuple[Steered, Threshold]] = []
+        with self.tree.lock:
+            crossed = self._settle_shared(call, response, held) if is_over else None
+            for account in self._coverers:
+                if account.definition.budget.thresholds and account.status is None:
+                    reached += [(account, each) for each in account.reach_thresholds()]
+        for account, threshold in reached:
+            account.tell_of_threshold(threshold)
+        return crossed
+
+    def _settle_shared(self, call: ModelCall, response: object, held: Reservation | None) -> StepBudgetExceeded | None:
+        """Count the call with the other processes of the run, and look at what all of them have spent."""
+        for account in self._coverers:
+            if account.shared is not None:
+                account.shared.settle(held, call)
+                crossed = account._crossed(call, response, spender=self)
+                if crossed is not None and account._stops(crossed.limit):
+                    account._note(crossed)
+                    return crossed if account.status is None else None
+        return None
 
     def _count_row(self, row: OpenCall, call: ModelCall, *, is_over: bool) -> None:
         row.counted, row.is_over = call, is_over

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, TypedDict
 
 from otel_harn_steps._arguments import did_you_mean
+from otel_harn_steps._steps.thresholds import Threshold, thresholds_of
 
 Preflight = Literal["exhausted", "reserve"]
 OnContention = Literal["refuse", "wait"]
@@ -42,6 +44,7 @@ class Limits(TypedDict, total=False):
     stop_streams: bool | None
     hard_stop_after: int
     mode: Mode
+    at: Mapping[Any, str] | None
 
 
 KEYS: Final = tuple(Limits.__annotations__)
@@ -75,9 +78,13 @@ class Budget:
         hard_stop_after: after as many refused calls in one run of a step, the next refusal travels as
             `StepBudgetStop`, which `except Exception` does not catch.
         mode: "shadow" stops nothing, and records what would have been stopped.
+        at: what happens when a share of a limit is spent: `{0.5: "notify", 0.8: "downgrade:gpt-5-nano", 0.9: "tell"}`.
+            "notify" calls `on_budget_threshold`; "downgrade:MODEL" is for calls that name no model; "tell" marks that
+            the model is to be told what is left (`active.is_told`, `active.remaining()`).
 
     Attributes:
         is_limited: whether there is a limit at all.
+        thresholds: what `at` says, the lowest share first.
 
     Raises:
         TypeError: a value is of the wrong type.
@@ -99,7 +106,17 @@ class Budget:
     stop_streams: bool | None = None
     hard_stop_after: int = HARD_STOP_AFTER
     mode: Mode = "enforce"
+    at: Mapping[Any, str] | None = None
     is_limited: bool = field(init=False, repr=False, compare=False)
+    thresholds: tuple[Threshold, ...] = field(init=False, repr=False, compare=False)
+
+    def given(self) -> dict[str, Any]:
+        """What differs from a budget that says nothing, by its keys."""
+        return {
+            each.name: value
+            for each in fields(self)
+            if (value := getattr(self, each.name)) != each.default and each.init
+        }
 
     def __post_init__(self) -> None:
         """Check every value, which happens once: a budget is never made of another one's numbers."""
@@ -118,6 +135,7 @@ class Budget:
         if self.stop_streams is None:
             _set(self, "stop_streams", self.preflight == "reserve")
         _check_truth("stop_streams", self.stop_streams)
+        _set(self, "thresholds", () if self.at is None else thresholds_of(self.at))
         _set(self, "is_limited", any(getattr(self, name) is not None for name in LIMITS))
 
 
@@ -143,7 +161,15 @@ def _checked(given: Mapping[str, Any]) -> Budget:
     for key in given:
         if key not in KEYS:
             raise ValueError(f"budget has {', '.join(KEYS)}, not {key!r}{did_you_mean(key, KEYS)}")
-    return Budget(**given)
+    try:
+        return _made(tuple([(key, type(value), value) for key, value in given.items()]))
+    except TypeError:  # what cannot be a key of a cache: of the wrong type, or a mapping
+        return Budget(**given)
+
+
+@lru_cache(maxsize=256)
+def _made(given: tuple[tuple[str, type, Any], ...]) -> Budget:
+    return Budget(**{key: value for key, _, value in given})
 
 
 def checked_value(name: str, value: object) -> Any:

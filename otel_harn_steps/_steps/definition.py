@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from otel_harn_steps._arguments import did_you_mean, text, text_or_none
-from otel_harn_steps._steps.budget import KEYS, Budget, budget_of, checked_value
+from otel_harn_steps._steps.budget import KEYS, NO_BUDGET, Budget, budget_of, checked_value
 
 _logger = logging.getLogger("otel_harn_steps")
 _T = TypeVar("_T")
@@ -100,11 +100,15 @@ class StepDefinition:
         for key in limits:
             if key not in KEYS:
                 raise TypeError(f"a step has no {key!r}{did_you_mean(key, KEYS)}")
+        if max_tokens is not None:
+            limits["max_tokens"] = max_tokens
+        if max_usd is not None:
+            limits["max_usd"] = max_usd
         values = {
             "name": text("name", name),
             "function": text("function", function),
             "model": model_of(model),
-            "budget": budget_of(budget, {"max_tokens": max_tokens, "max_usd": max_usd, **limits}),
+            "budget": budget_of(budget, limits) if limits or budget is not None else NO_BUDGET,
             "error_boundary": text_or_none("error_boundary", error_boundary),
             "fallback": fallback,
             "scope": scope_of(scope),

@@ -25,7 +25,7 @@ _IN_USD: Final = frozenset({"max_usd", "max_cost_per_call"})
 _OWN_FACTS: Final = frozenset(
     {
         "step", "function", "limit", "limit_value", "consumed_tokens", "consumed_cost_usd", "error_boundary", "detail",
-        "consumed", "projected_tokens", "projected_cost_usd", "response", "partial", "owner",
+        "consumed", "projected_tokens", "projected_cost_usd", "response", "partial", "owner", "of_run",
     }
 )  # fmt: skip
 
@@ -47,7 +47,8 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         response: the provider's answer to the call that crossed, already paid for. None for streams and refused calls.
         partial: the text that had come of a stream that was stopped. It stays in this process.
         detail: the message, where the numbers do not say what happened.
-        owner: the active step whose budget it is, in the process that it ran in.
+        owner: the active step whose budget it is, or the run, in the process that it ran in.
+        of_run: whether it is a run's budget. `step` and `function` are then the run's name.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         response: object = None,
         detail: str | None = None,
         owner: object = None,
+        of_run: bool = False,
     ) -> None:
         self.step = step
         self.function = function
@@ -79,6 +81,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         self.projected_cost_usd = projected_cost_usd
         self.response = response
         self.partial: str | None = None
+        self.of_run = of_run
         self.detail = detail
         # The active step whose budget it is: an enclosing boundary knows its own breach by it.
         self.owner = owner
@@ -111,9 +114,10 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
 
     def _sentence(self) -> str:
         spent, allowed = _in_unit(self.limit, self.consumed), _in_unit(self.limit, self.limit_value)
+        whose = f"{'run' if self.of_run else 'step'} `{self.step}`"
         if self.projected:
-            return f"step `{self.step}` has no room in its {self.limit} budget for a call (up to {spent} > {allowed})"
-        return f"step `{self.step}` exceeded {self.limit} budget ({spent} > {allowed})"
+            return f"{whose} has no room in its {self.limit} budget for a call (up to {spent} > {allowed})"
+        return f"{whose} exceeded {self.limit} budget ({spent} > {allowed})"
 
     def as_dict(self) -> dict[str, object]:
         """Everything that the error knows, in plain values."""
@@ -161,6 +165,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
                     "projected_tokens": self.projected_tokens,
                     "projected_cost_usd": self.projected_cost_usd,
                     "detail": self.detail,
+                    "of_run": self.of_run,
                 },
             ),
             _travelling(self, _OWN_FACTS),
@@ -289,3 +294,8 @@ def unmetered_detail(step: str, model: str | None, limit: str) -> str:
         f"step `{step}` has a {limit} budget, but the usage of a call to model `{model}` was not reported; "
         'allow such calls with instrument(unmetered="ignore")'
     )
+
+
+def loop_detail(step: str, times: int) -> str:
+    """The message where a step goes round in circles."""
+    return f"step `{step}` repeats itself: the same requests got the same answers {times} times in a row (loop={times})"

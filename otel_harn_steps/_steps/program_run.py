@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
 from threading import RLock
 from time import time_ns
 from types import TracebackType
-from typing import Final
+from typing import Final, Unpack
 
 from otel_harn_steps import _process
 from otel_harn_steps._process import in_forked_child, leave_run, new_id, use_run
 from otel_harn_steps._steps.account import Account
+from otel_harn_steps._steps.budget import NO_BUDGET, Budget, Limits, budget_of
 from otel_harn_steps._steps.definition import StepDefinition
-from otel_harn_steps._steps.totals import NOTHING
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
+from otel_harn_steps._steps.run_budget import OF_A_RUN, RunBudget
+from otel_harn_steps._steps.totals import NOTHING, Tally
 
+_logger = logging.getLogger("otel_harn_steps")
 RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
 RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
-"""What child processes join a run by."""
+RUN_BUDGET: Final = "OTEL_HARN_STEPS_RUN_BUDGET"
+"""What child processes join a run by, and its budget."""
 
 _lock = RLock()
 _open: Run | None = None
@@ -26,7 +33,8 @@ class Run(Account):
     """What a program spends while the run is open.
 
     `llm_calls`, `cost_usd` and the like are of the calls that no step claims, the `total_*` properties of all calls:
-    those of this process. What the other processes of the run spent is in their own accounts, and in the journal.
+    those of this process. What the other processes of the run spent is in their own accounts, and in the journal. A
+    budget of the run is held against what all of them spend.
 
     Attributes:
         run_id: 16 lowercase hex digits.
@@ -34,57 +42,104 @@ class Run(Account):
         started_at: nanoseconds since the epoch.
     """
 
+    is_run = True
+
     __slots__ = ("name", "run_id", "started_at")
 
-    def __init__(self, name: str, run_id: str) -> None:
-        super().__init__(StepDefinition(name, name, scope="tree"), None)
+    def __init__(self, name: str, run_id: str, budget: RunBudget | None = None) -> None:
+        limits = NO_BUDGET if budget is None else budget.limits
+        super().__init__(StepDefinition(name, name, scope="tree", budget=limits), None)
         self.name = name
         self.run_id = run_id
         self.started_at = time_ns()
+        if budget is not None:
+            self._began_s = budget.started_s
+            self.shared = budget.shared()
 
     def begin_again(self) -> None:
         """Begin at zero, in a forked child: what was spent before the fork is the parent's."""
         self.own, self.subtree, self.by_model = NOTHING, NOTHING, {}
         self.open_calls, self.breach, self.last_model, self.price_book = 0, None, None, None
         self._forks = _process.forks
+        if self.shared is not None:
+            self.shared.begin_again()
+
+    def _covered(self) -> Tally:
+        here = super()._covered()
+        if self.shared is None or not any(self.shared.elsewhere):
+            return here
+        there = self.shared.elsewhere
+        return here.plus(Tally(there.input_tokens, there.output_tokens, there.calls, cost_picousd=there.picousd))
+
+    def _note(self, error: StepBudgetExceeded) -> None:
+        super()._note(error)
+        if self.shared is not None:
+            self.shared.end(error.limit)
+
+    def _refusal(self, error: StepBudgetExceeded) -> StepBudgetExceeded | StepBudgetStop:
+        refusal = super()._refusal(error)
+        if self.shared is not None and isinstance(refusal, StepBudgetStop):
+            self.shared.stopped()
+        return refusal
 
 
 class run:  # noqa: N801 -- it is used as a function, and is a context manager
-    """Open a run for a block: `with run("nightly") as nightly:`. Calls outside of steps are billed to it.
+    """Open a run for a block: `with run("nightly", max_usd=5) as nightly:`. Calls outside of steps are billed to it.
 
-    There is one run in a process at a time. Opened while one is open, as by `otel-harn-steps run`, this joins that one.
-    Child processes that are started in the block, and call `instrument()`, join it too.
+    There is one run in a process at a time. Opened while one is open, as by `otel-harn-steps run`, this joins that one,
+    whose budget holds. Child processes that are started in the block, and call `instrument()`, join it too, and share
+    its budget.
     """
 
-    def __init__(self, name: str) -> None:
-        """Name the run.
+    def __init__(
+        self, name: str, *, budget: Budget | Mapping[str, object] | None = None, **limits: Unpack[Limits]
+    ) -> None:
+        """Name the run, and say what it may spend.
+
+        Args:
+            name: the run's name.
+            budget: what all of its calls may spend, steps or not, in all of its processes.
+            limits: the same by its keys: `max_usd`, `max_calls`, ... Room is reserved before a call is sent, unless
+                `preflight` says otherwise.
 
         Raises:
-            TypeError: `name` is not a string.
-            ValueError: `name` is empty.
+            TypeError: `name` is not a string, or a limit of the wrong type.
+            ValueError: `name` is empty, or a limit is out of range.
         """
         if not isinstance(name, str):
             raise TypeError(f"a run's name must be a string, not {name!r}")
         if not name:
             raise ValueError("a run's name must not be empty")
         self._name = name
+        self._budget = budget_of(budget, {**OF_A_RUN, **limits} if limits else {})
         self._opened: Run | None = None
+        self._budget_file: RunBudget | None = None
         self._environment: dict[str, str | None] = {}
 
     def __enter__(self) -> Run:
         """Open the run, or join the one that is open."""
         with _lock:
             if _open is not None:
+                if self._budget.is_limited:
+                    _logger.warning(
+                        "run %r is part of run %r, whose budget holds: what it may spend itself is not held against it",
+                        self._name,
+                        _open.name,
+                    )
                 return _open
-            self._opened = _open_run(self._name, new_id())
-        self._environment = {name: os.environ.get(name) for name in (RUN_ID, RUN_NAME)}
+            if self._budget.is_limited:
+                self._budget_file = RunBudget.create(self._budget)
+            self._opened = _open_run(self._name, new_id(), self._budget_file)
+        self._environment = {name: os.environ.get(name) for name in (RUN_ID, RUN_NAME, RUN_BUDGET)}
         os.environ[RUN_ID], os.environ[RUN_NAME] = self._opened.run_id, self._name
+        if self._budget_file is not None:
+            os.environ[RUN_BUDGET] = self._budget_file.to_text()
         return self._opened
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the run, if it was opened here."""
+        """Close the run, if it was opened here. A `StepBudgetStop` of its budget becomes its `StepBudgetExceeded`."""
         opened, self._opened = self._opened, None
         if opened is None:
             return
@@ -95,6 +150,10 @@ class run:  # noqa: N801 -- it is used as a function, and is a context manager
                 os.environ[name] = before
         with _lock:
             _close_run(opened)
+        if self._budget_file is not None:
+            self._budget_file.remove()
+        if isinstance(error, StepBudgetStop) and error.error.owner is opened:
+            raise error.error
 
     async def __aenter__(self) -> Run:
         """As `__enter__`."""
@@ -118,7 +177,9 @@ def join_run() -> Run | None:
     if not run_id:
         return _open
     with _lock:
-        return _open or _open_run(os.environ.get(RUN_NAME) or run_id, run_id)
+        if _open is None:
+            _open_run(os.environ.get(RUN_NAME) or run_id, run_id, RunBudget.of(os.environ.get(RUN_BUDGET)))
+        return _open
 
 
 def forget_run() -> None:
@@ -128,9 +189,9 @@ def forget_run() -> None:
             _close_run(_open)
 
 
-def _open_run(name: str, run_id: str) -> Run:
+def _open_run(name: str, run_id: str, budget: RunBudget | None = None) -> Run:
     global _open  # noqa: PLW0603 -- the one place that holds it
-    _open = Run(name, run_id)
+    _open = Run(name, run_id, budget)
     use_run(run_id)
     return _open
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_harn_steps import _process
+from otel_harn_steps._guard.finalisers import from_a_finaliser
 from otel_harn_steps._steps.errors import StepBudgetExceeded
+
+if TYPE_CHECKING:
+    from otel_harn_steps._steps.shared_spending import SharedSpending
 
 
 class Projection(NamedTuple):
@@ -62,9 +66,10 @@ class Reservation:
         takes_all: whether it holds all that there is: what it may spend is more than that.
         output_cap: what the call's own maximum of output tokens is to be lowered to. None: not at all.
         forks: the forks up to the process that it was made in. What is forked from it holds nothing.
+        shared, lease: who holds it for all processes of a run, and what it is known by there. None: nobody.
     """
 
-    __slots__ = ("__weakref__", "asked", "counted", "forks", "output_cap", "takes_all")
+    __slots__ = ("__weakref__", "asked", "counted", "forks", "lease", "output_cap", "shared", "takes_all")
 
     def __init__(self, asked: Projection, *, takes_all: bool = False, output_cap: int | None = None) -> None:
         self.asked = asked
@@ -72,6 +77,12 @@ class Reservation:
         self.takes_all = takes_all
         self.output_cap = output_cap
         self.forks = _process.forks
+        self.lease: int | None = None
+        self.shared: SharedSpending | None = None
+
+    def __del__(self) -> None:
+        if self.lease is not None and self.shared is not None and self.forks == _process.forks:
+            from_a_finaliser(self.shared.release, self.lease)
 
     @property
     def left(self) -> Projection:

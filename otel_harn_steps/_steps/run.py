@@ -15,6 +15,7 @@ from otel_harn_steps import _process
 from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._guard.finalisers import finish_freed, freed, from_a_finaliser, is_collecting
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps import hooks
 from otel_harn_steps._steps.active import ActiveStep, current_step
 from otel_harn_steps._steps.boundary import Verdict, decide
 from otel_harn_steps._steps.contexts import context_of, leave_context
@@ -99,6 +100,8 @@ class StepRun:
                 step_started(_started(active, self._start_time_ns))
         self._context = context_of(active, context)
         active.token = attach(self._context)
+        if hooks.starts:
+            hooks.step_starts(active)
 
     def suspend(self) -> None:
         """Stop being current while a generator's caller runs. What the body has attached itself is kept for it."""
@@ -225,6 +228,8 @@ class StepRun:
     def _count(self) -> None:
         self._part = len(_PARTS)  # the last, and never twice
         record = None if self._leaving is None else self._leaving.record
+        if record is not None and hooks.ends:
+            hooks.step_ends(record)
         if record is not None and not self._is_quiet and settings().metrics:
             with _COUNTING:
                 metrics.count(record, self.active.by_model)
@@ -261,6 +266,8 @@ def _show_end(active: ActiveStep, verdict: Verdict) -> None:
     attributes[names.STATUS] = verdict.status
     if active.open_calls:
         attributes[names.OPEN_CALLS] = active.open_calls
+    if active.budget_events:
+        attributes[names.BUDGET_EVENTS] = active.budget_events
     if verdict.cause is not None:
         attributes[names.ERROR_TYPE] = type_name(type(verdict.cause))
     active.span.set_attributes(attributes)
@@ -307,6 +314,7 @@ def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_n
         estimated_cost_usd=active.estimated_cost_usd if active.own.estimated_picousd else 0.0,
         open_calls=active.open_calls,
         price_book=active.price_book,
+        budget_events=active.budget_events,
         **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )
 

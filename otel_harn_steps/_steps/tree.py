@@ -17,9 +17,10 @@ class Tree:
     Attributes:
         lock: a call changes every total above it at once.
         unread: streams under a budget that have not ended. Each is called to bill what is known of it so far.
+        waiting: what is called when a call has ended.
     """
 
-    __slots__ = ("_forks", "_lock", "_waiting", "unread")
+    __slots__ = ("_forks", "_lock", "unread", "waiting")
 
     _renewing = Lock()
 
@@ -28,7 +29,7 @@ class Tree:
         self._lock: Any = RLock()
         self._forks = _process.forks
         self.unread: set[Callable[[], None]] = set()
-        self._waiting: list[Callable[[], None]] = []
+        self.waiting: list[Callable[[], None]] = []
 
     @property
     def lock(self) -> Any:
@@ -42,12 +43,12 @@ class Tree:
 
     def when_changed(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` whenever a call has ended. Returns what takes that back."""
-        self._waiting.append(call)
-        return partial(self._waiting.remove, call)
+        self.waiting.append(call)
+        return partial(self.waiting.remove, call)
 
     def changed(self) -> None:
         """A call has ended: there may be room for those that wait."""
-        for call in list(self._waiting):
+        for call in list(self.waiting):
             call()
 
     @classmethod

@@ -67,6 +67,7 @@ class _Instruments:
     output_tokens: Counter
     llm_calls: Counter
     breaches: Counter
+    thresholds: Counter
     unpriced: Counter
     duration: Histogram
     run_cost: Histogram
@@ -98,6 +99,7 @@ def _instruments() -> _Instruments:
             output_tokens=meter.create_counter(*names.METRIC_OUTPUT_TOKENS),
             llm_calls=meter.create_counter(*names.METRIC_LLM_CALLS),
             breaches=meter.create_counter(*names.METRIC_BREACHES),
+            thresholds=meter.create_counter(*names.METRIC_THRESHOLDS),
             unpriced=meter.create_counter(*names.METRIC_UNPRICED),
             duration=meter.create_histogram(
                 *names.METRIC_DURATION, explicit_bucket_boundaries_advisory=_DURATION_BUCKETS_S
@@ -169,6 +171,14 @@ def count(record: CompletedStep, by_model: Mapping[tuple[str, str | None], Spend
 def count_breach(step: str, limit: str) -> None:
     """Count a budget that was crossed."""
     _add_breaches(1, step, limit)
+
+
+def count_threshold(step: str, share: float) -> None:
+    """Count that a step has spent a share of its budget."""
+    if settings().metrics:
+        with guard("counting a share of a budget", ours=False):
+            made = _instruments()
+            made.thresholds.add(1, {names.STEP_NAME: made.step_names.label(step), names.BUDGET_SHARE: share})
 
 
 def _add_breaches(number: int, step: str, limit: str) -> None:

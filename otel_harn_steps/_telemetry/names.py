@@ -118,7 +118,14 @@ BUDGET_LIMIT: Final = _attribute(
     "harn.step.budget.limit",
     "string",
     "live",
-    "The limit that was crossed: `max_tokens` or `max_usd`. Absent without a breach.",
+    "The limit that was crossed: `max_tokens`, `max_usd`, `max_calls`, ... Absent without a breach.",
+)
+BUDGET_EVENTS: Final = _attribute(
+    "harn.step.budget.events",
+    "string[]",
+    "end",
+    "What was done about the budget, oldest first: `notified:0.5`, `downgraded:gpt-5-nano`, `told:0.9`, "
+    "`raised:max_usd=2`, `would have stopped:max_usd`. Absent where nothing was.",
 )
 BUDGET_EXCEEDED: Final = _attribute(
     "harn.step.budget.exceeded", "boolean", "live", "Whether the step's own budget was crossed."
@@ -168,6 +175,11 @@ METRIC_INPUT_TOKENS: Final = _metric("harn.step.input_tokens", "counter", "{toke
 METRIC_OUTPUT_TOKENS: Final = _metric("harn.step.output_tokens", "counter", "{token}", "Output tokens that steps spent")
 METRIC_LLM_CALLS: Final = _metric("harn.step.llm_calls", "counter", "{call}", "Calls billed to steps")
 METRIC_BREACHES: Final = _metric("harn.step.budget.breaches", "counter", "{breach}", "Budgets that were crossed")
+BUDGET_SHARE: Final = "harn.step.budget.share"
+"""On that counter alone: the share of a limit that was reached, as the budget's `at` has it."""
+METRIC_THRESHOLDS: Final = _metric(
+    "harn.step.budget.thresholds", "counter", "{threshold}", "Shares of budgets that were reached"
+)
 METRIC_UNPRICED: Final = _metric("harn.step.unpriced_calls", "counter", "{call}", "Calls whose price is unknown")
 METRIC_DURATION: Final = _metric("harn.step.duration", "histogram", "s", "How long steps ran")
 METRIC_RUN_COST: Final = _metric(

@@ -49,7 +49,7 @@ class CompletedStep:
         parent_id: the id of the step around it.
         agent: the agent that the step belongs to: its own, else that of the step around it.
         labels: those in force where it was entered.
-        breach: the limit that was crossed: "max_tokens" or "max_usd". None for none.
+        breach: the limit that was crossed: "max_tokens", "max_usd", "max_calls", ... None for none.
         by_model: the split of its own spend.
         estimated_tokens, estimated_cost_usd: what a budget assumed for what nobody reported. In no other field.
         open_calls: calls that had been sent and had not ended when the step did. Amendments bring what they spend.
@@ -57,6 +57,8 @@ class CompletedStep:
         amends: the `step_id` of the step that this record amends: it holds only what came after that step's own
             record, or from another process, and is no run of the step. None for a step's own record.
         detail: what this run of the step was about: `step(detail=...)`.
+        budget_events: what was done about its budget, oldest first: "notified:0.5", "downgraded:gpt-5-nano",
+            "told:0.9", "raised:max_usd=2", "would have stopped:max_usd".
     """
 
     name: str
@@ -100,6 +102,7 @@ class CompletedStep:
     price_book: str | None = None
     amends: str | None = None
     detail: str | None = None
+    budget_events: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The record in plain JSON values. A number that is not finite becomes None."""
@@ -120,6 +123,8 @@ class CompletedStep:
             known["by_model"] = tuple(
                 ModelSpend(**{name: each[name] for name in _SPEND_FIELDS if name in each}) for each in known["by_model"]
             )
+        if "budget_events" in known:
+            known["budget_events"] = tuple(map(str, known["budget_events"] or ()))
         return cls(**known)
 
 
@@ -177,5 +182,5 @@ def _plain(value: object) -> object:
     if type(value) is float:
         return value if math.isfinite(value) else None
     if type(value) is tuple:
-        return [{name: getattr(each, name) for name in _SPEND_FIELDS} for each in value]
+        return [each if type(each) is str else {name: getattr(each, name) for name in _SPEND_FIELDS} for each in value]
     return dict(value) if isinstance(value, Mapping) else value

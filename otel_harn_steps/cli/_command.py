@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from otel_harn_steps._version import __version__
+from otel_harn_steps.cli._limits import add_limits
 
 _CLOSED_PIPE: Final = 141
 """As a shell shows a program that SIGPIPE has killed."""
@@ -20,7 +21,10 @@ _CLOSED_PIPE: Final = 141
 _RUN = """
 Run a program and show what its calls to models have cost: otel-harn-steps run -- python app.py
 It needs no change and no file: gunicorn and uvicorn, `python -m`, and processes that it starts itself are taken along.
-With a configuration file, it has steps and budgets. Exits as the program does.
+With a configuration file, it has steps and budgets.
+With a limit, as in --max-usd 0.50, all its processes count together. The call that would cross it is refused with
+StepBudgetExceeded. If the program goes on calling, or its minutes are over, it gets SIGINT and then SIGTERM.
+Exits as the program does; or with 75, if a limit has ended it: also where the program handled that and exited with 0.
 """
 _DOCTOR = """
 Show what a run would find: mistakes in the configuration, targets that are not there, clients that are installed.
@@ -71,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", metavar="FILE", help="write what the run has cost to FILE, for scripts")
     run.add_argument("--otlp", metavar="URL", help="send spans and metrics to this OTLP endpoint, over HTTP")
     run.add_argument("--no-table", action="store_true", help="do not print what the run has cost")
+    add_limits(run)
     run.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...", help="what to run")
 
     doctor = commands.add_parser("doctor", help="show what a run would find", description=_DOCTOR)

@@ -23,6 +23,9 @@ class RunTerms:
         with_sdk: whether to set up the SDK.
         run_id, run_name: the run that they are part of.
         journal: the folder for their journals.
+        budget: what all of them may spend together, by the names of a step's budget; in dollars and seconds. None
+            where nothing is limited, else there is a `SharedBudget` at `RunFolder.budget`.
+        started_s: when the run has begun, by the monotonic clock, which is the same in all processes.
     """
 
     plan: Plan
@@ -30,6 +33,8 @@ class RunTerms:
     run_id: str
     run_name: str
     journal: str
+    budget: Mapping[str, float] | None = None
+    started_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The terms in values that JSON can hold."""
@@ -56,6 +61,11 @@ class RunFolder:
     def journal(self) -> Path:
         """Where the journals are, if they are not to be kept."""
         return self.path / "journal"
+
+    @property
+    def budget(self) -> Path:
+        """Where the processes count together what they spend, if that is limited."""
+        return self.path / "budget.sqlite"
 
     def write(self, terms: RunTerms) -> None:
         """Write what the processes below shall know."""

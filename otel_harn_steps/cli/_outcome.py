@@ -7,6 +7,7 @@ from typing import TextIO
 
 from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._folder import RunTerms
+from otel_harn_steps.cli._spent_budget import Finished
 from otel_harn_steps.cli._table import FinishedRun, print_run
 from otel_harn_steps.store import JournalReader, RunSummary
 
@@ -22,14 +23,14 @@ def read_journals(terms: RunTerms) -> RunSummary:
     return summary
 
 
-def write_result(result: TextIO, terms: RunTerms, finished: tuple[int, float], summary: RunSummary) -> None:
+def write_result(result: TextIO, terms: RunTerms, finished: Finished, summary: RunSummary) -> None:
     """Write the result of `--json`."""
-    code, duration_s = finished
     facts = {
         "run_id": terms.run_id,
         "program": terms.run_name,
-        "exit_code": code,
-        "duration_s": round(duration_s, 3),
+        "exit_code": finished.code,
+        "duration_s": round(finished.duration_s, 3),
+        "budget": None if finished.budget is None else finished.budget.to_dict(),
         **summary.to_dict(),
     }
     with result:
@@ -37,7 +38,7 @@ def write_result(result: TextIO, terms: RunTerms, finished: tuple[int, float], s
         result.write("\n")
 
 
-def print_table(terms: RunTerms, finished: tuple[int, float], summary: RunSummary) -> None:
+def print_table(terms: RunTerms, finished: Finished, summary: RunSummary) -> None:
     """Print what the program has cost."""
-    code, duration_s = finished
-    print_run(FinishedRun(terms.run_name, terms.run_id, duration_s, code), summary)
+    over = None if finished.budget is None else finished.budget.sentence()
+    print_run(FinishedRun(terms.run_name, terms.run_id, finished.duration_s, finished.code, over), summary)

@@ -10,14 +10,20 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
-from otel_harn_steps._steps.program_run import RUN_ID, RUN_NAME
+from otel_harn_steps._steps.program_run import RUN_BUDGET, RUN_ID, RUN_NAME
+from otel_harn_steps._steps.run_budget import budget_text
 from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._folder import RunFolder, RunTerms
+from otel_harn_steps.cli._limits import read_limits
+from otel_harn_steps.cli._spent_budget import EXIT_CODE, Finished
 from otel_harn_steps.cli._supervisor import end_as, supervise
 from otel_harn_steps.config._finding import RUN_FOLDER, find_config
 from otel_harn_steps.config._plan import Plan
+
+if TYPE_CHECKING:
+    from otel_harn_steps.cli._budget_watch import BudgetWatch
 
 _USAGE_ERROR: Final = 2
 _BOOTSTRAP: Final = str(Path(__file__).parent / "bootstrap")
@@ -39,6 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not command:
         complain("say what to run, for example: otel-harn-steps run -- python app.py")
         return _USAGE_ERROR
+    try:
+        limits, grace_s = read_limits(arguments)
+    except ValueError as error:
+        complain(str(error))
+        return _USAGE_ERROR
     plan = _plan(arguments.config)
     if plan is None or not _can_write(arguments.records) or not _can_export(arguments.otlp):
         return _USAGE_ERROR
@@ -59,19 +70,44 @@ def run(arguments: argparse.Namespace) -> int:
         run_id=os.urandom(8).hex(),
         run_name=_program_name(command),
         journal=str(Path(arguments.journal or folder.journal).absolute()),
+        budget=limits or None,
+        started_s=time.monotonic(),
     )
     try:
         folder.write(terms)
-        started_s = time.monotonic()
-        code = supervise(executable, command, _environment(folder, terms, arguments))
-        finished = (code, time.monotonic() - started_s)
+        watch = _watch(folder, terms, grace_s)
+        code = supervise(executable, command, _environment(folder, terms, arguments), watch)
+        duration_s = time.monotonic() - terms.started_s
+        finished = Finished(code, duration_s, None if watch is None else watch.finish(duration_s))
         try:
             _report(folder, terms, finished, result, with_table=not arguments.no_table)
         except OSError:  # a terminal that has hung up: the program's end is ours all the same
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     finally:
         folder.remove()
-    return end_as(code)
+    return EXIT_CODE if finished.ended_by is not None else end_as(code)
+
+
+def _watch(folder: RunFolder, terms: RunTerms, grace_s: float) -> BudgetWatch | None:
+    """Looks after the budget of the run. None: nothing is limited.
+
+    Raises:
+        SystemExit: the budget cannot be kept.
+    """
+    if terms.budget is None:
+        return None
+    from otel_harn_steps._steps.shared_budget import (  # noqa: PLC0415 -- only where there is a limit
+        SharedBudget,
+        SharedBudgetError,
+    )
+    from otel_harn_steps.cli._budget_watch import BudgetWatch  # noqa: PLC0415 -- as above
+
+    try:
+        budget = SharedBudget(folder.budget)
+    except SharedBudgetError as error:
+        complain(f"nothing was started, because its budget cannot be kept: {error}")
+        raise SystemExit(_USAGE_ERROR) from None
+    return BudgetWatch(budget, terms.budget, started_s=terms.started_s, grace_s=grace_s)
 
 
 def _plan(given: str | None) -> Plan | None:
@@ -151,6 +187,9 @@ def _environment(folder: RunFolder, terms: RunTerms, arguments: argparse.Namespa
     environment = dict(os.environ)
     environment[RUN_FOLDER] = str(folder.path)
     environment[RUN_ID], environment[RUN_NAME] = terms.run_id, terms.run_name
+    environment.pop(RUN_BUDGET, None)
+    if terms.budget is not None:
+        environment[RUN_BUDGET] = budget_text(dict(terms.budget), str(folder.budget), terms.started_s)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_BOOTSTRAP, environment.get("PYTHONPATH"))))
     if arguments.otlp is not None:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = arguments.otlp
@@ -174,9 +213,7 @@ def _program_name(command: list[str]) -> str:
     return Path(command[0]).name
 
 
-def _report(
-    folder: RunFolder, terms: RunTerms, finished: tuple[int, float], result: TextIO | None, *, with_table: bool
-) -> None:
+def _report(folder: RunFolder, terms: RunTerms, finished: Finished, result: TextIO | None, *, with_table: bool) -> None:
     """On stderr: stdout is the program's."""
     from otel_harn_steps.cli._outcome import print_table, read_journals, write_result  # noqa: PLC0415 -- after the app
 

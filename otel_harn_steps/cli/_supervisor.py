@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 _PASSED_ON: Final = tuple(
     getattr(signal, name)
@@ -20,14 +20,29 @@ _FROM_TERMINAL: Final = frozenset(
 )
 
 
-def supervise(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+class Watch(Protocol):
+    """Looks at something from time to time while the program lives, and may send it signals."""
+
+    @property
+    def waits_s(self) -> float:
+        """How long to wait until the next look, in seconds."""
+
+    def look(self, pid: int, send: Callable[[int], None]) -> None:
+        """Look once. `send` sends a signal to the program, whose id is `pid`."""
+
+
+def supervise(
+    executable: str, command: Sequence[str], environment: Mapping[str, str], watch: Watch | None = None
+) -> int:
     """Run the program to its end. Returns its exit code, negative for the signal that killed it."""
     if hasattr(signal, "sigwaitinfo"):
-        return _wait_for_signals(executable, command, environment)
-    return _handle_signals(executable, command, environment)
+        return _wait_for_signals(executable, command, environment, watch)
+    return _handle_signals(executable, command, environment, watch)
 
 
-def _wait_for_signals(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+def _wait_for_signals(
+    executable: str, command: Sequence[str], environment: Mapping[str, str], watch: Watch | None
+) -> int:
     """On a system that says who sent a signal: the terminal has sent it to the program too, and once is enough."""
     waited_for = {*_PASSED_ON, signal.SIGCHLD}
     # Blocked before the start, so that none is lost, and free again in the program.
@@ -41,8 +56,11 @@ def _wait_for_signals(executable: str, command: Sequence[str], environment: Mapp
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509 -- no threads here
         )
         while program.poll() is None:
-            received = signal.sigwaitinfo(waited_for)
-            if received.si_signo != signal.SIGCHLD and not _is_from_terminal(received):
+            received = _next_signal(waited_for, watch)
+            if received is None:
+                assert watch is not None
+                watch.look(program.pid, program.send_signal)
+            elif received.si_signo != signal.SIGCHLD and not _is_from_terminal(received):
                 program.send_signal(received.si_signo)
     finally:
         # What has come meanwhile was meant for the program, which is gone.
@@ -52,12 +70,21 @@ def _wait_for_signals(executable: str, command: Sequence[str], environment: Mapp
     return program.returncode
 
 
+def _next_signal(waited_for: set[signal.Signals], watch: Watch | None) -> signal.struct_siginfo | None:
+    """The next signal. None: it is time for a look."""
+    if watch is None:
+        return signal.sigwaitinfo(waited_for)
+    return signal.sigtimedwait(waited_for, watch.waits_s)
+
+
 def _is_from_terminal(received: signal.struct_siginfo) -> bool:
     # Above 0: sent by the kernel, as the terminal's are, and not by a process.
     return received.si_signo in _FROM_TERMINAL and received.si_code > 0
 
 
-def _handle_signals(executable: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+def _handle_signals(
+    executable: str, command: Sequence[str], environment: Mapping[str, str], watch: Watch | None
+) -> int:
     """Elsewhere (macOS): in the foreground of a terminal, the terminal's signals are taken for its own."""
     waiting: list[int] = []
     program: subprocess.Popen[bytes] | None = None
@@ -75,6 +102,10 @@ def _handle_signals(executable: str, command: Sequence[str], environment: Mappin
         )
         for number in waiting:
             program.send_signal(number)
+        while watch is not None:
+            with suppress(subprocess.TimeoutExpired):
+                return program.wait(watch.waits_s)
+            watch.look(program.pid, program.send_signal)
         return program.wait()
     finally:
         for number, handler in before.items():

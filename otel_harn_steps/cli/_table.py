@@ -27,12 +27,21 @@ _GAP: Final = "  "
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run that has ended. `exit_code` is negative for the signal that has killed the program."""
+    """A run that has ended.
+
+    Attributes:
+        program: its name.
+        run_id: its id.
+        duration_s: how long it has taken.
+        exit_code: the program's, negative for the signal that has killed it.
+        over: what has ended the run, and what was spent of it. None: the program has ended by itself.
+    """
 
     program: str
     run_id: str
     duration_s: float
     exit_code: int
+    over: str | None = None
 
     @property
     def ending(self) -> str:
@@ -85,7 +94,8 @@ def run_lines(run: FinishedRun, summary: RunSummary, width: int = _DEFAULT_WIDTH
         table.append((f"  and {more} more: --json FILE has all of them", "dim"))
     right_edge = max((_cells(text) for text, _ in table), default=width)
     head = _head(run, summary, min(right_edge, width), width)
-    remarks = [f"  {line}" for line in (*notes, *_remarks(summary))]
+    ended = () if run.over is None else (f"ended by its budget: {run.over}",)
+    remarks = [f"  {line}" for line in (*ended, *notes, *_remarks(summary))]
     wrapped = [each for line in remarks for each in textwrap.wrap(line, max(width, 40), subsequent_indent="    ")]
     models = [(text, "") for text in _models(summary, width)]
     return [head, *table, *models, *((line, "dim") for line in wrapped)]

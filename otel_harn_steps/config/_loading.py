@@ -16,19 +16,19 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from otel_harn_steps._settings import FORMER_WORDS
+from otel_harn_steps._steps.budget import KEYS
+from otel_harn_steps.config._budget_table import BudgetTable
 from otel_harn_steps.config._finding import PYPROJECT, SECTION
 from otel_harn_steps.config._lines import KeyPath, key_lines
 from otel_harn_steps.config._model import (
     INNER_ALLOWED,
-    Allowed,
     ConfigFile,
     SinksTable,
     StepTable,
-    closest,
-    meant_or_known,
 )
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.config._problems import Problem
+from otel_harn_steps.config._tables import Allowed, closest, meant_or_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +230,19 @@ def _descend(document: Any, error: ErrorDetails) -> tuple[KeyPath, Any]:
 
 # What people write for what is called otherwise here.
 _OTHER_WORDS: Final = {
-    "max_tokens": "budget.max_tokens",
-    "max_usd": "budget.max_usd",
+    **{key: f"budget.{key}" for key in KEYS},
     "max_cost": "budget.max_usd",
+    "max_cost_usd": "budget.max_usd",
+    "max_requests": "budget.max_calls",
+    "max_iterations": "budget.max_calls",
+    "max_turns": "budget.max_calls",
+    "timeout": "budget.max_seconds",
+    "max_minutes": "budget.max_seconds",
+    "calls": "max_calls",
+    "seconds": "max_seconds",
+    "minutes": "max_seconds",
+    "input_tokens": "max_input_tokens",
+    "output_tokens": "max_output_tokens",
     "function": "target",
     "module": "target",
     "on_error": "error_boundary",
@@ -271,7 +281,7 @@ def _unknown_key(path: KeyPath) -> str:
     table = _table_at(path[:-1])
     known = [] if table is None else list(table.model_fields)
     word = str(path[-1])
-    meant = _OTHER_WORDS.get(word, "")
+    meant = _OTHER_WORDS.get(word, "").removeprefix("budget." if table is BudgetTable else "")
     near = meant if meant.split(".")[0] in known else closest(word, known)
     own = "; keys of your own go under metadata" if table is StepTable and near is None else ""
     return "is not a key here" + own + meant_or_known(near, known)

@@ -7,91 +7,20 @@ its place in prose only. What a process needs at its start is the `Plan`, which 
 
 from __future__ import annotations
 
-import difflib
 import string
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
-from pydantic_core import PydanticCustomError
 
 from otel_harn_steps._cost.rate_card import PRICE_KEYS
 from otel_harn_steps._instrument.options import CLIENTS, OPTIONS
 from otel_harn_steps._settings import UnknownSpend
+from otel_harn_steps.config._budget_table import BudgetTable
 from otel_harn_steps.config._plan import Plan, PlannedStep
+from otel_harn_steps.config._tables import TABLE, Allowed, closest, did_you_mean, meant_or_known, mistake
+from otel_harn_steps.config._target_names import checked_target
 from otel_harn_steps.frameworks import FRAMEWORKS
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What a key may be set to, in words that complete "must be ..."."""
-
-    text: str
-
-
-def _mistake(message: str, *key: str) -> PydanticCustomError:
-    """An error in our own words. `key`: where in the table it is, if not at the table itself."""
-    # The message goes through a format string.
-    return PydanticCustomError("harn_steps", "{message}", {"message": message, "key": key})
-
-
-# -- targets ---------------------------------------------------------------------------------------------------------
-
-
-def _target(text: str) -> str:
-    module, colon, pattern = text.partition(":")
-    if not colon:
-        suggestion = _split(text)
-        raise _mistake('must be "module:function" or "module:Class.method"' + _did_you_mean(suggestion))
-    if pattern.endswith("()"):
-        raise _mistake("must be a function's name without parentheses" + _did_you_mean(f"{module}:{pattern[:-2]}"))
-    if "/" in module or module.endswith(".py"):
-        name = module.removesuffix(".py").strip("./").replace("/", ".")
-        raise _mistake(
-            "must begin with a module's name as in `import`, not with a path" + _did_you_mean(f"{name}:{pattern}")
-        )
-    if any(sign in module for sign in "*?["):
-        raise _mistake("must name one module; patterns are for the part after the colon")
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise _mistake(f"must begin with a module's name, which {module!r} is not")
-    if "<locals>" in pattern:
-        raise _mistake("must be reachable from its module; a function inside a function is not")
-    if not all(_is_name_or_pattern(part) for part in pattern.split(".")):
-        raise _mistake(f"must end with a function's qualified name or a pattern, which {pattern!r} is not")
-    return text
-
-
-def _split(text: str) -> str | None:
-    """Where the colon of a dotted name belongs: before the first class, else before the last name."""
-    path = text.removesuffix("()").split(".")
-    if len(path) < 2 or not all(part.isidentifier() for part in path):
-        return None
-    at = next((number for number, part in enumerate(path) if part[:1].isupper() and number), len(path) - 1)
-    return ".".join(path[:at]) + ":" + ".".join(path[at:])
-
-
-def _is_name_or_pattern(part: str) -> bool:
-    plain = part.translate(str.maketrans("*?[]!-", "______"))
-    return plain.isidentifier() and (part.count("[") == part.count("]"))
-
-
-def _did_you_mean(suggestion: str | None) -> str:
-    return "" if suggestion is None else f'; did you mean "{suggestion}"?'
-
-
-def meant_or_known(suggestion: str | None, known: Iterable[str]) -> str:
-    """The end of a message about a key that is not known."""
-    hint = _did_you_mean(suggestion)
-    return f"{hint} Known: {', '.join(known)}" if hint else f"; known: {', '.join(known)}"
-
-
-def closest(word: object, known: Iterable[str]) -> str | None:
-    """The known word that `word` was probably meant to be."""
-    spellings = {each.lower().replace("-", "_"): each for each in known}
-    found = difflib.get_close_matches(str(word).lower().replace("-", "_"), spellings, n=1, cutoff=0.6)
-    return spellings[found[0]] if found else None
-
 
 # -- names with placeholders -------------------------------------------------------------------------------------------
 
@@ -116,7 +45,7 @@ def _asked(text: str, key: str) -> set[str]:
     try:
         return set(placeholders(text))
     except ValueError as error:
-        raise _mistake(str(error) + '; write a brace itself as "{{" or "}}"', key) from None
+        raise mistake(str(error) + '; write a brace itself as "{{" or "}}"', key) from None
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------
@@ -124,7 +53,7 @@ def _asked(text: str, key: str) -> set[str]:
 
 def _price_key(key: str) -> str:
     if key not in PRICE_KEYS:
-        raise _mistake("is not a price key" + meant_or_known(closest(key, PRICE_KEYS), PRICE_KEYS))
+        raise mistake("is not a price key" + meant_or_known(closest(key, PRICE_KEYS), PRICE_KEYS))
     return key
 
 
@@ -175,35 +104,15 @@ INNER_ALLOWED: Final = {
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 
-_TABLE: Final = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, frozen=True)
-
-
-class BudgetTable(BaseModel):
-    """What a step may spend. Reaching a limit exactly is fine, crossing it is a breach."""
-
-    model_config = _TABLE
-
-    max_tokens: (
-        Annotated[int, Field(gt=0), Allowed("a whole number above 0: input and output tokens together")] | None
-    ) = None
-    """Input and output tokens together."""
-    max_usd: (
-        Annotated[
-            float,
-            Field(ge=0, allow_inf_nan=False),
-            Allowed("a number, 0 or more: US dollars; 0 means that nothing may be spent"),
-        ]
-        | None
-    ) = None
-    """US dollars. 0 is a limit: nothing may be spent."""
-
 
 class StepTable(BaseModel):
     """A function that is a step, or what is declared for a framework's step of a name."""
 
-    model_config = ConfigDict(**_TABLE, json_schema_extra={"anyOf": [{"required": ["target"]}, {"required": ["name"]}]})
+    model_config = ConfigDict(**TABLE, json_schema_extra={"anyOf": [{"required": ["target"]}, {"required": ["name"]}]})
 
-    target: Annotated[str, AfterValidator(_target), Allowed('"module:function" or "module:Class.method"')] | None = None
+    target: (
+        Annotated[str, AfterValidator(checked_target), Allowed('"module:function" or "module:Class.method"')] | None
+    ) = None
     """The function, as `"module:qualified.name"`: a function, a method, a static or class method; plain, async,
     a generator. Patterns (`*`, `?`, `[...]`) on names are for several: `"myapp.tools:*"`,
     `"myapp.agents:*Agent.run"`; they leave out names that begin with `_` and what was imported from elsewhere.
@@ -222,7 +131,7 @@ class StepTable(BaseModel):
     """
     model: Annotated[str, Field(min_length=1), Allowed("a string that is not empty")] | None = None
     """The model for calls that name none."""
-    budget: Annotated[BudgetTable, Allowed("a table with max_tokens, max_usd, or both")] | None = None
+    budget: Annotated[BudgetTable, Allowed("a table of limits, as in { max_usd = 0.05, max_calls = 40 }")] | None = None
     """What the step may spend."""
     error_boundary: (
         Annotated[Literal["fail", "continue", "escalate"], Allowed('"fail", "continue" or "escalate"')] | None
@@ -231,7 +140,7 @@ class StepTable(BaseModel):
     fallback, `escalate` raises `StepEscalated`.
     """
     fallback: Annotated[JsonValue, _JSON] = None
-    """What the caller gets from a step that ended by `continue`; default: None."""
+    """What the caller gets from a step that ended by `continue`, as it is; default: None."""
     scope: Annotated[Literal["step", "tree"], Allowed('"step" or "tree"')] = "step"
     """What the budget covers: the step's own calls, or (`tree`) nested steps too."""
     agent: Annotated[str, Field(min_length=1), Allowed("a string that is not empty")] | None = None
@@ -254,9 +163,9 @@ class StepTable(BaseModel):
     @model_validator(mode="after")
     def _is_of_something(self) -> StepTable:
         if self.target is None and not self.name:
-            raise _mistake('needs a "target", as "module:function", or the "name" of a framework\'s step')
+            raise mistake('needs a "target", as "module:function", or the "name" of a framework\'s step')
         if self.target is None and self.allowed_values:
-            raise _mistake('has a meaning only with a "target"', "allowed_values")
+            raise mistake('has a meaning only with a "target"', "allowed_values")
         return self
 
     @model_validator(mode="after")
@@ -266,12 +175,12 @@ class StepTable(BaseModel):
         asked = _asked(self.name or "", "name")
         for name in sorted(asked - set(self.allowed_values)):
             example = f'allowed_values = {{ {name if "." not in name else repr(name)} = ["...", "..."] }}'
-            raise _mistake(f"takes {{{name}}} from an argument without listing its values; add {example}", "name")
+            raise mistake(f"takes {{{name}}} from an argument without listing its values; add {example}", "name")
         for name in self.allowed_values:
             if name not in asked:
-                raise _mistake(
+                raise mistake(
                     f"is for {{{name}}}, which the step's name does not have"
-                    + _did_you_mean(next(iter(sorted(asked - set(self.allowed_values))), None)),
+                    + did_you_mean(next(iter(sorted(asked - set(self.allowed_values))), None)),
                     "allowed_values",
                     name,
                 )
@@ -280,13 +189,13 @@ class StepTable(BaseModel):
     @model_validator(mode="after")
     def _detail_can_be_made(self) -> StepTable:
         if self.detail is not None and _asked(self.detail, "detail") and self.target is None:
-            raise _mistake('takes an argument, which only the function of a "target" has', "detail")
+            raise mistake('takes an argument, which only the function of a "target" has', "detail")
         return self
 
     @model_validator(mode="after")
     def _fallback_can_happen(self) -> StepTable:
         if self.fallback is not None and self.error_boundary != "continue":
-            raise _mistake('has a meaning only with error_boundary = "continue"', "fallback")
+            raise mistake('has a meaning only with error_boundary = "continue"', "fallback")
         return self
 
     def planned(self, where: str) -> PlannedStep:
@@ -299,8 +208,7 @@ class StepTable(BaseModel):
             allowed_values={key: tuple(values) for key, values in self.allowed_values.items()},
             options={
                 "model": self.model,
-                "max_tokens": None if self.budget is None else self.budget.max_tokens,
-                "max_usd": None if self.budget is None else self.budget.max_usd,
+                "budget": None if self.budget is None else self.budget.planned(),
                 "error_boundary": self.error_boundary,
                 "fallback": self.fallback,
                 "scope": self.scope,
@@ -318,7 +226,7 @@ _METADATA: Final = ("approval", "receipt", "retry")
 class SinksTable(BaseModel):
     """Where the record of every step goes, besides the process's own log."""
 
-    model_config = _TABLE
+    model_config = TABLE
 
     json_lines: Annotated[str, Field(min_length=1), Allowed("a path")] | None = None
     """A file that gets one line of JSON for each record; several processes may share it. A relative path starts
@@ -331,7 +239,7 @@ class SinksTable(BaseModel):
 class ConfigFile(BaseModel):
     """`harn-steps.toml`, or `[tool.otel_harn_steps]` in `pyproject.toml`."""
 
-    model_config = _TABLE
+    model_config = TABLE
 
     strict: Annotated[bool, Allowed("true or false")] | None = None
     """Whether a mistake in this file keeps the app from starting. Default: true under `otel-harn-steps run`,

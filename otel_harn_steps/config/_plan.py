@@ -19,7 +19,7 @@ class PlannedStep:
         where: the table's place, for messages: "harn-steps.toml:4".
         name: the step's name; None for the function's. May have placeholders for arguments: "tool:{tool_name}".
         allowed_values: by placeholder, the values that become part of the name. Others become "other".
-        options: the other fields of `StepDefinition`.
+        options: the other arguments of `StepDefinition`; its budget in plain values.
     """
 
     target: str

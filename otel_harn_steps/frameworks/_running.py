@@ -7,6 +7,7 @@ found again: in the chain of what was raised, or noted on the step.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import Any
 
 from otel_harn_steps._guard import guard
@@ -52,7 +53,7 @@ async def in_step_async(
         value = await work()
     except BaseException as error:  # noqa: BLE001 -- raised again, or judged
         raised = error
-    return leave(run, raised, as_result, value)
+    return await leave_async(run, raised, as_result, value)
 
 
 def leave(run: StepRun, raised: BaseException | None, as_result: AsResult, value: Any = None) -> Any:
@@ -67,12 +68,29 @@ def leave(run: StepRun, raised: BaseException | None, as_result: AsResult, value
         value: what its body returned.
     """
     verdict = run.leave(judged(run.active, raised))
-    if verdict.status != "skipped" or verdict.cause is None:
+    cause = verdict.cause
+    if verdict.status != "skipped" or cause is None:
         return verdict.settle(value, None)
-    fallback = verdict.made_of(run.active.definition.fallback)
+    return _in_its_place(cause, verdict.made_of(run.active.definition.fallback), as_result)
+
+
+async def leave_async(run: StepRun, raised: BaseException | None, as_result: AsResult, value: Any = None) -> Any:
+    """As `leave`. A fallback that is a coroutine function is awaited."""
+    verdict = run.leave(judged(run.active, raised))
+    cause = verdict.cause
+    if verdict.status != "skipped" or cause is None:
+        return verdict.settle(value, None)
+    declared = run.active.definition.fallback
+    fallback: Any = verdict.made_of(declared)
+    if callable(declared) and isawaitable(fallback):
+        fallback = await fallback
+    return _in_its_place(cause, fallback, as_result)
+
+
+def _in_its_place(cause: BaseException, fallback: object, as_result: AsResult) -> Any:
     with guard("putting a fallback in the place of a framework's result"):
         return as_result(fallback)
-    raise verdict.cause
+    raise cause
 
 
 def judged(active: ActiveStep, raised: BaseException | None) -> BaseException | None:

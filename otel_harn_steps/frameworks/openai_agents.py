@@ -14,7 +14,7 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import leave, step_of
+from otel_harn_steps.frameworks._running import leave_async, step_of
 from otel_harn_steps.frameworks._source import Source, theirs
 
 
@@ -74,7 +74,7 @@ async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ..
         return result
     # A breach that was not raised is that of a tool, of which the runner has made a message to the model.
     stay.step = None
-    return leave(step, raised, lambda fallback: _final(fallback, args, kwargs), result)
+    return await leave_async(step, raised, lambda fallback: _final(fallback, args, kwargs), result)
 
 
 def _agent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
-from otel_harn_steps.frameworks._running import in_step_async, leave, step_of
+from otel_harn_steps.frameworks._running import in_step_async, leave_async, step_of
 from otel_harn_steps.frameworks._source import Source, theirs
 
 _is_in_run: ContextVar[bool] = ContextVar("otel_harn_steps.pydantic_ai", default=False)
@@ -88,7 +88,7 @@ class _Iterated:
             return await self._inner.__aenter__()
         except BaseException as error:  # noqa: BLE001 -- raised again
             raised = error
-        return leave(self._step, raised, _result)
+        return await leave_async(self._step, raised, _result)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -98,7 +98,7 @@ class _Iterated:
             is_handled = await self._inner.__aexit__(kind, error, traceback)
         except BaseException as other:  # noqa: BLE001 -- raised again
             raised = other
-        return leave(self._step, None if is_handled else raised, _result, is_handled)
+        return await leave_async(self._step, None if is_handled else raised, _result, is_handled)
 
 
 SOURCE = Source(

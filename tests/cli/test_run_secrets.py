@@ -37,7 +37,7 @@ def test_no_secret_is_said_or_written(app, ask, provider, ending):
         target = "__main__:work"
         [[steps]]
         target = "agent:plan"
-        budget = { max_usd = 0 }
+        budget = { max_usd = 0, preflight = "exhausted" }
         error_boundary = "continue"
         """,
     )

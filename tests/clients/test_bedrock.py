@@ -21,6 +21,7 @@ from tests.replay.answers import Answer, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.brakes import Brakes
 from tests.replay.cases import Case, all_cases, case, cases
+from tests.replay.native import json_answer
 from tests.replay.results import replayed
 
 pytest.importorskip("botocore")
@@ -291,6 +292,13 @@ def test_the_step_names_the_model_where_the_app_names_none(
     (record,) = steps.drain_completed_steps()
     assert not seen.values("raised")
     assert record.model == "meta.llama3-2-1b-instruct-v1:0"
+
+
+def test_what_was_asked_counts_where_no_usage_is_reported(run: Callable[..., Seen], steps: ModuleType) -> None:
+    answer = {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}, "stopReason": "end_turn"}
+    long = [{"role": "user", "content": [{"text": "four " * 7_000}]}]
+    with pytest.raises(steps.StepBudgetExceeded), steps.step("s", max_tokens=9_000):
+        run(all_cases()["bedrock.converse.meta_converse"], reads_all, json_answer(answer), messages=long)
 
 
 @pytest.mark.parametrize("case", PLAIN, ids=lambda case: case.id)

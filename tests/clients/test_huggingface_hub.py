@@ -53,6 +53,18 @@ def test_a_stream_that_tells_no_usage_is_unmetered(app: App, steps: ModuleType) 
     assert Bill.of_record(record) == UNMETERED_CALL
 
 
+@pytest.mark.parametrize("is_named", [True, False], ids=["by name", "by position"])
+def test_what_was_asked_counts_where_no_usage_is_reported(is_named: bool, app: App, steps: ModuleType) -> None:
+    long = [{"role": "user", "content": "four " * 7_000}]
+    answer = {name: value for name, value in CHAT.items() if name != "usage"}
+
+    async def go(client: Any) -> None:
+        await app.mode.settle(client.chat_completion(messages=long) if is_named else client.chat_completion(long))
+
+    with pytest.raises(steps.StepBudgetExceeded):
+        app.run(steps, (json_answer(answer),), go, {"max_tokens": 9_000})
+
+
 def test_generated_text_is_billed_by_its_details(app: App, steps: ModuleType) -> None:
     details = {
         "finish_reason": "length",

@@ -275,6 +275,16 @@ def test_what_the_provider_did_not_tell_is_not_made_up(call: Callable[..., Seen]
     assert Bill.of_record(record) == UNMETERED_CALL
 
 
+def test_what_was_asked_by_position_counts_where_no_usage_is_reported(replay: ReplayServer, steps: ModuleType) -> None:
+    untold = first("groq", "chat.completions", stream=True)
+    exchange = replay.serve(recorded(untold))
+    sent_to = {"api_base": f"{replay.address}/{exchange.token}", "api_key": "k", "stream": True}
+    long = [{"role": "user", "content": "four " * 7_000}]
+    with pytest.raises(steps.StepBudgetExceeded), steps.step("s", max_tokens=9_000):
+        for _ in litellm.completion("groq/openai/gpt-oss-120b", long, **sent_to):
+            pass
+
+
 def test_a_mocked_answer_is_no_call(steps: ModuleType) -> None:
     with steps.step("s"):
         litellm.completion(model="gpt-4o", messages=HELLO, mock_response="hi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +23,7 @@ from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.brakes import Brakes, limits_of
 from tests.replay.cases import Case, case
 from tests.replay.clients import Clients
-from tests.replay.native import native_bill
+from tests.replay.native import json_answer, native_bill
 from tests.replay.results import replayed
 
 lm15 = pytest.importorskip("lm15")
@@ -66,13 +67,15 @@ class App:
         self.mode = mode
         self.server = server
 
-    def calls(self, kind: str, case: Case, *script: Any, reads: int | None = None) -> tuple[Seen, int]:
+    def calls(
+        self, kind: str, case: Case, *script: Any, reads: int | None = None, asked: str = "hello"
+    ) -> tuple[Seen, int]:
         """Make the recorded call; what is seen, and how many requests arrived."""
         exchange = self.server.serve(*(script or (recorded(case),)))
         seen = Seen(f"{self.server.address}/{exchange.token}")
 
         async def work() -> None:
-            request = lm15.Request(model=case.request_model or "m", messages=(lm15.Message.user("hello"),))
+            request = lm15.Request(model=case.request_model or "m", messages=(lm15.Message.user(asked),))
             with self.client(kind, f"{self.server.address}/{exchange.token}") as lm:
                 try:
                     if case.stream:
@@ -189,6 +192,12 @@ def test_a_crossed_budget_raises_and_nothing_more_is_sent(kind: str, case: Case,
     (record,) = steps.drain_completed_steps()
     assert sent == [None, None]
     assert (record.llm_calls, Bill.of_record(record)) == (1, expected(case))
+
+
+def test_what_was_asked_counts_where_no_usage_is_reported(app: App, steps: ModuleType) -> None:
+    answer = {name: value for name, value in json.loads(PLAIN.body).items() if name != "usage"}
+    with pytest.raises(steps.StepBudgetExceeded), steps.step("s", max_tokens=9_000):
+        app.calls("OpenAIChatLM", PLAIN, json_answer(answer), asked="four " * 7_000)
 
 
 def test_other_requests_are_no_calls(app: App, steps: ModuleType) -> None:

@@ -19,6 +19,10 @@ SETTINGS = (
     "strict, steps, frameworks, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
     "metric_step_names, redact_errors, threads, unseen_calls, sinks, sink_queue"
 )
+BUDGET_KEYS = (
+    "max_tokens, max_usd, max_input_tokens, max_output_tokens, max_calls, max_seconds, max_cost_per_call, loop, "
+    "preflight, on_contention, wait_seconds, cap_output, stop_streams, hard_stop_after, mode"
+)
 RATES = "a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }"
 
 EXPECTED = {
@@ -131,6 +135,25 @@ EXPECTED = {
     "max_tokens_is_zero": [
         ":3: steps[0].budget.max_tokens = 0: must be a whole number above 0: input and output tokens together",
     ],
+    "budget_keys_misspelt": [
+        f':5: steps[0].budget.max_clals: is not a key here; did you mean "max_calls"? Known: {BUDGET_KEYS}',
+        f':6: steps[0].budget.max_cost: is not a key here; did you mean "max_usd"? Known: {BUDGET_KEYS}',
+        f':7: steps[0].budget.minutes: is not a key here; did you mean "max_seconds"? Known: {BUDGET_KEYS}',
+        ':8: steps[0].budget.preflight = "reserved": must be "exhausted" or "reserve"; did you mean "reserve"?',
+        ':9: steps[0].budget.on_contention = true: must be "refuse" or "wait"',
+        ":10: steps[0].budget.loop = 1: must be a whole number, 2 or more: repetitions",
+        ":11: steps[0].budget.max_calls = 2.5: must be a whole number above 0: calls to models",
+        (
+            ':12: steps[0].budget.max_seconds = "30": must be a number above 0: seconds; did you mean 30, without '
+            "quotes?"
+        ),
+        ':13: steps[0].budget.stop_streams = "yes": must be true or false; did you mean true, without quotes?',
+        ':14: steps[0].budget.mode = "dry": must be "enforce" or "shadow"',
+        ":15: steps[0].budget.hard_stop_after = -1: must be a whole number, 0 or more: refused calls",
+        f':19: steps[1].max_seconds: is not a key here; did you mean "budget.max_seconds"? Known: {STEP_KEYS}',
+        ':23: steps[2].budget.cap_output = true: has a meaning only with preflight = "reserve"',
+        ":27: steps[3].budget = 5: must be a table of limits, as in { max_usd = 0.05, max_calls = 40 }",
+    ],
     "boundary_misspelt": [
         ':3: steps[0].error_boundary = "Contineu": must be "fail", "continue" or "escalate"; did you mean "continue"?',
     ],
@@ -227,8 +250,7 @@ def test_what_is_right_stays_where_something_is_wrong(tmp_path):
 
     assert plan.options == {"stream_usage": False}
     assert [step.target for step in plan.steps] == ["a:c"]
-    assert plan.steps[0].options["max_tokens"] == 10
-    assert plan.steps[0].options["max_usd"] is None
+    assert (plan.steps[0].options["budget"]["max_tokens"], "max_usd" in plan.steps[0].options["budget"]) == (10, False)
 
 
 def test_lines_and_keys_in_pyproject_are_those_of_the_file(tmp_path):

@@ -17,7 +17,8 @@ from otel_harn_steps.config._loading import load
 KEYS = (
     "strict", "steps", "frameworks", "clients", "prices", "models", "unpriced", "unmetered", "call_spans", "stream_usage",
     "metrics", "redact_errors", "threads", "unseen_calls", "sinks", "json_lines", "target", "name", "allowed_values",
-    "model", "budget", "max_tokens", "max_usd", "error_boundary", "fallback", "scope", "agent", "metadata", "input_mtok",
+    "model", "budget", "max_tokens", "max_usd", "max_calls", "loop", "preflight", "cap_output", "error_boundary",
+    "fallback", "scope", "agent", "metadata", "input_mtok",
 )  # fmt: skip
 WORDS = ("auto", "openai", "json:loads", "json:JSONDecoder.decode", "continue", "tree", "own", "estimate", "refuse", "")
 BUILDS = settings(max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

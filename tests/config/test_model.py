@@ -11,7 +11,10 @@ import pytest
 
 pytest.importorskip("pydantic")
 
+from otel_harn_steps import Budget
 from otel_harn_steps._instrument.options import OPTIONS, Options
+from otel_harn_steps._steps.budget import KEYS
+from otel_harn_steps.config._budget_table import BudgetTable
 from otel_harn_steps.config._finding import find_config
 from otel_harn_steps.config._loading import load
 from otel_harn_steps.config._model import ConfigFile
@@ -70,6 +73,63 @@ def test_every_key_arrives(full, tmp_path):
     assert (definition.max_tokens, definition.max_usd, definition.scope) == (1000, 0.05, "tree")
     assert (definition.error_boundary, definition.fallback) == ("continue", ["nothing"])
     assert dict(definition.metadata) == {"approval": "manual", "team": "search"}
+
+
+EVERY_LIMIT = """
+[[steps]]
+target = "shop.agent:Planner.plan"
+
+[steps.budget]
+max_tokens = 1000
+max_usd = 0.05
+max_input_tokens = 900
+max_output_tokens = 800
+max_calls = 40
+max_seconds = 30
+max_cost_per_call = 0.01
+loop = 3
+preflight = "exhausted"
+on_contention = "refuse"
+wait_seconds = 5
+stop_streams = true
+hard_stop_after = 0
+mode = "shadow"
+"""
+
+
+def budget_of(tmp_path: Path, text: str) -> Budget:
+    file = tmp_path / "harn-steps.toml"
+    file.write_text(text)
+    loaded = load(file)
+    assert loaded.problems == ()
+    there = Plan.from_json(json.loads(json.dumps(loaded.plan.to_json())))
+    return there.steps[0].definition("plan").budget
+
+
+def test_every_key_of_a_budget_arrives(tmp_path):
+    assert budget_of(tmp_path, EVERY_LIMIT) == Budget(
+        max_tokens=1000, max_usd=0.05, max_input_tokens=900, max_output_tokens=800, max_calls=40, max_seconds=30,
+        max_cost_per_call=0.01, loop=3, preflight="exhausted", on_contention="refuse", wait_seconds=5,
+        stop_streams=True, hard_stop_after=0, mode="shadow",
+    )  # fmt: skip
+
+
+def test_the_budget_of_a_file_has_the_keys_of_one_in_code():
+    assert tuple(BudgetTable.model_fields) == KEYS
+
+
+def test_a_budget_of_a_file_reserves_and_waits_where_one_in_code_is_asked_to(tmp_path):
+    in_file = budget_of(tmp_path, '[[steps]]\ntarget = "a:b"\nbudget = { max_usd = 1, cap_output = true }\n')
+
+    assert in_file == Budget(max_usd=1, preflight="reserve", on_contention="wait", stop_streams=True, cap_output=True)
+    assert Budget(max_usd=1) == Budget(max_usd=1, preflight="exhausted", on_contention="refuse", stop_streams=False)
+
+
+def test_a_fallback_of_a_file_is_a_value_and_never_called(tmp_path):
+    file = tmp_path / "harn-steps.toml"
+    file.write_text('[[steps]]\ntarget = "a:b"\nerror_boundary = "continue"\nfallback = "builtins:print"\n')
+
+    assert load(file).plan.steps[0].definition("b").fallback == "builtins:print"
 
 
 def test_a_plan_survives_the_way_to_another_process(full):

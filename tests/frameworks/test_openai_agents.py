@@ -198,6 +198,21 @@ def test_continue_ends_the_run_with_the_fallback_as_its_output(agent, provider, 
     assert rows(steps()) == [("Loop", "skipped", 1, 100, 20)]
 
 
+def test_a_fallback_that_is_a_coroutine_function_is_awaited(agent, provider, steps):
+    async def made(error: StepBudgetExceeded, _partial: object) -> str:
+        await asyncio.sleep(0)
+        return f"stopped by {error.limit}"
+
+    definition = otel_harn_steps.StepDefinition(
+        "Loop", "Loop", budget={"max_calls": 1}, error_boundary="continue", fallback=made
+    )
+    otel_harn_steps.register_step("Loop", definition)
+    provider.says("Loop", Said(tool="search", arguments={"query": "more"}))
+
+    assert waited(run(agent("Loop", tools=[search]))) == "stopped by max_calls"
+    assert rows(steps()) == [("Loop", "skipped", 1, 100, 20)]
+
+
 def test_escalate_reaches_the_app(agent, provider, steps, declare):
     declare("Loop", budget={"max_usd": 0}, error_boundary="escalate")
     provider.says("Loop", Said())
@@ -293,19 +308,29 @@ frameworks = "auto"
 
 [[steps]]
 name = "Recipe Editor Agent"
-budget = {{ max_tokens = {limit} }}
+budget = {{ {limits} }}
 
 [[steps]]
 name = "Recipe Writer Agent"
 """
 
 
-@pytest.mark.parametrize(("limit", "says"), [(3000, "Salted."), (1000, "StepBudgetExceeded")])
-def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(provider, tmp_path, limit, says):
+@pytest.mark.parametrize(
+    ("limits", "says", "spent_by_editor"),
+    [
+        ("max_tokens = 3000", "Salted.", (3, 2333)),
+        ("max_tokens = 1000", "StepBudgetExceeded", (2, 1041)),
+        ("max_calls = 2", "StepBudgetExceeded", (2, 1041)),
+        ('max_calls = 2, mode = "shadow"', "Salted.", (3, 2333)),
+    ],
+)
+def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(
+    provider, tmp_path, limits, says, spent_by_editor
+):
     provider.says("Main Chat Agent", ASKS)
     provider.says("Recipe Editor Agent", *EDITS)
     (tmp_path / "app.py").write_text(APP)
-    (tmp_path / "harn-steps.toml").write_text(FILE.format(limit=limit))
+    (tmp_path / "harn-steps.toml").write_text(FILE.format(limits=limits))
     command = [sys.executable, "-m", "otel_harn_steps.cli", "run", "--records", "out", "--", sys.executable, "app.py"]
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -315,7 +340,7 @@ def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(pr
     spent = [(each["name"], each["llm_calls"], each["input_tokens"] + each["output_tokens"]) for each in records]
     assert spent == [
         ("Main Chat Agent", 1, 131),
-        ("Recipe Editor Agent", 3, 2333) if limit == 3000 else ("Recipe Editor Agent", 2, 1041),
+        ("Recipe Editor Agent", *spent_by_editor),
     ]
     assert "harn-steps.toml:8: no step 'Recipe Writer Agent' of a framework has run" in done.stderr
     assert "harn-steps.toml:4" not in done.stderr

@@ -320,3 +320,27 @@ def test_a_budget_that_only_looks_on_stops_nothing(llm: Provider) -> None:
         list(llm.ask(10, 50, stream=True))
         assert active.would_have_stopped == "max_tokens"
     assert llm.handed_out.calls == 4
+
+
+# -- loops -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_same_request_with_the_same_answer_is_a_loop(streamed: bool, llm: Provider) -> None:
+    with pytest.raises(StepBudgetExceeded) as caught, step("s", loop=3):
+        for _ in range(10):
+            answer = llm.ask(10, 5, stream=streamed)
+            if streamed:
+                list(answer)
+    assert (caught.value.limit, caught.value.limit_value, llm.handed_out.calls) == ("loop", 3, 3)
+    assert "repeats itself" in str(caught.value)
+
+
+def test_requests_that_alternate_are_a_loop_and_those_that_change_are_none(llm: Provider) -> None:
+    with step("s", loop=2):
+        for size in range(1, 6):
+            llm.ask(10, size)
+    with pytest.raises(StepBudgetExceeded), step("s", loop=2):
+        for size in range(10):
+            llm.ask(10, 1 + size % 2)
+    assert llm.handed_out.calls == 5 + 4

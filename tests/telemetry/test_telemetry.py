@@ -276,7 +276,8 @@ def test_a_log_event_carries_the_record_in_the_context_of_its_span(spans):
     (event,) = [each.log_record for each in exporter.get_finished_logs()]
     assert (event.event_name, event.timestamp) == ("harn.step.completed", record.end_time)
     expected = {name: value for name, value in record.to_dict().items() if value is not None}
-    assert dict(event.attributes) == {**expected, "by_model": tuple(expected["by_model"])}
+    tuples = {name: tuple(expected[name]) for name in ("by_model", "budget_events")}
+    assert dict(event.attributes) == {**expected, **tuples}
     assert (f"{event.trace_id:032x}", f"{event.span_id:016x}") == (record.trace_id, record.span_id)
 
 

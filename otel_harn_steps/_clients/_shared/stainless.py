@@ -74,6 +74,12 @@ def body_of(options: Any) -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
+def sent_body(options: Any) -> Mapping[str, Any]:
+    """All that a request sends. What its `extra_body` adds stays under that name."""
+    body, extra = body_of(options), getattr(options, "extra_json", None)
+    return {**body, "extra_body": extra} if extra else body
+
+
 def change_body(options: Any, **changes: object) -> None:
     """Send other values. The mapping itself may be the app's, and stays as it is."""
     options.json_data = {**body_of(options), **changes}

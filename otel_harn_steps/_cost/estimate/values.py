@@ -38,6 +38,6 @@ def decoded(body: object) -> object:
     if isinstance(body, (str, bytes, bytearray)):
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return body
     return body

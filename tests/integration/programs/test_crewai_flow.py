@@ -132,7 +132,8 @@ def test_the_tasks_of_a_flow_of_somebody_else_are_billed_and_it_is_unchanged(
 
 
 def test_a_task_of_a_flow_that_overspends_ends_the_flow_there(run: Callable[..., Ran]) -> None:
-    ours = run("otel-harn-steps", '[[steps]]\nname = "writing_task"\nbudget = { max_tokens = 200 }\n')
+    table = '[[steps]]\nname = "writing_task"\nbudget = { max_tokens = 200, preflight = "exhausted" }\n'
+    ours = run("otel-harn-steps", table)
 
     assert (ours.code, ours.post, ours.asked) == (1, "", list(SAYS)[:2])
     assert [(each["name"], each["status"]) for each in ours.records] == [
@@ -140,3 +141,14 @@ def test_a_task_of_a_flow_that_overspends_ends_the_flow_there(run: Callable[...,
         ("writing_task", "failed"),
     ]
     assert "step `writing_task` exceeded max_tokens budget" in ours.log
+
+
+def test_a_task_of_a_flow_without_room_for_its_call_ends_the_flow_before_it(run: Callable[..., Ran]) -> None:
+    ours = run("otel-harn-steps", '[[steps]]\nname = "writing_task"\nbudget = { max_tokens = 200 }\n')
+
+    assert (ours.code, ours.post, ours.asked) == (1, "", list(SAYS)[:1])
+    assert [(each["name"], each["status"], each["llm_calls"]) for each in ours.records] == [
+        ("planning_task", "completed", 1),
+        ("writing_task", "failed", 0),
+    ]
+    assert "step `writing_task` has no room in its max_tokens budget" in ours.log

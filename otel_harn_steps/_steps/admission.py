@@ -1,0 +1,290 @@
+"""Whether a budget lets a call be sent: what it may spend is held for it, from then until it has ended."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Self
+from weakref import WeakSet
+
+from otel_harn_steps import _process
+from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._guard.finalisers import finish_freed
+from otel_harn_steps._steps.budgeted import OF_OUTPUT, Budgeted
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
+from otel_harn_steps._steps.reservation import (
+    NOTHING_HELD,
+    NOTHING_PROJECTED,
+    Held,
+    Projection,
+    Reservation,
+    RoomMayComeError,
+)
+
+
+class Admission(Budgeted):
+    """What lets calls be sent, or refuses them."""
+
+    __slots__ = ()
+
+    def admit(self, project: Callable[[], Projection] | None = None, *, may_wait: bool = False) -> Reservation | None:
+        """Let one more call begin.
+
+        Args:
+            project: says what the call may spend; asked where a budget wants to know. None: nothing is held for it.
+            may_wait: whether the caller can wait for room.
+
+        Returns:
+            What is held for the call. None: no budget covers it, or nothing is to be held.
+
+        Raises:
+            StepBudgetExceeded: a budget that covers it is exhausted, or has no room. Nothing was sent.
+            StepBudgetStop: the same, once more than a budget's `hard_stop_after`.
+            RoomMayComeError: there may be room later, and `may_wait`.
+        """
+        if not self.is_covered:
+            return None
+        covering = self.covering()
+        if self.tree.unread and not all(account._reserves for account in covering):
+            for bill_so_far in list(self.tree.unread):
+                # A stream that was left in the middle may stay unsettled until the garbage collector comes.
+                bill_so_far()
+        for account in covering:
+            if account.breach is not None and not account.breach.projected:
+                raise account._refusal(account._exceeded_again(account.breach))
+        if project is None:
+            return None
+        projection = project() if any(account._wants_projection for account in covering) else NOTHING_PROJECTED
+        if not any(account._reserves for account in covering):
+            projection = projection.with_output(0)  # as a stream brings output, it is held for it
+        if self.tree.unread and self._hold(projection, covering, refuses=False) is None:
+            # A stream that the app has dropped holds room until the garbage collector comes.
+            gc.collect()
+            finish_freed()
+        return self._hold(projection, covering, may_wait=may_wait)
+
+    def _hold(
+        self, projection: Projection, covering: Sequence[Self], *, may_wait: bool = False, refuses: bool = True
+    ) -> Reservation | None:
+        """Hold room for a call. None: there is none, and `refuses` is false."""
+        with self.tree.lock:
+            reservation = _room_for(projection, covering, may_wait=may_wait, refuses=refuses)
+            if reservation is None:
+                return None
+            for account in covering:
+                shared = None if account.shared is None else account.shared.hold(reservation)
+                if shared is not None and account._stops(shared.crossed or ""):
+                    if not refuses:
+                        return None
+                    held = Held(0, *shared.reserved[:3])
+                    account.refuse(
+                        shared.crossed or "", projection, held, may_wait=may_wait, is_contended=shared.fits_later
+                    )
+                if account._held is None:
+                    account._held = WeakSet()
+                account._held.add(reservation)
+        return reservation
+
+    def refuse(
+        self, limit: str, asked: Projection, held: Held, *, may_wait: bool, is_contended: bool | None = None
+    ) -> None:
+        """Do not let a call be sent. To be called under the lock.
+
+        Raises:
+            StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `admit`.
+        """
+        error, budget = self._no_room(limit, asked, held), self.definition.budget
+        if is_contended is None:
+            is_contended = held.calls > 0 and self._lacks(asked, NOTHING_HELD) is None
+        if is_contended and may_wait and budget.on_contention == "wait":
+            raise RoomMayComeError(error, budget.wait_seconds, self.tree.when_changed)
+        if not is_contended:
+            self._note(error)
+        elif self.breach is None and error.projected:
+            self.breach = error
+        # What others have spent when they end may be less: such a call may be tried again as often as one likes.
+        raise error if is_contended else self._refusal(error)
+
+    def _refusal(self, error: StepBudgetExceeded) -> StepBudgetExceeded | StepBudgetStop:
+        """`error`, in the form in which it is raised: a loop that tries again is ended by another one."""
+        self.refused += 1
+        return StepBudgetStop(error) if self.refused > self.definition.budget.hard_stop_after else error
+
+    def _no_room(self, limit: str, asked: Projection, held: Held) -> StepBudgetExceeded:
+        """The error for a call that is not sent, because there is no room for it."""
+        spent = self._covered()
+        if asked.unpriced_model is not None and limit == "max_usd":
+            return self._exceeded(limit, detail=self._unpriced_detail(asked.unpriced_model))
+        if limit == "max_calls":
+            return self._exceeded(limit, consumed=spent.llm_calls + held.calls + 1)
+        if limit == "max_seconds":
+            return self._exceeded(limit)
+        tokens = spent.budget_tokens + held.input_tokens + held.output_tokens + asked.tokens
+        picousd = spent.budget_picousd + held.picousd + asked.picousd
+        consumed: float = to_usd(picousd)
+        if limit == "max_cost_per_call":
+            consumed = to_usd(asked.picousd)
+        elif limit == "max_input_tokens":
+            consumed = spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens
+        elif limit == "max_output_tokens":
+            consumed = spent.output_tokens + spent.estimated_tokens + held.output_tokens + asked.output_tokens
+        elif limit == "max_tokens":
+            consumed = tokens
+        return self._exceeded(limit, consumed=consumed, projected=(tokens, to_usd(picousd)))
+
+    def expected_input(self, estimated: int) -> int:
+        """The input tokens of a request: its estimate, raised by as much as that of the last call was too low."""
+        if self._ratio is None:
+            return estimated
+        of, measured = self._ratio
+        return max(estimated, -(-estimated * measured // of))
+
+    @property
+    def _reserves(self) -> bool:
+        return self.definition.budget.preflight == "reserve"
+
+    @property
+    def _wants_projection(self) -> bool:
+        return self._reserves or bool(self.definition.budget.stop_streams)
+
+    # -- while a stream is read ------------------------------------------------------------------------------------
+
+    @property
+    def stops_streams(self) -> bool:
+        """Whether a budget that covers this account's own calls stops a stream that it has no room for."""
+        return self.is_covered and any(each.definition.budget.stop_streams for each in self.covering())
+
+    def grow(self, reservation: Reservation, asked: Projection) -> StepBudgetExceeded | None:
+        """Hold more for a call that is under way: a stream has brought more than was held for it.
+
+        Returns:
+            The breach of a budget that stops streams and has no room for it, else None.
+        """
+        with self.tree.lock:
+            left = asked.without(reservation.counted)
+            for account in self.covering():
+                if account.definition.budget.stop_streams:
+                    limit = account._lacks(left, account._in_flight(but=reservation), is_sent=True)
+                    if limit is None and account.shared is not None:
+                        limit = account.shared.grow(reservation, asked)
+                    if limit is not None and account._stops(limit):
+                        return account._exceeded(limit)
+            reservation.asked = asked
+        return None
+
+    def overspent(self) -> StepBudgetExceeded | None:
+        """The breach of a budget that stops streams, where calls that have ended have crossed it. Else None."""
+        for account in self.covering():
+            breach = account.breach
+            if breach is not None and not breach.projected and account.definition.budget.stop_streams:
+                if breach.limit in OF_OUTPUT:
+                    return account._exceeded(breach.limit)
+            elif (
+                account.definition.budget.max_seconds is not None
+                and account._is_late()
+                and account._stops("max_seconds")
+            ):
+                return account._exceeded("max_seconds")
+        return None
+
+    # -- room --------------------------------------------------------------------------------------------------------
+
+    def _in_flight(self, but: Reservation | None = None) -> Held:
+        if not self._held:
+            return NOTHING_HELD
+        forks = _process.forks
+        held = [each for each in self._held if each is not but and each.forks == forks]
+        return Held(
+            len(held),
+            sum([each.left.input_tokens for each in held]),
+            sum([each.left.output_tokens for each in held]),
+            sum([each.left.picousd for each in held]),
+            any(each.takes_all for each in held),
+        )
+
+    def _lacks(self, asked: Projection, held: Held, *, is_sent: bool = False) -> str | None:
+        """The limit that has no room for a call, beside what is spent and held. None: there is room."""
+        max_calls = self.definition.budget.max_calls
+        if self._is_late():
+            return "max_seconds"
+        if is_sent:
+            return self._lacks_room(asked, held)
+        if max_calls is not None and self._covered().llm_calls + held.calls + 1 > max_calls:
+            return "max_calls"
+        if not self._reserves:
+            return None
+        return self._first_limit() if held.takes_all else self._lacks_room(asked, held)
+
+    def _lacks_room(self, asked: Projection, held: Held) -> str | None:
+        spent = self._covered()
+        if self._max_call_picousd is not None and asked.picousd > self._max_call_picousd:
+            return "max_cost_per_call"
+        if asked.unpriced_model is not None and self._max_picousd is not None:
+            return "max_usd"
+        return self._full(
+            spent.budget_tokens + held.input_tokens + held.output_tokens + asked.tokens,
+            spent.budget_picousd + held.picousd + asked.picousd,
+            spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens,
+            spent.output_tokens + spent.estimated_tokens + held.output_tokens + asked.output_tokens,
+        )
+
+    def _first_limit(self) -> str:
+        names = ("max_usd", "max_tokens", "max_output_tokens", "max_input_tokens")
+        return next((name for name in names if getattr(self.definition.budget, name) is not None), "max_usd")
+
+    def _output_room(self, asked: Projection, held: Held) -> int:
+        """How many output tokens of a call there is room for. Below 0: not even for its input."""
+        budget, spent = self.definition.budget, self._covered()
+        rooms = [asked.output_tokens]
+        if asked.unpriced_model is not None and self._max_picousd is not None:
+            return -1
+        if budget.max_tokens is not None:
+            used = spent.budget_tokens + held.input_tokens + held.output_tokens + asked.input_tokens
+            rooms.append(budget.max_tokens - used)
+        if budget.max_output_tokens is not None:
+            rooms.append(budget.max_output_tokens - spent.output_tokens - spent.estimated_tokens - held.output_tokens)
+        if budget.max_input_tokens is not None:
+            used = spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens
+            rooms.append(asked.output_tokens if used <= budget.max_input_tokens else -1)
+        for limit, used in (
+            (self._max_picousd, spent.budget_picousd + held.picousd),
+            (self._max_call_picousd, 0),
+        ):
+            if limit is not None:
+                rooms.append(_affordable(asked, limit - used))
+        return min(rooms)
+
+
+def _affordable(asked: Projection, picousd: int) -> int:
+    """How many of the output tokens of a call as many pico-dollars pay for. Below 0: not even for its input."""
+    rest = picousd - asked.input_picousd
+    if rest < 0:
+        return -1
+    return min(asked.output_tokens, rest // asked.token_picousd) if asked.token_picousd else asked.output_tokens
+
+
+def _room_for(asked: Projection, covering: Sequence[Admission], *, may_wait: bool, refuses: bool) -> Reservation | None:
+    """What is held for a call. To be called under the lock. None: there is no room, and `refuses` is false.
+
+    Raises:
+        StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `Budgeted.admit`.
+    """
+    takes_all, output_cap = False, None
+    for account in covering:
+        held = account._in_flight()
+        if account._lacks(asked, held) not in OF_OUTPUT:
+            continue
+        room = account._output_room(asked, held)
+        if account.definition.budget.cap_output and room > 0 and not held.takes_all:
+            asked, output_cap = asked.with_output(room), room
+        elif not asked.is_firm and not held.calls and room >= 0:
+            # Nobody knows how much it will be, and to refuse it would be to refuse every such call.
+            asked, takes_all = asked.with_output(room), True
+    for account in covering:
+        held = account._in_flight()
+        limit = account._lacks(asked, held)
+        if limit is not None and not refuses:
+            return None
+        if limit is not None and account._stops(limit):
+            account.refuse(limit, asked, held, may_wait=may_wait)
+    return Reservation(asked, takes_all=takes_all, output_cap=output_cap)

@@ -1,0 +1,97 @@
+"""A run's part in the budget that its processes share: what is held and spent here is held and spent there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_harn_steps._guard import guard
+from otel_harn_steps._steps.shared_amounts import NO_AMOUNT, Amount, Reserved, SharedLimits
+
+if TYPE_CHECKING:
+    from otel_harn_steps._steps.reservation import Projection, Reservation
+    from otel_harn_steps._steps.shared_budget import SharedBudget
+    from otel_harn_steps._steps.totals import ModelCall
+
+_SHARING = guard(
+    "counting with the other processes of a run", then="this process is counted alone, against the same limits"
+)
+
+
+class SharedSpending:
+    """What a process counts together with the others of its run. To be used under the lock of the run's accounts.
+
+    Args:
+        budget: the file that they share.
+        limits: what all of them may spend together.
+        reserves: whether calls hold room, or are only counted.
+    """
+
+    __slots__ = ("_budget", "_limits", "_reserves", "elsewhere", "settled")
+
+    def __init__(self, budget: SharedBudget, limits: SharedLimits, *, reserves: bool) -> None:
+        self._budget, self._limits, self._reserves = budget, limits, reserves
+        self.settled = NO_AMOUNT
+        self.elsewhere = NO_AMOUNT
+        """What the other processes have spent, when it was asked for last."""
+
+    def begin_again(self) -> None:
+        """Begin at zero, in a forked child."""
+        self.settled = NO_AMOUNT
+
+    def hold(self, reservation: Reservation) -> Reserved | None:
+        """Hold the room of a call for all processes. Returns the refusal, if there is none."""
+        with _SHARING:
+            reserved = self._budget.reserve(self._amount(reservation.asked), self._limits)
+            self.elsewhere = reserved.spent.minus(self.settled)
+            if reserved.crossed is not None:
+                return reserved
+            reservation.lease, reservation.shared = reserved.lease, self
+        return None
+
+    def grow(self, reservation: Reservation, asked: Projection) -> str | None:
+        """Hold more for a call that is under way. Returns the limit that has no room for it."""
+        if reservation.lease is None:
+            return None
+        with _SHARING:
+            reserved = self._budget.grow(reservation.lease, self._amount(asked), self._limits)
+            self.elsewhere = reserved.spent.minus(self.settled)
+            return reserved.crossed
+        return None
+
+    def settle(self, reservation: Reservation | None, call: ModelCall) -> None:
+        """Count what a call has spent."""
+        usage = call.usage
+        spent = Amount(
+            0 if usage is None else usage.input_tokens or 0,
+            # What is estimated is not told apart.
+            (0 if usage is None else usage.output_tokens or 0) + call.estimated_tokens,
+            (call.cost_picousd or 0) + call.estimated_picousd,
+            1,
+        )
+        with _SHARING:
+            lease = None
+            if reservation is not None:
+                lease, reservation.lease = reservation.lease, None
+            totals = self._budget.settle(lease, spent)
+            self.settled = self.settled.plus(spent)
+            self.elsewhere = totals.spent.minus(self.settled)
+
+    def release(self, lease: int) -> None:
+        """Hold nothing more for a call that has spent nothing."""
+        with _SHARING:
+            self._budget.release(lease)
+
+    def end(self, limit: str) -> None:
+        """The run has ended by this limit."""
+        with _SHARING:
+            self._budget.note_ended(limit)
+
+    def stopped(self) -> None:
+        """A call was refused by a hard stop: whoever looks after the run gives the process time to end by it."""
+        with _SHARING:
+            self._budget.note_refused()
+
+    def _amount(self, asked: Projection) -> Amount:
+        if not self._reserves:
+            return Amount(calls=1)
+        return Amount(asked.input_tokens, asked.output_tokens, asked.picousd, 1)

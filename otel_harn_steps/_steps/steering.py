@@ -1,0 +1,219 @@
+"""Before a limit is reached: what is left, cheaper models, more budget. What was done is kept for the record."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
+
+from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._steps.admission import Admission
+from otel_harn_steps._steps.budget import LIMITS, Limits
+from otel_harn_steps._steps.definition import StepDefinition, model_of
+from otel_harn_steps._steps.errors import StepBudgetExceeded
+from otel_harn_steps._steps.hooks import threshold_reached
+from otel_harn_steps._steps.thresholds import Threshold
+from otel_harn_steps._telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_logger = logging.getLogger("otel_harn_steps")
+REFUSED: Final = "refused"
+"""The limit of a step that a hook has refused."""
+
+
+class Remaining(NamedTuple):
+    """What is left of the budgets that cover a step's own calls: of each limit the least. None: no such limit.
+
+    Below 0 where a limit has been crossed. Dollars and tokens are what has been spent for certain, and estimated; what
+    calls in flight may spend is not taken off.
+    """
+
+    tokens: int | None = None
+    usd: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    calls: int | None = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        """One line that a model can be told, such as "Budget: $0.0400 and 3 calls left"."""
+        parts = [
+            None if self.usd is None else f"${max(self.usd, 0):.4f}",
+            None if self.tokens is None else f"{max(self.tokens, 0)} tokens",
+            None if self.calls is None else f"{max(self.calls, 0)} calls",
+            None if self.seconds is None else f"{max(self.seconds, 0):.0f} seconds",
+        ]
+        known = [part for part in parts if part is not None]
+        return f"Budget: {' and '.join(known)} left." if known else ""
+
+
+class Steered(Admission):
+    """What may be steered while it runs.
+
+    Attributes:
+        budget_events: what was done about its budget, oldest first: "notified:0.5", "downgraded:gpt-5-nano",
+            "told:0.9", "raised:max_usd=2", "would have stopped:max_usd".
+        is_told: whether a share of the budget is spent at which its model is to be told what is left.
+    """
+
+    __slots__ = ("_model", "_reached", "budget_events", "is_told")
+
+    def __init__(self, definition: StepDefinition, above: Any) -> None:
+        super().__init__(definition, above)
+        self.budget_events: tuple[str, ...] = ()
+        self.is_told = False
+        self._model: str | None = None
+        self._reached = 0
+
+    @property
+    def default_model(self) -> str | None:
+        """The model of calls that name none: what they were downgraded to, else the step's own."""
+        if self._model is None and not self._coverers:
+            return self.definition.model
+        for account in (self, *self._coverers):
+            if account._model is not None:
+                return str(account._model)
+        return self.definition.model
+
+    def remaining(self) -> Remaining:
+        """What is left to spend here."""
+        found: dict[str, list[float]] = {name: [] for name in Remaining._fields}
+        with self.tree.lock:
+            for account in self.covering():
+                for name, left in account._left():
+                    found[name].append(left)
+        return Remaining(**{name: min(each) for name, each in found.items() if each})  # type: ignore[arg-type]  # numbers
+
+    def use_model(self, model: str) -> None:
+        """Let calls that name no model use this one from now on.
+
+        Raises:
+            TypeError, ValueError: `model` is no name of a model.
+        """
+        self._model = model_of(model)
+        self._keep(f"model:{model}")
+
+    def raise_budget(self, **limits: Unpack[Limits]) -> None:
+        """Allow more. A step that was exhausted goes on if that is enough.
+
+        Raises:
+            TypeError: a limit is of the wrong type, or unknown.
+            ValueError: a limit is out of range, lower than it was, or was none; or the budget is one that the processes
+                of a run share.
+        """
+        with self.tree.lock:
+            before = self.definition.budget
+            for name, value in limits.items():
+                was: Any = getattr(before, name, None)
+                if name in LIMITS and (was is None or value is None or value < was):
+                    raise ValueError(f"raise_budget: {name} is {was!r} and can only be raised, not set to {value!r}")
+            if self.shared is not None:
+                raise ValueError("raise_budget: the budget of a run is shared by its processes, and cannot be raised")
+            self.definition = replace(self.definition, budget=replace(before, **limits))  # type: ignore[arg-type]  # checked
+            self._take_limits()
+            if self.breach is not None and self._crosses_still(self.breach) is False:
+                self.breach, self.refused = None, 0
+            for name, value in limits.items():
+                self._keep(f"raised:{name}={value}")
+
+    def refuse_calls(self, reason: str) -> None:
+        """Let none of this step's own calls be sent: they raise `StepBudgetExceeded` with this reason."""
+        with self.tree.lock:
+            if self not in self._coverers:
+                self._coverers = (self, *self._coverers)
+            self._is_limited = self.is_covered = True
+            self.breach = StepBudgetExceeded(
+                step=self.definition.name,
+                function=self.definition.function,
+                limit=REFUSED,
+                limit_value=0,
+                consumed_tokens=self._covered().budget_tokens,
+                consumed_cost_usd=to_usd(self._covered().budget_picousd),
+                error_boundary=self.definition.error_boundary,
+                detail=f"step `{self.definition.name}` was refused: {reason}",
+                owner=self,
+            )
+            self._keep(f"refused:{reason}")
+
+    def _keep(self, event: str) -> None:
+        self.budget_events = (*self.budget_events, event)
+
+    def _stops(self, limit: str) -> bool:
+        is_first = self.would_have_stopped is None
+        stops = super()._stops(limit)
+        if not stops and is_first:
+            self._keep(f"would have stopped:{limit}")
+        return stops
+
+    def _crosses_still(self, breach: StepBudgetExceeded) -> bool:
+        spent = self._covered()
+        estimated = spent.estimated_tokens
+        full = self._full(
+            spent.budget_tokens, spent.budget_picousd, spent.input_tokens + estimated, spent.output_tokens + estimated
+        )
+        max_calls = self.definition.budget.max_calls
+        is_of_calls = breach.limit == "max_calls" and max_calls is not None and spent.llm_calls >= max_calls
+        return full is not None or self._is_late() or is_of_calls or breach.limit in ("loop", REFUSED)
+
+    def _left(self) -> Iterable[tuple[str, float]]:
+        """What is left of each limit of this account's own budget."""
+        budget, spent = self.definition.budget, self._covered()
+        if budget.max_tokens is not None:
+            yield "tokens", budget.max_tokens - spent.budget_tokens
+        if self._max_picousd is not None:
+            yield "usd", to_usd(self._max_picousd - spent.budget_picousd)
+        if budget.max_input_tokens is not None:
+            yield "input_tokens", budget.max_input_tokens - spent.input_tokens - spent.estimated_tokens
+        if budget.max_output_tokens is not None:
+            yield "output_tokens", budget.max_output_tokens - spent.output_tokens - spent.estimated_tokens
+        if budget.max_calls is not None:
+            yield "calls", budget.max_calls - spent.llm_calls
+        if budget.max_seconds is not None:
+            yield "seconds", budget.max_seconds - (monotonic() - self._began_s)
+
+    def _share_spent(self) -> float:
+        """How much of its fullest limit is spent: 1 is all of it."""
+        budget = self.definition.budget
+        limits = {
+            "tokens": budget.max_tokens,
+            "usd": None if self._max_picousd is None else to_usd(self._max_picousd),
+            "input_tokens": budget.max_input_tokens,
+            "output_tokens": budget.max_output_tokens,
+            "calls": budget.max_calls,
+            "seconds": budget.max_seconds,
+        }
+        shares = [1 - left / limit if (limit := limits[name]) else 1.0 for name, left in self._left()]
+        return max(shares, default=0.0)
+
+    def reach_thresholds(self) -> list[Threshold]:
+        """The thresholds that are reached now and were not before, with what they do to this account done.
+
+        To be called under the lock; `tell_of_threshold` with each of them after it.
+        """
+        waiting = self.definition.budget.thresholds[self._reached :]
+        if not waiting or self._share_spent() < waiting[0].share:
+            return []
+        spent = self._share_spent()
+        news = [each for each in waiting if each.share <= spent]
+        self._reached += len(news)
+        for each in news:
+            if each.action == "downgrade":
+                self._model = each.model
+            self.is_told = self.is_told or each.action == "tell"
+            self._keep(_EVENTS[each.action].format(share=each.share, model=each.model))
+        return news
+
+    def tell_of_threshold(self, threshold: Threshold) -> None:
+        """Tell the app: its hooks, its log, and a counter."""
+        name = self.definition.name
+        _logger.info(
+            "%s %r has spent %.0f %% of its budget", "run" if self.is_run else "step", name, threshold.share * 100
+        )
+        metrics.count_threshold(name, threshold.share)
+        threshold_reached(self, threshold.share)
+
+
+_EVENTS: Final = {"notify": "notified:{share}", "downgrade": "downgraded:{model}", "tell": "told:{share}"}

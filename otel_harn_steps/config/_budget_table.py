@@ -1,0 +1,74 @@
+"""The `budget` of a step in the configuration file: all that a `Budget` may have, by the same keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, Field, model_validator
+
+from otel_harn_steps._steps.budget import HARD_STOP_AFTER, WAIT_SECONDS, Mode, OnContention, Preflight
+from otel_harn_steps.config._tables import TABLE, Allowed, mistake
+
+_USD: Final = Field(ge=0, allow_inf_nan=False)
+_SECONDS: Final = Field(gt=0, allow_inf_nan=False)
+_TRUTH: Final = Allowed("true or false")
+
+
+class BudgetTable(BaseModel):
+    """What a step may spend. Reaching a limit exactly is fine, crossing it is a breach."""
+
+    model_config = TABLE
+
+    max_tokens: (
+        Annotated[int, Field(gt=0), Allowed("a whole number above 0: input and output tokens together")] | None
+    ) = None
+    """Input and output tokens together."""
+    max_usd: (
+        Annotated[float, _USD, Allowed("a number, 0 or more: US dollars; 0 means that nothing may be spent")] | None
+    ) = None
+    """US dollars. 0 is a limit: nothing may be spent."""
+    max_input_tokens: Annotated[int, Field(gt=0), Allowed("a whole number above 0: input tokens")] | None = None
+    """Input tokens, cached ones included."""
+    max_output_tokens: Annotated[int, Field(gt=0), Allowed("a whole number above 0: output tokens")] | None = None
+    """Output tokens, reasoning included."""
+    max_calls: Annotated[int, Field(gt=0), Allowed("a whole number above 0: calls to models")] | None = None
+    """Calls to models. One more is refused before it is sent."""
+    max_seconds: Annotated[float, _SECONDS, Allowed("a number above 0: seconds")] | None = None
+    """Seconds from the step's start. Later calls are refused, and running streams are stopped where `stop_streams` is
+    true.
+    """
+    max_cost_per_call: Annotated[float, _USD, Allowed("a number, 0 or more: US dollars for one call")] | None = None
+    """US dollars that one call may cost."""
+    loop: Annotated[int, Field(ge=2), Allowed("a whole number, 2 or more: repetitions")] | None = None
+    """As many times the same request with the same answer, or the same sequence of up to four such, is a loop."""
+    preflight: Annotated[Preflight, Allowed('"exhausted" or "reserve"')] = "reserve"
+    """What is asked before a call is sent: `exhausted`, whether a limit has been crossed; `reserve`, also whether there
+    is room for what the call may spend, with what the calls in flight may spend.
+    """
+    on_contention: Annotated[OnContention, Allowed('"refuse" or "wait"')] = "wait"
+    """What happens to a call for which there is no room only as long as others are in flight: `refuse`, or `wait` for
+    them.
+    """
+    wait_seconds: Annotated[float, _SECONDS, Allowed("a number above 0: seconds")] = WAIT_SECONDS
+    """How long a call waits at most, in seconds."""
+    cap_output: Annotated[bool, _TRUTH] = False
+    """Whether the call's own maximum of output tokens is lowered to what there is room for."""
+    stop_streams: Annotated[bool, _TRUTH] | None = None
+    """Whether a stream is stopped when its budget cannot be met any more. Default: true where `preflight` is `reserve`.
+    """
+    hard_stop_after: Annotated[int, Field(ge=0), Allowed("a whole number, 0 or more: refused calls")] = HARD_STOP_AFTER
+    """After as many refused calls in one run of a step, the next refusal is a `StepBudgetStop`, which
+    `except Exception` does not catch.
+    """
+    mode: Annotated[Mode, Allowed('"enforce" or "shadow"')] = "enforce"
+    """`shadow` stops nothing, and records what would have been stopped."""
+
+    @model_validator(mode="after")
+    def _cap_can_be_known(self) -> BudgetTable:
+        if self.cap_output and self.preflight != "reserve":
+            raise mistake('has a meaning only with preflight = "reserve"', "cap_output")
+        return self
+
+    def planned(self) -> dict[str, Any]:
+        """This budget in plain values, as `Budget` takes them."""
+        return self.model_dump(exclude_none=True)
