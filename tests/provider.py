@@ -78,6 +78,7 @@ def _answer(received: Received, handed_out: HandedOut) -> Answer:
         return Answer(
             wanted["status"], (b'{"error": {"message": "no"}}',), headers={"content-type": "application/json"}
         )
+    wanted["out"] = min(wanted["out"], body.get("max_tokens") or wanted["out"])
     usage = {"prompt_tokens": wanted["in"], "completion_tokens": wanted["out"]}
     usage["total_tokens"] = wanted["in"] + wanted["out"]
     with handed_out.lock:

@@ -5,8 +5,9 @@ That is the moment when such a call is made: the step that is active then admits
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, contextmanager, nullcontext
+from inspect import isawaitable
 from itertools import chain, islice
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -26,16 +27,22 @@ from otel_harn_steps._patching.frames import passed_over
 _END = object()
 
 
-def watch_deferred(result: Any, opens: Opener) -> Any:
-    """What stands for `result`, whose request is sent when it is first advanced: that is when the call is made."""
+def watch_deferred(result: Any, opens: Opener, again: Callable[[], Any]) -> Any:
+    """What stands for `result`, whose request is sent when it is first advanced: that is when the call is made.
+
+    Args:
+        result: what the client has returned.
+        opens: opens the meter of the call, which may change its arguments.
+        again: calls the client again, with the arguments as they are then.
+    """
     if isinstance(result, GeneratorType):
-        return named_like(result, _deferred(result, opens))
+        return named_like(result, _deferred(result, opens, again))
     if isinstance(result, AsyncGeneratorType):
-        return named_like(result, _deferred_async(result, opens))
+        return named_like(result, _deferred_async(result, opens, again))
     if isinstance(result, _GeneratorContextManager):
-        result.gen = named_like(result.gen, _entered(result.gen, opens))
+        result.gen = named_like(result.gen, _entered(result.gen, opens, again))
     elif isinstance(result, _AsyncGeneratorContextManager):
-        result.gen = named_like(result.gen, _entered_async(result.gen, opens))
+        result.gen = named_like(result.gen, _entered_async(result.gen, opens, again))
     else:
         with guard("watching what is sent later"):
             raise TypeError(f"{type(result).__name__} is neither a generator nor a context manager of one")
@@ -56,12 +63,14 @@ def _sending(meter: Meter) -> Iterator[None]:
 
 
 @passed_over
-def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, Any, None]:
+def _deferred(inner: Generator[Any, Any, Any], opens: Opener, again: Callable[[], Any]) -> Generator[Any, Any, None]:
     meter = opened(opens)
     try:
         if meter is None:
             yield from inner
             return
+        if meter.is_lowered:
+            inner = again()
         with _sending(meter):
             first = list(islice(inner, 1))
         events = chain(first, inner)
@@ -78,13 +87,18 @@ def _deferred(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, 
 
 
 @passed_over
-async def _deferred_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, Any]:
+async def _deferred_async(
+    inner: AsyncGenerator[Any, Any], opens: Opener, again: Callable[[], Any]
+) -> AsyncGenerator[Any, Any]:
     meter = await opened_async(opens)
     try:
         if meter is None:
             async for event in inner:
                 yield event
             return
+        if meter.is_lowered:
+            made = again()
+            inner = await made if isawaitable(made) else made
         with _sending(meter):
             first = await anext(inner, _END)
         events = _chain_async(first, inner)
@@ -119,12 +133,14 @@ async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[A
 
 
 @passed_over
-def _entered(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, None, None]:
+def _entered(inner: Generator[Any, Any, Any], opens: Opener, again: Callable[[], Any]) -> Generator[Any, None, None]:
     meter = opened(opens)
     try:
         if meter is None:
             yield from inner
             return
+        if meter.is_lowered:
+            inner = again().gen
         with _sending(meter):
             response = next(inner)
         _watch_entered(response, meter)
@@ -143,9 +159,13 @@ def _entered(inner: Generator[Any, Any, Any], opens: Opener) -> Generator[Any, N
 
 
 @passed_over
-async def _entered_async(inner: AsyncGenerator[Any, Any], opens: Opener) -> AsyncGenerator[Any, None]:
+async def _entered_async(
+    inner: AsyncGenerator[Any, Any], opens: Opener, again: Callable[[], Any]
+) -> AsyncGenerator[Any, None]:
     meter = await opened_async(opens)
     try:
+        if meter is not None and meter.is_lowered:
+            inner = again().gen
         with nullcontext() if meter is None else _sending(meter):
             response = await anext(inner)
         if meter is not None:

@@ -113,7 +113,8 @@ def _call_deferred(adapter: ClientAdapter, operation: str) -> Wrapper:
         made = Call(instance, args, kwargs, operation)
         if not prepare_deferred(adapter, current_account(), made):
             return wrapped(*args, **kwargs)
-        return watch_deferred(wrapped(*args, **kwargs), partial(_admitted, adapter, instance, args, kwargs, operation))
+        opens = partial(_admitted, adapter, instance, args, kwargs, operation)
+        return watch_deferred(wrapped(*args, **kwargs), opens, lambda: wrapped(*args, **kwargs))
 
     return call
 
@@ -137,7 +138,8 @@ def _stream_deferred_async(adapter: ClientAdapter, operation: str) -> Wrapper:
         if not prepare_deferred(adapter, current_account(), made):
             return await wrapped(*args, **kwargs)
         result = await wrapped(*args, **kwargs)
-        return watch_deferred(result, partial(_admitted, adapter, instance, args, kwargs, operation))
+        opens = partial(_admitted, adapter, instance, args, kwargs, operation)
+        return watch_deferred(result, opens, lambda: wrapped(*args, **kwargs))
 
     return call
 

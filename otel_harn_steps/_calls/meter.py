@@ -168,6 +168,11 @@ class Meter:
         return self._adapter.name == adapter.name
 
     @property
+    def is_lowered(self) -> bool:
+        """Whether the call's arguments were changed when it was admitted: it allows less output now."""
+        return self._open.reservation is not None and self._open.reservation.output_cap is not None
+
+    @property
     def counts_output(self) -> bool:
         """Whether every event of the stream has to be seen, for a budget."""
         return self._output is not None and self._closer is None

@@ -18,6 +18,7 @@ from otel_harn_steps._clients._bedrock_bodies import is_async_body, put_back, wa
 from otel_harn_steps._clients._shared.hosts import host_in
 from otel_harn_steps._clients._shared.openai_usage import parts_of as openai_parts_of
 from otel_harn_steps._clients.anthropic import ANTHROPIC
+from otel_harn_steps._cost.estimate import lower_output_cap
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage
 
 _OPERATIONS: Final = frozenset(
@@ -95,6 +96,9 @@ class _Bedrock(ClientAdapter):
 
     def sent_body(self, call: Call) -> Any:
         return call.args[1]
+
+    def lower_output(self, call: Call, cap: int) -> bool:
+        return lower_output_cap(call.args[1], cap)
 
     def was_sent(self, error: BaseException) -> bool:
         return type(error).__name__ in _SENT or super().was_sent(error)

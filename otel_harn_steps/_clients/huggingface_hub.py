@@ -57,6 +57,11 @@ class _HuggingFace(ClientAdapter):
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # a client without a model asks the Hub which is recommended for the task
 
+    def sent_body(self, call: Call) -> Any:
+        if not call.args:
+            return call.kwargs
+        return {**call.kwargs, "messages" if call.operation else "request_parameters": call.args[0]}
+
     def parse(self, request: Request, response: Any) -> ParsedResponse:
         parts = parts_of(request, response) or _parts(field(response, "details"))
         return ParsedResponse(text_of(field(response, "model")), text_of(field(response, "id")), parts)

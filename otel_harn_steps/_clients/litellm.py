@@ -92,6 +92,9 @@ class _LiteLLM(ClientAdapter):
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request if call.args else super().prepare(call, request, ask_usage=ask_usage)
 
+    def sent_body(self, call: Call) -> Any:
+        return call.kwargs if len(call.args) < 2 else {**call.kwargs, "messages": call.args[1]}
+
     def was_sent(self, error: BaseException) -> bool:
         # It raises errors of its own next to the transport's, and not from them.
         cause = error.__cause__ or error.__context__

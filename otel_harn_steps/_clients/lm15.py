@@ -17,6 +17,7 @@ from otel_harn_steps._calls.raw_bodies import decoded
 from otel_harn_steps._clients.anthropic import ANTHROPIC
 from otel_harn_steps._clients.google_genai import GOOGLE_GENAI
 from otel_harn_steps._clients.openai import OPENAI, operation_at
+from otel_harn_steps._cost.estimate import lower_output_cap
 from otel_harn_steps._cost.hosts import provider_at
 from otel_harn_steps._cost.values import value
 
@@ -45,6 +46,8 @@ _OPERATIONS: Final = {
 }
 # What only one protocol says: the types of Anthropic's messages and events, and the names of Google's fields.
 _ANTHROPIC_TYPES: Final = ("message", "content_block", "ping")
+# A header with the hash of the body.
+_SIGNED: Final = "x-amz-content-sha256"
 _GOOGLE_NAMES: Final = frozenset({"candidates", "usageMetadata", "embedding", "embeddings"})
 
 
@@ -72,7 +75,7 @@ class _LM15(ClientAdapter):
         if call.instance is None:  # the events of a stream whose request is on its way
             meter = current_meter()
             return replace(meter._request, may_delegate=False) if meter is not None and meter.is_of(self) else None
-        sent = next((each for each in _arguments(call) if hasattr(each, "url") and hasattr(each, "method")), None)
+        sent = _sent(call)
         if sent is None or sent.method != "POST":
             return None
         url = urlsplit(sent.url)
@@ -92,7 +95,20 @@ class _LM15(ClientAdapter):
         return request  # there is no request without a model, and streams are asked for their usage
 
     def sent_body(self, call: Call) -> Any:
-        return {"body": next((each.body for each in _arguments(call) if hasattr(each, "body")), None)}
+        if call.instance is None:
+            meter = current_meter()
+            return {} if meter is None or not meter.is_of(self) else self.sent_body(meter._call)
+        sent = _sent(call)
+        return {} if sent is None else {"body": sent.body}
+
+    def lower_output(self, call: Call, cap: int) -> bool:
+        sent = _sent(call)
+        if sent is None or any(name.lower() == _SIGNED for name, _ in sent.headers):
+            return False
+        body = {"body": sent.body}
+        is_lowered = lower_output_cap(body, cap)
+        sent.body = body["body"]
+        return is_lowered
 
     def watch(self, request: Request, result: Any, meter: Meter) -> Any:
         if getattr(result, "status", 200) < 400:
@@ -128,6 +144,11 @@ class _Stream:
 def _arguments(call: Call) -> Iterator[Any]:
     yield from call.args
     yield from call.kwargs.values()
+
+
+def _sent(call: Call) -> Any:
+    """The HTTP request of a call. None: its events alone."""
+    return next((each for each in _arguments(call) if hasattr(each, "url") and hasattr(each, "method")), None)
 
 
 def _operation_at(path: str) -> str | None:

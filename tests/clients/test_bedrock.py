@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from otel_harn_steps import StepBudgetExceeded
+from otel_harn_steps._cost.estimate import output_cap
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
 from otel_harn_steps.testing._seen import Seen, first_difference
@@ -330,3 +331,28 @@ def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(  # noqa: PLR091
     stopped = Brakes(mode, replay, steps, caplog)(limit, case, nullcontext, go)
     assert isinstance(stopped.raised, StepBudgetExceeded)
     stopped.check()
+
+
+@pytest.mark.parametrize("method", ["converse", "invoke_model"])
+def test_what_a_call_allows_is_lowered_to_what_there_is_room_for(
+    method: str, mode: Mode, replay: ReplayServer, steps: ModuleType
+) -> None:
+    exchange = replay.serve(Answer(400, (b"{}",), headers={"content-type": "application/json"}))
+    settings = {"maxTokens": 5_000}
+    given: dict[str, Any] = {"messages": [{"role": "user", "content": [{"text": "hi"}]}], "inferenceConfig": settings}
+    if method == "invoke_model":
+        given = {"body": json.dumps({"prompt": "hello", "max_tokens": 5_000})}
+
+    async def go() -> None:
+        aws = Aws(mode)
+        try:
+            client = await aws.client(f"{replay.address}/{exchange.token}")
+            with pytest.raises(Exception, match=r"\(400\)|Bad Request"):
+                await mode.settle(getattr(client, method)(modelId="m", **given))
+        finally:
+            await aws.close()
+
+    with steps.step("s", max_output_tokens=40, preflight="reserve", cap_output=True):
+        mode.run(go())
+    assert output_cap(exchange.requests[0].json()) == 40
+    assert settings == {"maxTokens": 5_000}  # it is the app's

@@ -17,7 +17,7 @@ from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
 from otel_harn_steps.testing._seen import Seen
 from tests.instrumented import Instrumented, Spans
-from tests.replay.answers import Answer, recorded
+from tests.replay.answers import Answer, error, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.brakes import Brakes, limits_of
 from tests.replay.cases import Case, JsonObject, case, cases
@@ -28,6 +28,7 @@ litellm = pytest.importorskip("litellm")
 pytestmark = pytest.mark.filterwarnings("ignore")  # litellm's own, of many kinds
 
 HELLO = [{"role": "user", "content": "hello"}]
+CAN_CLOSE = hasattr(litellm.CustomStreamWrapper, "close")
 SONNET, CACHED = "anthropic/claude-sonnet-4-5", "anthropic.messages.anthropic_prompt_caching_async_legacy"
 CACHED_STREAM = "anthropic.messages.stream.anthropic_prompt_caching_async_stream_legac"
 
@@ -324,4 +325,33 @@ def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(  # noqa: PLR091
     for limit in limits_of(case):
         stopped = Brakes(mode, replay, steps, caplog)(limit, case, nullcontext, go)
         assert stopped.raised is not None
-        stopped.check()
+        # Before its streams could be closed, nobody could close an asynchronous one that it had made itself.
+        stopped.check(is_closed=layer == "client" or mode.name == "sync" or CAN_CLOSE)
+
+
+@pytest.mark.parametrize("model", [SONNET, "openai/gpt-4o-mini", "mistral/mistral-tiny"])
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+def test_what_a_call_allows_is_lowered_to_what_there_is_room_for(
+    model: str, is_stream: bool, mode: Mode, replay: ReplayServer, steps: ModuleType
+) -> None:
+    exchange = replay.serve(error(400, "no"))
+    url = f"{replay.address}/{exchange.token}"
+    made = litellm.completion if mode.name == "sync" else litellm.acompletion
+
+    async def go() -> None:
+        given = {"model": model, "api_base": url, "api_key": "k", "max_retries": 0, "max_tokens": 5_000}
+        with pytest.raises(Exception, match="no"):
+            await mode.settle(made(messages=HELLO, stream=is_stream, **given))
+
+    with steps.step("s", max_output_tokens=40, preflight="reserve", cap_output=True):
+        mode.run(go())
+    assert exchange.requests[0].json()["max_tokens"] == 40
+
+
+def test_a_call_that_a_client_below_makes_holds_room_once(
+    call: Callable[..., Seen], steps: ModuleType, mode: Mode
+) -> None:
+    answer = recorded(first("openai", "chat.completions", stream=False))
+    with steps.step("s", max_tokens=400, preflight="reserve"):
+        seen = call("completion", "openai/gpt-4o-mini", answer, messages=HELLO, max_tokens=250)
+    assert not seen.values("raised")

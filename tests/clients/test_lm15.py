@@ -232,3 +232,21 @@ def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(
         stopped = Brakes(app.mode, app.server, steps, caplog)(limit, case, partial(app.client, kind), go)
         assert isinstance(stopped.raised, StepBudgetExceeded)
         stopped.check()
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["complete", "stream"])
+def test_what_a_call_allows_is_lowered_to_what_there_is_room_for(is_stream: bool, app: App, steps: ModuleType) -> None:
+    exchange = app.server.serve(error(400, "no"))
+    request = lm15.Request(model="m", messages=(lm15.Message.user("hello"),), config=lm15.Config(max_tokens=5_000))
+
+    async def go() -> None:
+        with app.client("AnthropicLM", f"{app.server.address}/{exchange.token}") as lm:
+            if not is_stream:
+                await app.mode.settle(lm.complete(request))
+            async for _ in app.mode.each(lm.stream(request)):
+                pass
+
+    with steps.step("s", max_output_tokens=40, preflight="reserve", cap_output=True):
+        with pytest.raises(Exception, match="no"):
+            app.mode.run(go())
+    assert exchange.requests[0].json()["max_tokens"] == 40

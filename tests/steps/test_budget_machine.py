@@ -1,0 +1,299 @@
+"""Whatever calls, streams, tasks, cancellations and forks do: budgets that reserve are held, and nothing stays held."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from typing import Any
+
+import openai
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+import otel_harn_steps as harn
+from otel_harn_steps import Budget, CallRow, StepBudgetExceeded
+from otel_harn_steps.testing import ReplayServer
+from tests.instrumented import instrumented
+from tests.provider import PRICES, Provider, provider
+from tests.steps.sinks import Ledger
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+TOKENS = st.integers(min_value=1, max_value=9)
+ENDLESS = 10**6
+LARGEST_INPUT = 40
+"""More than the input of such a request is estimated at; what it is measured at is at most 9."""
+
+BUDGETS = st.builds(
+    Budget,
+    max_tokens=st.integers(60, 400),
+    preflight=st.sampled_from(["reserve", "reserve", "exhausted"]),
+    on_contention=st.sampled_from(["refuse", "wait"]),
+    wait_seconds=st.just(0.002),
+    cap_output=st.booleans(),
+    hard_stop_after=st.just(ENDLESS),
+)
+
+
+@contextmanager
+def refusals_accepted() -> Iterator[None]:
+    try:
+        yield
+    except StepBudgetExceeded as error:
+        error.accept()
+
+
+class BudgetMachine(RuleBasedStateMachine):
+    """Steps are entered and left like a stack; calls and streams live as long as they like."""
+
+    server: ReplayServer
+    streams = Bundle("streams")
+    tasks = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        harn.reset_steps()
+        self.ledger = Ledger()
+        self._instrumented = instrumented(sinks=[self.ledger], prices=PRICES)
+        self._instrumented.__enter__()
+        self._provider = provider(self.server)
+        self.llm: Provider = self._provider.__enter__()
+        self._run = harn.run("machine")
+        self.run = self._run.__enter__()
+        self.loop = asyncio.new_event_loop()
+        self.steps: list[tuple[Any, Any]] = []
+        self.left: list[Any] = []
+        self.in_flight: list[Any] = []
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    @initialize(budget=BUDGETS)
+    def begin(self, budget: Budget) -> None:
+        self.enter(budget, "tree")
+
+    @rule(budget=BUDGETS, scope=st.sampled_from(["step", "tree"]))
+    def enter(self, budget: Budget, scope: Any) -> None:
+        entered = harn.step(f"step {len(self.steps)}", budget=budget, scope=scope)
+        self.steps.append((entered, entered.__enter__()))
+
+    @precondition(lambda self: len(self.steps) > 1)
+    @rule()
+    def leave(self) -> None:
+        entered, active = self.steps.pop()
+        with suppress(StepBudgetExceeded):
+            entered.__exit__(None, None, None)
+        self.left.append(active)
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    @rule(tokens=TOKENS, words=TOKENS, more=st.integers(0, 300))
+    def call(self, tokens: int, words: int, more: int) -> None:
+        with refusals_accepted():
+            self.llm.ask(tokens, words, max_tokens=words + more)
+
+    @rule(tokens=TOKENS)
+    def call_without_a_maximum(self, tokens: int) -> None:
+        with refusals_accepted():
+            self.llm.ask(tokens, 1)
+
+    @rule(allowed=st.integers(1, 300))
+    def call_that_fails(self, allowed: int) -> None:
+        failing = self.llm.request(max_tokens=allowed, messages=[{"role": "user", "content": '{"status": 500}'}])
+        with refusals_accepted(), suppress(openai.InternalServerError):
+            self.llm.client.chat.completions.create(**failing)
+
+    @rule(target=tasks, tokens=TOKENS, words=TOKENS, more=st.integers(0, 300))
+    def begin_a_task(self, tokens: int, words: int, more: int) -> Any:
+        task = self.loop.create_task(self.llm.ask_async(tokens, words, max_tokens=words + more))
+        self.in_flight.append(task)
+        return task
+
+    @rule(task=consumes(tasks))
+    def finish_a_task(self, task: asyncio.Task[Any]) -> None:
+        with refusals_accepted():
+            self.loop.run_until_complete(task)
+        self.in_flight.remove(task)
+
+    @rule(task=consumes(tasks), ticks=st.integers(0, 20))
+    def cancel_a_task(self, task: asyncio.Task[Any], ticks: int) -> None:
+        for _ in range(ticks):
+            self.loop.run_until_complete(asyncio.sleep(0))
+        task.cancel()
+        self.loop.run_until_complete(asyncio.wait([task]))
+        self.in_flight.remove(task)
+
+    # -- streams -------------------------------------------------------------------------------------------------------
+
+    @rule(target=streams, tokens=TOKENS, words=TOKENS, more=st.integers(0, 300))
+    def open_a_stream(self, tokens: int, words: int, more: int) -> Any:
+        with refusals_accepted():
+            stream = self.llm.ask(tokens, words, max_tokens=2 * words + 2 + more, stream=True)
+            self.in_flight.append(stream)
+            return stream
+        return multiple()
+
+    @rule(target=streams, stream=consumes(streams), events=st.integers(1, 4))
+    def read_some(self, stream: Any, events: int) -> Any:
+        with refusals_accepted():
+            for _ in range(events):
+                if next(stream, None) is None:
+                    break
+            else:
+                return stream
+        self.in_flight.remove(stream)
+        return multiple()
+
+    @rule(stream=consumes(streams))
+    def read_to_the_end(self, stream: Any) -> None:
+        with refusals_accepted():
+            for _ in stream:
+                pass
+        self.in_flight.remove(stream)
+
+    @rule(stream=consumes(streams))
+    def close_a_stream(self, stream: Any) -> None:
+        stream.close()
+        self.in_flight.remove(stream)
+
+    # -- other processes -----------------------------------------------------------------------------------------------
+
+    @rule()
+    def fork(self) -> None:
+        child = os.fork()
+        if not child:
+            try:
+                self.finds_all_room()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    # -- what holds ----------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: not self.in_flight)
+    @rule()
+    def nothing_is_held_when_nothing_is_in_flight(self) -> None:
+        self.finds_all_room()
+
+    def finds_all_room(self) -> None:
+        """A call that needs all that is not spent is sent, wherever that is enough for one."""
+        gc.collect()
+        with harn.step("probe"):
+            covering = [active for entered, active in self.steps if entered.definition.scope == "tree"]
+            if any(active.breach is not None and not active.breach.projected for active in covering):
+                return
+            rooms = [active.definition.budget.max_tokens - active.subtree.budget_tokens for active in covering]
+            allowed = min(rooms) - LARGEST_INPUT
+            if allowed > 0:
+                self.llm.ask(1, 1, max_tokens=allowed)
+
+    @invariant()
+    def no_budget_that_reserves_is_exceeded(self) -> None:
+        for active in [*self.left, *(active for _, active in self.steps)]:
+            if active.definition.budget.preflight == "reserve":
+                covered = active.subtree if active.definition.scope == "tree" else active.own
+                # What is estimated of a stream that was left is not what it was measured at.
+                measured = covered.input_tokens + covered.output_tokens
+                assert measured <= active.definition.budget.max_tokens
+
+    def teardown(self) -> None:
+        for each in self.in_flight:
+            if isinstance(each, asyncio.Task):
+                each.cancel()
+                self.loop.run_until_complete(asyncio.wait([each]))
+            else:
+                each.close()
+        self.in_flight.clear()
+        while self.steps:
+            self.finds_all_room()
+            entered, active = self.steps.pop()
+            assert active.open_calls == 0
+            with suppress(StepBudgetExceeded):
+                entered.__exit__(None, None, None)
+        self._run.__exit__(None, None, None)
+        try:
+            self.the_totals_are_the_ledger()
+        finally:
+            self._provider.__exit__(None, None, None)
+            self._instrumented.__exit__(None, None, None)
+            self.loop.close()
+
+    def the_totals_are_the_ledger(self) -> None:
+        rows: list[CallRow] = self.ledger.of("settled")
+        assert self.run.total_input_tokens == sum(row.input_tokens or 0 for row in rows)
+        assert self.run.total_output_tokens == sum(row.output_tokens or 0 for row in rows)
+        assert {row.call_id for row in self.ledger.of("sent")} <= {row.call_id for row in rows}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_budgets_hold(replay: ReplayServer) -> None:
+    BudgetMachine.server = replay
+    machine = BudgetMachine.TestCase
+    machine.settings = settings(
+        max_examples=20,
+        stateful_step_count=25,
+        phases=[Phase.explicit, Phase.generate],  # an example is short enough as it is
+        suppress_health_check=list(HealthCheck),
+    )
+    machine("runTest").runTest()
+
+
+# -- a hundred at once -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def llm(replay: ReplayServer) -> Iterator[Provider]:
+    with instrumented(prices=PRICES), provider(replay) as made:
+        yield made
+
+
+@pytest.mark.parametrize("on_contention", ["refuse", "wait"])
+async def test_a_hundred_tasks_stay_within_a_budget(on_contention: Any, llm: Provider) -> None:
+    with harn.step(
+        "s", max_tokens=1_000, preflight="reserve", on_contention=on_contention, hard_stop_after=ENDLESS
+    ) as active:
+        results = await asyncio.gather(
+            *(llm.ask_async(9, 20, max_tokens=20) for _ in range(100)), return_exceptions=True
+        )
+        refused = [each for each in results if isinstance(each, StepBudgetExceeded)]
+        assert active.llm_calls + len(refused) == 100
+        assert active.input_tokens + active.output_tokens <= 1_000
+        assert llm.handed_out.calls == active.llm_calls >= 1_000 // 60
+        refused[0].accept()
+
+
+@pytest.mark.parametrize("on_contention", ["refuse", "wait"])
+def test_a_hundred_threads_stay_within_a_budget(on_contention: Any, llm: Provider) -> None:
+    with harn.step(
+        "s", max_tokens=1_000, preflight="reserve", on_contention=on_contention, hard_stop_after=ENDLESS
+    ) as active:
+
+        def work() -> StepBudgetExceeded | None:
+            try:
+                llm.ask(9, 20, max_tokens=20)
+            except StepBudgetExceeded as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor(100) as pool:
+            results = list(pool.map(lambda context: context.run(work), [copy_context() for _ in range(100)]))
+        refused = [each for each in results if each is not None]
+        assert active.llm_calls + len(refused) == 100
+        assert active.input_tokens + active.output_tokens <= 1_000
+        assert llm.handed_out.calls == active.llm_calls >= 1_000 // 60
+        refused[0].accept()
