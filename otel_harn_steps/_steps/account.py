@@ -143,7 +143,7 @@ class Account(Steered):
             except BaseException as error:  # noqa: BLE001 -- raised below: first the call is counted whole
                 interrupt = error
                 first, late = self._apply(change, call, response, row, is_over=is_over)
-        if self._coverers:
+        if self._is_looked_at:
             of_run = self._look_at_budgets(call, response, held, is_over=is_over)
             first = first or of_run
         if self.tree.waiting:

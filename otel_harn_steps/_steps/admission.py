@@ -45,14 +45,15 @@ class Admission(Budgeted):
         if not self.is_covered:
             return None
         covering = self.covering()
-        if self.tree.unread and not all(account._reserves for account in covering):
+        if self.tree.unread and not (self._holds and all(account._reserves for account in covering)):
             for bill_so_far in list(self.tree.unread):
                 # A stream that was left in the middle may stay unsettled until the garbage collector comes.
                 bill_so_far()
         for account in covering:
             if account.breach is not None and not account.breach.projected:
                 raise account._refusal(account._exceeded_again(account.breach))
-        if project is None:
+        if project is None or not self._holds:
+            self._check_time(covering)
             return None
         projection = project() if any(account._wants_projection for account in covering) else NOTHING_PROJECTED
         if not any(account._reserves for account in covering):
@@ -62,6 +63,11 @@ class Admission(Budgeted):
             gc.collect()
             finish_freed()
         return self._hold(projection, covering, may_wait=may_wait)
+
+    def _check_time(self, covering: Sequence[Self]) -> None:
+        for account in covering:
+            if account._is_late() and account._stops("max_seconds"):
+                account.refuse("max_seconds", NOTHING_PROJECTED, NOTHING_HELD, may_wait=False)
 
     def _hold(
         self, projection: Projection, covering: Sequence[Self], *, may_wait: bool = False, refuses: bool = True

@@ -84,6 +84,7 @@ class Budget:
 
     Attributes:
         is_limited: whether there is a limit at all.
+        holds: whether calls in flight matter to it.
         thresholds: what `at` says, the lowest share first.
 
     Raises:
@@ -108,6 +109,7 @@ class Budget:
     mode: Mode = "enforce"
     at: Mapping[Any, str] | None = None
     is_limited: bool = field(init=False, repr=False, compare=False)
+    holds: bool = field(init=False, repr=False, compare=False)
     thresholds: tuple[Threshold, ...] = field(init=False, repr=False, compare=False)
 
     def given(self) -> dict[str, Any]:
@@ -136,6 +138,7 @@ class Budget:
             _set(self, "stop_streams", self.preflight == "reserve")
         _check_truth("stop_streams", self.stop_streams)
         _set(self, "thresholds", () if self.at is None else thresholds_of(self.at))
+        _set(self, "holds", self.preflight == "reserve" or self.stop_streams or self.max_calls is not None)
         _set(self, "is_limited", any(getattr(self, name) is not None for name in LIMITS))
 
 

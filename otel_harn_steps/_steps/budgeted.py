@@ -24,6 +24,7 @@ from otel_harn_steps._steps.totals import ModelCall, Tally
 from otel_harn_steps._steps.tree import Tree
 
 if TYPE_CHECKING:
+    from otel_harn_steps._steps.budget import Budget
     from otel_harn_steps._steps.definition import StepDefinition
     from otel_harn_steps._steps.shared_spending import SharedSpending
     from otel_harn_steps._telemetry.record import Status
@@ -57,7 +58,9 @@ class Budgeted(Spent):
         "_coverers",
         "_covering_below",
         "_held",
+        "_holds",
         "_is_limited",
+        "_is_looked_at",
         "_max_call_picousd",
         "_max_picousd",
         "_ratio",
@@ -95,7 +98,12 @@ class Budgeted(Spent):
         self._coverers: tuple[Any, ...] = (self, *around) if is_limited else around
         self._covering_below: tuple[Any, ...] = self._coverers if definition.scope == "tree" else around
         self.is_covered = bool(self._coverers)
-        self.watches_loops = self.is_covered and any(each.definition.budget.loop is not None for each in self._coverers)
+        self.watches_loops = self._holds = self._is_looked_at = False
+        for each in self._coverers:
+            held: Budget = each.definition.budget
+            self.watches_loops |= held.loop is not None
+            self._holds |= held.holds
+            self._is_looked_at |= bool(held.thresholds) or (each is not self and each.shared is not None)
         self.loop_watch: object = None
         self.shared: SharedSpending | None = None
         self.tree: Tree = Tree() if above is None else above.tree

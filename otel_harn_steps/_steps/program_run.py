@@ -55,6 +55,7 @@ class Run(Account):
         if budget is not None:
             self._began_s = budget.started_s
             self.shared = budget.shared()
+            self._is_looked_at = self._is_looked_at or self.shared is not None
 
     def begin_again(self) -> None:
         """Begin at zero, in a forked child: what was spent before the fork is the parent's."""
