@@ -101,7 +101,7 @@ class Admission(Budgeted):
         """
         error, budget = self._no_room(limit, asked, held), self.definition.budget
         if is_contended is None:
-            is_contended = held.calls > 0 and self._lacks(asked, NOTHING_HELD) is None
+            is_contended = held.calls > 0 and self._fits_alone(asked)
         if is_contended and may_wait and budget.on_contention == "wait":
             raise RoomMayComeError(error, budget.wait_seconds, self.tree.when_changed)
         if not is_contended:
@@ -110,6 +110,13 @@ class Admission(Budgeted):
             self.breach = error
         # What others have spent when they end may be less: such a call may be tried again as often as one likes.
         raise error if is_contended else self._refusal(error)
+
+    def _fits_alone(self, asked: Projection) -> bool:
+        """Whether a call would be let in if no other were in flight."""
+        limit = self._lacks(asked, NOTHING_HELD)
+        if limit in OF_OUTPUT and not asked.is_firm:
+            return self._output_room(asked, NOTHING_HELD) >= 0
+        return limit is None
 
     def _refusal(self, error: StepBudgetExceeded) -> StepBudgetExceeded | StepBudgetStop:
         """`error`, in the form in which it is raised: a loop that tries again is ended by another one."""

@@ -57,6 +57,13 @@ async def test_concurrent_calls_that_wait_for_room_are_sent_one_after_the_other(
         assert active.llm_calls == 10
 
 
+async def test_calls_of_which_nobody_knows_how_long_they_are_wait_for_the_first_one(llm: Provider) -> None:
+    async with step("s", max_tokens=300, preflight="reserve", on_contention="wait") as active:
+        # Nothing bounds the first one, so it is let in alone. By then, so many output tokens are to be expected.
+        await asyncio.gather(*(llm.ask_async(10, 5) for _ in range(10)))
+        assert active.llm_calls == 10
+
+
 def test_threads_that_wait_for_room_are_sent_one_after_the_other(llm: Provider) -> None:
     failed: list[BaseException] = []
     with step("s", max_tokens=300, preflight="reserve", on_contention="wait") as active:
