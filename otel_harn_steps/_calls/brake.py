@@ -28,7 +28,10 @@ class Brake:
         reservation = self._row.reservation
         if reservation is None:
             return None
-        came, asked = output.tokens, reservation.asked
+        asked = reservation.asked
+        # What a call allows at most is more certain than an estimate of what has come.
+        came = output.tokens if asked.cap is None else min(output.tokens, asked.cap)
+        reservation.arrived = came
         if came <= asked.output_tokens:
             return self._account.overspent()
         if self._account.grow(reservation, asked.with_output(came + _AHEAD)) is None:

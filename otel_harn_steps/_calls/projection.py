@@ -46,6 +46,7 @@ def projection_of(account: Account, request: Request, body: Any) -> Projection:
         input_tokens,
         input_picousd=of_input,
         token_picousd=-(-(of_some - of_input) // _SOME),
+        cap=cap,
         is_firm=is_firm,
         estimated_input=size.tokens,
         unpriced_model=request.model if is_refused else None,

@@ -132,18 +132,22 @@ class Admission(Budgeted):
             return self._exceeded(limit, consumed=spent.llm_calls + held.calls + 1)
         if limit == "max_seconds":
             return self._exceeded(limit)
-        tokens = spent.budget_tokens + held.input_tokens + held.output_tokens + asked.tokens
-        picousd = spent.budget_picousd + held.picousd + asked.picousd
-        consumed: float = to_usd(picousd)
-        if limit == "max_cost_per_call":
-            consumed = to_usd(asked.picousd)
-        elif limit == "max_input_tokens":
-            consumed = spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens
-        elif limit == "max_output_tokens":
-            consumed = spent.output_tokens + spent.estimated_tokens + held.output_tokens + asked.output_tokens
-        elif limit == "max_tokens":
-            consumed = tokens
-        return self._exceeded(limit, consumed=consumed, projected=(tokens, to_usd(picousd)))
+        totals = self._with(asked, held)
+        projected = int(totals["max_tokens"]), totals["max_usd"]
+        return self._exceeded(limit, consumed=totals[limit], projected=projected)
+
+    def _with(self, asked: Projection, held: Held) -> dict[str, float]:
+        """What is spent and held, with a call: by the limit that looks at it."""
+        spent = self._covered()
+        input_tokens = held.input_tokens + asked.input_tokens
+        output_tokens = held.output_tokens + asked.output_tokens
+        return {
+            "max_tokens": spent.budget_tokens + input_tokens + output_tokens,
+            "max_usd": to_usd(spent.budget_picousd + held.picousd + asked.picousd),
+            "max_input_tokens": spent.input_tokens + spent.estimated_tokens + input_tokens,
+            "max_output_tokens": spent.output_tokens + spent.estimated_tokens + output_tokens,
+            "max_cost_per_call": to_usd(asked.picousd),
+        }
 
     def expected_input(self, estimated: int) -> int:
         """The input tokens of a request: its estimate, raised by as much as that of the last call was too low."""
@@ -170,6 +174,8 @@ class Admission(Budgeted):
     def grow(self, reservation: Reservation, asked: Projection) -> StepBudgetExceeded | None:
         """Hold more for a call that is under way: a stream has brought more than was held for it.
 
+        It may have what others hold and have not spent: it is stopped when what has come is more than there is.
+
         Returns:
             The breach of a budget that stops streams and has no room for it, else None.
         """
@@ -177,11 +183,12 @@ class Admission(Budgeted):
             left = asked.without(reservation.counted)
             for account in self.covering():
                 if account.definition.budget.stop_streams:
-                    limit = account._lacks(left, account._in_flight(but=reservation), is_sent=True)
+                    held = account._in_flight(but=reservation, has_come=True)
+                    limit = account._lacks(left, held, is_sent=True)
                     if limit is None and account.shared is not None:
                         limit = account.shared.grow(reservation, asked)
                     if limit is not None and account._stops(limit):
-                        return account._exceeded(limit)
+                        return account._exceeded(limit, consumed=account._with(left, held).get(limit))
             reservation.asked = asked
         return None
 
@@ -202,16 +209,18 @@ class Admission(Budgeted):
 
     # -- room --------------------------------------------------------------------------------------------------------
 
-    def _in_flight(self, but: Reservation | None = None) -> Held:
+    def _in_flight(self, but: Reservation | None = None, *, has_come: bool = False) -> Held:
+        """What the calls in flight hold; where `has_come`, what of it they are known to spend."""
         if not self._held:
             return NOTHING_HELD
         forks = _process.forks
         held = [each for each in self._held if each is not but and each.forks == forks]
+        amounts = [each.has_come if has_come else each.left for each in held]
         return Held(
             len(held),
-            sum([each.left.input_tokens for each in held]),
-            sum([each.left.output_tokens for each in held]),
-            sum([each.left.picousd for each in held]),
+            sum([each.input_tokens for each in amounts]),
+            sum([each.output_tokens for each in amounts]),
+            sum([each.picousd for each in amounts]),
             any(each.takes_all for each in held),
         )
 

@@ -22,6 +22,7 @@ class Projection(NamedTuple):
         picousd: what all of it costs. Pico-dollars, as the next two.
         input_picousd: what the input costs.
         token_picousd: what an output token costs.
+        cap: the call's own maximum of output tokens. None: it sets none.
         is_firm: whether `output_tokens` is more than what the model allows.
         estimated_input: what the request alone was estimated at.
         unpriced_model: the model, where its price is unknown and no budget of dollars is to let that pass.
@@ -32,6 +33,7 @@ class Projection(NamedTuple):
     picousd: int = 0
     input_picousd: int = 0
     token_picousd: int = 0
+    cap: int | None = None
     is_firm: bool = True
     estimated_input: int = 0
     unpriced_model: str | None = None
@@ -62,6 +64,7 @@ class Reservation:
 
     Attributes:
         asked: what the call may spend.
+        arrived: the output tokens that a stream has brought. None: it is none, or is not counted.
         counted: what of that the totals hold already: a stream is billed with what is known when its step ends.
         takes_all: whether it holds all that there is: what it may spend is more than that.
         output_cap: what the call's own maximum of output tokens is to be lowered to. None: not at all.
@@ -69,10 +72,11 @@ class Reservation:
         shared, lease: who holds it for all processes of a run, and what it is known by there. None: nobody.
     """
 
-    __slots__ = ("__weakref__", "asked", "counted", "forks", "lease", "output_cap", "shared", "takes_all")
+    __slots__ = ("__weakref__", "arrived", "asked", "counted", "forks", "lease", "output_cap", "shared", "takes_all")
 
     def __init__(self, asked: Projection, *, takes_all: bool = False, output_cap: int | None = None) -> None:
         self.asked = asked
+        self.arrived: int | None = None
         self.counted = NOTHING_PROJECTED
         self.takes_all = takes_all
         self.output_cap = output_cap
@@ -88,6 +92,12 @@ class Reservation:
     def left(self) -> Projection:
         """What it holds."""
         return self.asked if self.counted is NOTHING_PROJECTED else self.asked.without(self.counted)
+
+    @property
+    def has_come(self) -> Projection:
+        """What it is known to spend: of a stream, what has arrived."""
+        asked = self.asked if self.arrived is None else self.asked.with_output(self.arrived)
+        return asked.without(self.counted)
 
 
 class Held(NamedTuple):

@@ -55,7 +55,8 @@ class SharedSpending:
         with _SHARING:
             reserved = self._budget.grow(reservation.lease, self._amount(asked), self._limits)
             self.elsewhere = reserved.spent.minus(self.settled)
-            return reserved.crossed
+            # What others hold may come back: only what can never fit stops a stream.
+            return None if reserved.fits_later else reserved.crossed
         return None
 
     def settle(self, reservation: Reservation | None, call: ModelCall) -> None:

@@ -314,6 +314,15 @@ def test_streams_at_once_are_stopped_by_what_they_bring_together(llm: Provider) 
         assert active.open_calls == 0
 
 
+async def test_streams_that_are_estimated_too_high_do_not_stop_each_other(llm: Provider) -> None:
+    async def read() -> int:
+        return len([event async for event in await llm.ask_async(10, 200, stream=True, max_tokens=210)])
+
+    async with step("s", max_tokens=4 * 225, preflight="reserve") as active:
+        assert await asyncio.gather(*(read() for _ in range(4))) == [201] * 4
+        assert active.output_tokens == 800
+
+
 def test_a_stream_within_its_budget_is_left_alone(llm: Provider) -> None:
     with step("s", max_tokens=700, preflight="reserve") as active:
         assert len(list(llm.ask(10, 400, stream=True))) == 401
