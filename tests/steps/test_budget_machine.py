@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -192,7 +191,6 @@ class BudgetMachine(RuleBasedStateMachine):
 
     def finds_all_room(self) -> None:
         """A call that needs all that is not spent is sent, wherever that is enough for one."""
-        gc.collect()
         with harn.step("probe"):
             covering = [active for entered, active in self.steps if entered.definition.scope == "tree"]
             if any(active.breach is not None and not active.breach.projected for active in covering):
