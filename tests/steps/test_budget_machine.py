@@ -116,9 +116,10 @@ class BudgetMachine(RuleBasedStateMachine):
         with refusals_accepted(), suppress(openai.InternalServerError):
             self.llm.client.chat.completions.create(**failing)
 
-    @rule(target=tasks, tokens=TOKENS, words=TOKENS, more=st.integers(0, 300))
+    @rule(target=tasks, tokens=TOKENS, words=st.integers(1, 150), more=st.integers(0, 50))
     def begin_a_task(self, tokens: int, words: int, more: int) -> Any:
         task = self.loop.create_task(self.llm.ask_async(tokens, words, max_tokens=words + more))
+        self.loop.run_until_complete(asyncio.sleep(0))  # it is admitted
         self.in_flight.append(task)
         return task
 
@@ -138,7 +139,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     # -- streams -------------------------------------------------------------------------------------------------------
 
-    @rule(target=streams, tokens=TOKENS, words=TOKENS, more=st.integers(0, 300))
+    @rule(target=streams, tokens=TOKENS, words=st.integers(1, 60), more=st.integers(0, 50))
     def open_a_stream(self, tokens: int, words: int, more: int) -> Any:
         with refusals_accepted():
             stream = self.llm.ask(tokens, words, max_tokens=2 * words + 2 + more, stream=True)
