@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from otel_harn_steps import StepBudgetExceeded
+from otel_harn_steps._cost.estimate import output_cap
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._seen import Seen
 from otel_harn_steps.testing._uses import Use
@@ -28,6 +29,8 @@ STREAMED = [
     for trip in trips()
     if trip.case.stream and trip.case.status == 200 and not trip.case.in_stream_error and limits_of(trip.case)
 ]
+# One that allows more than there is room for is not sent.
+UNLIMITED = [trip for trip in STREAMED if trip.way.name == "create.for" and output_cap(trip.case.request) is None]
 OF_LIBRARIES = [
     (library, trip)
     for library in LIBRARIES
@@ -48,8 +51,9 @@ def test_a_stream_is_stopped_closed_and_billed_once(trip: Trip, clients: Clients
     stops(trip, clients, brakes)
 
 
-def stops(trip: Trip, clients: Clients, brakes: Brakes) -> None:
-    for limit in limits_of(trip.case):
+def stops(trip: Trip, clients: Clients, brakes: Brakes, **budget: Any) -> None:
+    limits = limits_of(trip.case)
+    for limit in limits if trip.way.name == "create.for" else limits[len(limits) // 2 :][:1]:
         seen = Seen("")
 
         def opens(address: str) -> Any:
@@ -58,8 +62,15 @@ def stops(trip: Trip, clients: Clients, brakes: Brakes) -> None:
         async def go(client: Any, seen: Seen = seen) -> None:
             await trip.way.run(Call(trip.case, client, clients.mode), seen)
 
-        brakes(limit, trip.case, opens, go).check()
+        brakes(limit, trip.case, opens, go, **budget).check()
         assert [kind for kind, *_ in seen.values("raised")] == [StepBudgetExceeded]
+
+
+@pytest.mark.parametrize("trip", UNLIMITED[::4], ids=str)
+def test_a_stream_whose_output_is_held_before_it_is_sent_is_stopped_too(
+    trip: Trip, clients: Clients, brakes: Brakes
+) -> None:
+    stops(trip, clients, brakes, preflight="reserve")
 
 
 @pytest.mark.parametrize("given", OF_LIBRARIES, ids=lambda given: str(given[1]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,9 +116,10 @@ class BudgetMachine(RuleBasedStateMachine):
         with refusals_accepted(), suppress(openai.InternalServerError):
             self.llm.client.chat.completions.create(**failing)
 
-    @rule(target=tasks, tokens=TOKENS, words=TOKENS, more=st.integers(0, 300))
+    @rule(target=tasks, tokens=TOKENS, words=st.integers(1, 150), more=st.integers(0, 50))
     def begin_a_task(self, tokens: int, words: int, more: int) -> Any:
         task = self.loop.create_task(self.llm.ask_async(tokens, words, max_tokens=words + more))
+        self.loop.run_until_complete(asyncio.sleep(0))  # it is admitted
         self.in_flight.append(task)
         return task
 
@@ -139,7 +139,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     # -- streams -------------------------------------------------------------------------------------------------------
 
-    @rule(target=streams, tokens=TOKENS, words=TOKENS, more=st.integers(0, 300))
+    @rule(target=streams, tokens=TOKENS, words=st.integers(1, 60), more=st.integers(0, 50))
     def open_a_stream(self, tokens: int, words: int, more: int) -> Any:
         with refusals_accepted():
             stream = self.llm.ask(tokens, words, max_tokens=2 * words + 2 + more, stream=True)
@@ -192,7 +192,6 @@ class BudgetMachine(RuleBasedStateMachine):
 
     def finds_all_room(self) -> None:
         """A call that needs all that is not spent is sent, wherever that is enough for one."""
-        gc.collect()
         with harn.step("probe"):
             covering = [active for entered, active in self.steps if entered.definition.scope == "tree"]
             if any(active.breach is not None and not active.breach.projected for active in covering):
