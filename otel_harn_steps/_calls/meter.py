@@ -21,6 +21,7 @@ from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import from_a_finaliser, is_collecting
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.boundary import budget_error_behind
 from otel_harn_steps._steps.ledger import OpenCall
 from otel_harn_steps._telemetry.call_row import Outcome
 
@@ -240,7 +241,8 @@ class Meter:
             return
         sent = True
         with _ASKING_WHETHER_CALL_WAS_SENT:
-            sent = self._adapter.was_sent(error)
+            # A client below was refused the call, and had not begun it.
+            sent = budget_error_behind(error) is None and self._adapter.was_sent(error)
         if sent:
             self._close(_NOTHING, error=error, outcome="cut")
         else:

@@ -49,15 +49,20 @@ def open_meter(
     if freed:
         finish_freed()
     request = request_of(adapter, call)
-    asked = asked_by(adapter, call, request) if active.watches_loops and request is not None else None
-    if request is not None and not is_sent:
-        request = _prepared(adapter, active, call, request)
     if request is None:
         return None
+    asked = asked_by(adapter, call, request) if active.watches_loops else None
     context = get_current()
     reservation = None
-    if not is_sent and active.is_covered:
-        reservation = _reserved(adapter, active, call, request, context, may_wait=may_wait)
+    if not is_sent:
+        request = _with_model(active, request)
+        if active.is_covered:
+            reservation = _reserved(adapter, active, call, request, context, may_wait=may_wait)
+        # Last: a call that waits for room, or is refused, is as the app wrote it.
+        request = _prepared(adapter, call, request)
+        if reservation is not None and reservation.output_cap is not None:
+            with _LOWERING:
+                adapter.lower_output(call, reservation.output_cap)
     return Meter(adapter, call, request, active, context, reservation=reservation, asked=asked)
 
 
@@ -76,11 +81,7 @@ def _reserved(
             return projection_of(active, request, adapter.sent_body(call) if request.is_read else call.kwargs)
         return NOTHING_PROJECTED
 
-    reservation = admit(active, request, project, may_wait=may_wait)
-    if reservation is not None and reservation.output_cap is not None:
-        with _LOWERING:
-            adapter.lower_output(call, reservation.output_cap)
-    return reservation
+    return admit(active, request, project, may_wait=may_wait)
 
 
 def admit(
@@ -108,7 +109,7 @@ def prepare_deferred(adapter: ClientAdapter, active: Account | None, call: Call)
     """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
     request = request_of(adapter, call)
     if request is not None and active is not None:
-        _prepared(adapter, active, call, request)
+        _prepared(adapter, call, _with_model(active, request))
     return request is not None
 
 
@@ -121,11 +122,16 @@ def request_of(adapter: ClientAdapter, call: Call) -> Request | None:
     return None
 
 
-def _prepared(adapter: ClientAdapter, active: Account, call: Call, request: Request) -> Request:
-    if not request.is_read:
+def _with_model(active: Account, request: Request) -> Request:
+    """The request with the model of its step, where the app names none."""
+    if request.model is not None or not request.is_read:
         return request
-    default = active.default_model if request.model is None else None
-    with _PREPARING_REQUEST:
-        wanted = replace(request, model=default) if request.model is None and default is not None else request
-        return adapter.prepare(call, wanted, ask_usage=settings().stream_usage)
+    default = active.default_model
+    return request if default is None else replace(request, model=default)
+
+
+def _prepared(adapter: ClientAdapter, call: Call, request: Request) -> Request:
+    if request.is_read:
+        with _PREPARING_REQUEST:
+            return adapter.prepare(call, request, ask_usage=settings().stream_usage)
     return request

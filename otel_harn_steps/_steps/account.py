@@ -255,7 +255,7 @@ class Account(Steered):
         if reservation is None or usage is None or call.certainty not in KNOWN:
             return
         if usage.input_tokens and reservation.asked.estimated_input:
-            self._ratio = reservation.asked.estimated_input, usage.input_tokens
+            self._last_input = reservation.asked.estimated_input, usage.input_tokens
         if usage.output_tokens:
             note_output(self.definition.name, row.requested_model, usage.output_tokens)
 

@@ -58,7 +58,10 @@ class Admission(Budgeted):
         projection = project() if any(account._wants_projection for account in covering) else NOTHING_PROJECTED
         if not any(account._reserves for account in covering):
             projection = projection.with_output(0)  # as a stream brings output, it is held for it
-        if self.tree.unread and self._hold(projection, covering, refuses=False) is None:
+        if self.tree.unread:
+            reservation = self._hold(projection, covering, refuses=False)
+            if reservation is not None:
+                return reservation
             # A stream that the app has dropped holds room until the garbage collector comes.
             gc.collect()
             finish_freed()
@@ -150,11 +153,18 @@ class Admission(Budgeted):
         }
 
     def expected_input(self, estimated: int) -> int:
-        """The input tokens of a request: its estimate, raised by as much as that of the last call was too low."""
-        if self._ratio is None:
+        """The input tokens of a request: its estimate, raised to what the last call was measured at.
+
+        What it has more than that one is raised by as much as the estimate of that one was too low, and at most
+        doubled: what was measured may have been no part of the request, such as a conversation that the provider keeps.
+        """
+        if self._last_input is None:
             return estimated
-        of, measured = self._ratio
-        return max(estimated, -(-estimated * measured // of))
+        of, measured = self._last_input
+        if estimated <= of:
+            return max(estimated, -(-estimated * measured // of))
+        more = estimated - of
+        return max(estimated, measured + min(-(-more * measured // of), 2 * more))
 
     @property
     def _reserves(self) -> bool:

@@ -61,9 +61,9 @@ class Budgeted(Spent):
         "_holds",
         "_is_limited",
         "_is_looked_at",
+        "_last_input",
         "_max_call_picousd",
         "_max_picousd",
-        "_ratio",
         "above",
         "breach",
         "definition",
@@ -93,7 +93,7 @@ class Budgeted(Spent):
         self._began_s = 0.0 if definition.budget.max_seconds is None else monotonic()
         self._held: WeakSet[Reservation] | None = None
         # What the input of its last call was estimated and measured at.
-        self._ratio: tuple[int, int] | None = None
+        self._last_input: tuple[int, int] | None = None
         around: tuple[Budgeted, ...] = () if above is None else above._covering_below
         self._coverers: tuple[Any, ...] = (self, *around) if is_limited else around
         self._covering_below: tuple[Any, ...] = self._coverers if definition.scope == "tree" else around

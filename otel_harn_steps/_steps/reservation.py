@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import is_finalizing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_harn_steps import _process
@@ -85,7 +86,7 @@ class Reservation:
         self.shared: SharedSpending | None = None
 
     def __del__(self) -> None:
-        if self.lease is not None and self.shared is not None and self.forks == _process.forks:
+        if self.lease is not None and self.shared is not None and self.forks == _process.forks and not is_finalizing():
             from_a_finaliser(self.shared.release, self.lease)
 
     @property

@@ -12,7 +12,15 @@ import openai
 import pytest
 
 import otel_harn_steps as harn
-from otel_harn_steps import CallRow, CompletedStep, StartedStep, StepBudgetExceeded, record_llm_usage, step
+from otel_harn_steps import (
+    CallRow,
+    CompletedStep,
+    StartedStep,
+    StepBudgetExceeded,
+    StepBudgetStop,
+    record_llm_usage,
+    step,
+)
 from otel_harn_steps.providers import Call, ClientAdapter, ParsedResponse, Request, Seam
 from otel_harn_steps.testing import ReplayServer
 from tests.instrumented import Spans, instrumented
@@ -165,6 +173,24 @@ def test_a_call_through_two_clients_has_one_row_for_each_request(
     if calls:
         assert [(row.provider, row.input_tokens) for row in settled] == [("openai", 10)] * calls
     assert active.llm_calls == max(calls, 1)
+
+
+@pytest.mark.parametrize("hard_stop_after", [0, 3])
+def test_a_call_that_a_client_below_was_refused_was_not_sent(
+    replay: ReplayServer, ledger: Ledger, hard_stop_after: int
+) -> None:
+    kind = StepBudgetExceeded if hard_stop_after else StepBudgetStop
+    with instrumented(sinks=[ledger], prices=PRICES, providers=[GatewayAdapter()]), provider(replay) as llm:
+        with (
+            pytest.raises(StepBudgetExceeded),
+            step("s", max_tokens=8, preflight="reserve", hard_stop_after=hard_stop_after) as active,
+        ):
+            with pytest.raises(kind) as refused:
+                Gateway(llm).complete(model="m", calls=1)  # has room for what it says, and the client below says more
+            raise refused.value
+    assert (active.llm_calls, active.estimated_tokens, active.open_calls) == (0, 0, 0)
+    assert llm.handed_out.calls == 0
+    assert {row.outcome for row in ledger.of("settled")} == {"failed", "refused"}
 
 
 # -- what comes after a step has ended -----------------------------------------------------------------------------------

@@ -84,6 +84,15 @@ def test_threads_that_wait_for_room_are_sent_one_after_the_other(llm: Provider) 
     assert failed == []
 
 
+async def test_a_call_that_has_waited_is_sent_as_the_app_wrote_it(llm: Provider) -> None:
+    async with step("s", max_tokens=300, preflight="reserve", on_contention="wait"):
+        first = asyncio.create_task(llm.ask_async(10, 5, max_tokens=250))
+        await asyncio.sleep(0)
+        events = [event async for event in await llm.ask_async(10, 5, max_tokens=120, stream=True)]
+        await first
+    assert all(event.choices for event in events)  # the app has not asked for the stream's usage, and sees none
+
+
 async def test_a_wait_ends(llm: Provider) -> None:
     async with step("s", max_tokens=300, preflight="reserve", on_contention="wait", wait_seconds=0.01) as active:
         stream = await llm.ask_async(10, 5, max_tokens=250, stream=True)
