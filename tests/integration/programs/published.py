@@ -137,6 +137,28 @@ PUBLISHED: Sequence[Published] = (
     _sgpt("sgpt-markdown", "--md"),
 )
 
+# What never comes to an end by itself. What it makes is the line that it writes with each answer.
+ENDLESS: Sequence[Published] = (
+    Published(
+        "mini",
+        "mini-swe-agent",
+        [
+            "mini",
+            "--model",
+            "openai/gpt-4o-mini",
+            "--yolo",
+            "--exit-immediately",
+            "--task",
+            "Count",
+            "--output",
+            "run.json",
+        ],
+        {"Count": [_bash("echo again >> counted.txt")]},
+        "",
+        makes={"counted.txt": "again"},
+    ),
+)
+
 # It leaves a stream at the call of a function, before the usage comes.
 LEAVES_A_STREAM = Published(
     "sgpt-functions",

@@ -22,6 +22,7 @@ from tests.integration.coexistence.venvs import python_of
 from tests.integration.programs.hosts import ENVIRONMENTS, Hosts
 from tests.integration.programs.installed import ROOT
 from tests.integration.programs.published import (
+    ENDLESS,
     GREETING,
     LEAVES_A_STREAM,
     POSTS_BY_ITSELF,
@@ -115,7 +116,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 def run(hosts: Hosts, installed: Path, tmp_path: Path) -> Callable[..., Ran]:
     """Runs a program, by itself or under our command. Its home is made anew each time, at the same place."""
 
-    def run(program: Published, *, ours: bool) -> Ran:
+    def run(program: Published, *, ours: bool, limits: Sequence[str] = ()) -> Ran:
         python = python_of(program.environment, ENVIRONMENTS)
         home, summary = tmp_path / "home", tmp_path / "summary.json"
         repository = _repository(home)
@@ -123,7 +124,7 @@ def run(hosts: Hosts, installed: Path, tmp_path: Path) -> Callable[..., Ran]:
             program.prepare(home, repository, python)
         words = [str(python.with_name(program.command[0])), *program.command[1:]]
         if ours:
-            options = ["--no-table", "--json", str(summary)]
+            options = ["--no-table", "--json", str(summary), *limits]
             words = [str(python), "-m", "otel_harn_steps.cli", "run", *options, "--", *words]
         provider = Scripted(program.script, program.model)
         hosts.begin(provider.answer)
@@ -215,3 +216,23 @@ def test_calls_that_a_program_posts_by_itself_are_counted_as_unseen(run: Callabl
     assert ours.summary["total"]["calls"] == 0
     (note,) = (note for note in ours.summary["notes"] if note["event"] == "unseen_call")
     assert (note["host"], note["library"], note["count"]) == ("openrouter.ai", "requests", len(ours.sent))
+
+
+@pytest.mark.parametrize("program", ENDLESS, ids=lambda program: program.name)
+@pytest.mark.parametrize("limits", [("--max-calls", "3"), ("--max-usd", "0.0002")], ids=["calls", "dollars"])
+def test_a_program_that_goes_on_for_ever_is_ended_at_its_budget(
+    program: Published, limits: Sequence[str], run: Callable[..., Ran]
+) -> None:
+    """Whatever it, its framework and its retries make of the refusal. What it has done until then is there."""
+    ours = run(program, ours=True, limits=("--grace", "5", *limits))
+    assert ours.seen.code == 75, ours.seen
+    assert ours.summary["budget"]["ended_by"]["limit"] == limits[0].removeprefix("--").replace("-", "_")
+    assert 1 <= len(ours.sent) <= 5
+    assert Bill.read(ours.summary).calls == len(ours.sent)
+    if limits[0] == "--max-usd":
+        assert ours.summary["total"]["cost_usd"] <= float(limits[1])
+    else:
+        assert len(ours.sent) == int(limits[1])
+    for name, line in program.makes.items():
+        assert set(ours.seen.makes[name].splitlines()) == {line}
+        assert len(ours.seen.makes[name].splitlines()) <= len(ours.sent)
