@@ -1,0 +1,145 @@
+"""The meter of a stream: each event is taken in, and what came is billed when it has been read, or left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import ref
+
+from otel_harn_steps._calls.brake import Brake
+from otel_harn_steps._calls.budget_estimate import Output
+from otel_harn_steps._calls.client import NOT_A_CALL
+from otel_harn_steps._calls.repeating import breach_of_loop
+from otel_harn_steps._calls.settlement import Settlement
+from otel_harn_steps._guard import guard
+from otel_harn_steps._guard.finalisers import from_a_finaliser, is_collecting
+from otel_harn_steps._settings import settings
+
+if TYPE_CHECKING:
+    from otel_harn_steps._steps.errors import StepBudgetExceeded
+
+# Made once: they are entered at every event.
+_READING_STREAM_EVENT = guard("reading a stream event")
+_SETTLING_DROPPED_STREAM = guard("settling a stream that the app has dropped")
+
+
+class StreamMeter(Settlement):
+    """Measures what the app reads of a stream."""
+
+    __slots__ = ()
+
+    @property
+    def counts_output(self) -> bool:
+        """Whether every event of the stream has to be seen, for a budget."""
+        return self._output is not None and self._closer is None
+
+    @property
+    def asks_usage(self) -> bool:
+        """Whether the engine asked for the stream's usage, and the app did not."""
+        return self._request.asks_usage
+
+    def observe(self, event: Any) -> Any:
+        """Take in one event. What the app gets in its place: None where it must not see it.
+
+        Raises:
+            StepBudgetExceeded: a budget stops the stream.
+        """
+        shown, crossed = event, None
+        with _READING_STREAM_EVENT:
+            if self._closer is None:
+                self._state = self._adapter.fold(self._state, event)
+                if self._output is not None:
+                    self._output.add(self._adapter.content(event))
+                    crossed = None if self._brake is None else self._brake.crossed(self._output)
+            if self._request.asks_usage:
+                shown = self._adapter.restore(event)
+        if crossed is not None:
+            self._stop(crossed)
+        return shown
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a budget has stopped the stream, and nobody has closed it yet."""
+        return self._to_close is not None
+
+    def stopped(self, inner: Any) -> list[Any]:
+        """What is to be closed of a stream that was stopped: what the app reads it from, and `inner`. Once."""
+        found, self._to_close = self._to_close, None
+        return [] if found is None else [each for each in (inner, *found) if each is not None]
+
+    def _stop(self, crossed: StepBudgetExceeded) -> NoReturn:
+        """Bill a stream that a budget has no room for, with what is known, and raise its breach."""
+        partial_answer = None if self._output is None else self._output.text
+        self._to_close = [None if self._held is None else self._held()]
+        error = self._close(self._read_stream(), outcome="cut") or crossed
+        error.partial = partial_answer
+        self._active.note_breach(error)
+        raise error
+
+    def stream_opened(self, held: object = None) -> None:
+        """The app is about to read a stream. When the step ends, it is billed with what is known then.
+
+        Args:
+            held: what the app reads it from. The stream is over when the app drops that.
+        """
+        if held is not None:
+            # An async generator that is dropped is closed by its event loop, which may be long after.
+            self._held = ref(held, self._dropped)
+        self._on_leave = self.settle_for_now
+        self._active.on_leave(self._on_leave)
+        if self._active.is_covered:
+            self._active.tree.unread.add(self._on_leave)
+            if self._active.stops_streams:
+                self._brake = Brake(self._active, self._open)
+            is_whole = self._brake is not None or self._asked is not None
+            if settings().unmetered == "estimate" or is_whole:
+                self._output = Output(is_whole=is_whole)
+
+    def _dropped(self, _: object) -> None:
+        with _SETTLING_DROPPED_STREAM:
+            from_a_finaliser(self.settle)
+
+    def job_started(self) -> None:
+        """Bill the start of a job when the step ends, unless its result is fetched before."""
+        self._on_leave = self.settle
+        self._active.on_leave(self._on_leave)
+
+    def stream_ended(self) -> None:
+        """The app has read the stream to its end.
+
+        Raises:
+            StepBudgetExceeded: the call crossed a limit.
+        """
+        text = None if self._output is None else self._output.text
+        breach = self._close(self._read_stream())
+        if breach is None and self._asked is not None:
+            breach = breach_of_loop(self._active, self._asked, text, None)
+        if breach is not None:
+            raise breach
+
+    def settle_for_now(self) -> None:
+        """Bill what is known of a stream that is still open: its step ends, or a budget looks at what was spent.
+
+        What comes later is added then; where the step has ended, it amends the step.
+        """
+        parsed = self._read_stream()
+        if parsed is NOT_A_CALL:
+            self.abandoned()
+            return
+        call = self._bill_of(parsed, self._call)
+        if self._closer is None:
+            self._open.bill_for_now(call)
+
+    def ended_quietly(self) -> None:
+        """As `stream_ended`, where nothing can be raised: the step's next call or its exit raises."""
+        self._close(self._read_stream())
+
+    def settle(self) -> None:
+        """Bill a stream with what is known so far. Quiet: the step's next call or its exit raises."""
+        if is_collecting():
+            from_a_finaliser(self.settle)
+        elif self._closer is None:
+            self._close(self._read_stream(), outcome="cut")
+
+    def stream_broke(self, error: BaseException) -> None:
+        """The stream raised `error`, which goes on to the app."""
+        self._close(self._read_stream(), error=error, outcome="cut")
