@@ -163,7 +163,9 @@ def test_a_budget_error_keeps_the_clients_own_answer(app: App, steps: ModuleType
 
 
 def test_a_worked_price_is_met_exactly(app: App, steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_harn_steps._calls.settlement.time_ns", lambda: 1_794_744_000_000_000_000)  # 2026-11-15T12:00Z
+    monkeypatch.setattr(
+        "otel_harn_steps._calls.settlement.time_ns", lambda: 1_794_744_000_000_000_000
+    )  # 2026-11-15T12:00Z
     priced = PRICED["C1"]
 
     async def go(client: Any) -> None:

@@ -226,7 +226,9 @@ def test_the_cloud_that_answers_is_the_provider(
 @pytest.fixture
 def in_november(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls are made at the time of the worked prices."""
-    monkeypatch.setattr("otel_harn_steps._calls.settlement.time_ns", lambda: 1_794_744_000_000_000_000)  # 2026-11-15T12:00Z
+    monkeypatch.setattr(
+        "otel_harn_steps._calls.settlement.time_ns", lambda: 1_794_744_000_000_000_000
+    )  # 2026-11-15T12:00Z
 
 
 def grounded(*queries: str) -> dict[str, Any]:

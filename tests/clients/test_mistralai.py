@@ -163,7 +163,9 @@ def test_the_steps_default_model_is_asked_where_the_app_names_none(app: App, ste
 
 
 def test_a_worked_price_is_met_exactly(app: App, steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_harn_steps._calls.settlement.time_ns", lambda: 1_794_744_000_000_000_000)  # 2026-11-15T12:00Z
+    monkeypatch.setattr(
+        "otel_harn_steps._calls.settlement.time_ns", lambda: 1_794_744_000_000_000_000
+    )  # 2026-11-15T12:00Z
     priced = PRICED["M1"]
 
     async def go(client: Any) -> None:

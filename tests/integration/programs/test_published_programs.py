@@ -236,3 +236,12 @@ def test_a_program_that_goes_on_for_ever_is_ended_at_its_budget(
     for name, line in program.makes.items():
         assert set(ours.seen.makes[name].splitlines()) == {line}
         assert len(ours.seen.makes[name].splitlines()) <= len(ours.sent)
+
+
+def test_a_program_that_its_budget_stops_keeps_what_it_has_done(run: Callable[..., Ran]) -> None:
+    """aider has made its edit, and is refused the call for the commit's message, which it would try again."""
+    program = next(each for each in PUBLISHED if each.name == "aider-commits")
+    ours = run(program, ours=True, limits=("--grace", "5", "--max-calls", "1"))
+    assert ours.seen.code == 75, ours.seen
+    assert len(ours.sent) == 1
+    assert ours.seen.makes == program.makes
