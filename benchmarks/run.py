@@ -19,8 +19,8 @@ ENV = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/root"), "PYTHON
 HZ = os.sysconf("SC_CLK_TCK")
 METRICS = {"wall_us": "wall us", "cpu_us": "CPU us", "kinstr": "thousand instructions"}
 ALL = ["bare", "bare_again", "otel_floor", "otel_floor_min", "otel_same",
-       "genai_openai", "openai_v2", "openllmetry", "openinference", "openlit", "logfire_", "langfuse_", "agentbudget_", "cendor", "ours", "ours_steps_only", "ours_journal"]
-QUICK = ["bare", "otel_floor", "otel_same", "ours", "ours_steps_only", "ours_journal"]
+       "genai_openai", "openai_v2", "openllmetry", "openinference", "openlit", "logfire_", "langfuse_", "agentbudget_", "cendor", "ours", "ours_steps_only", "ours_journal", "ours_reserve"]
+QUICK = ["bare", "otel_floor", "otel_same", "ours", "ours_steps_only", "ours_journal", "ours_reserve"]
 
 
 def workloads():

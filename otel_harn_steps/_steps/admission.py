@@ -85,7 +85,7 @@ class Admission(Budgeted):
                 if shared is not None and account._stops(shared.crossed or ""):
                     if not refuses:
                         return None
-                    held = Held(0, *shared.reserved[:3])
+                    held = Held(0, 0, *shared.reserved[:3])
                     account.refuse(
                         shared.crossed or "", projection, held, may_wait=may_wait, is_contended=shared.fits_later
                     )
@@ -104,7 +104,7 @@ class Admission(Budgeted):
         """
         error, budget = self._no_room(limit, asked, held), self.definition.budget
         if is_contended is None:
-            is_contended = held.calls > 0 and self._fits_alone(asked)
+            is_contended = held.in_flight > 0 and self._fits_alone(asked)
         if is_contended and may_wait and budget.on_contention == "wait":
             raise RoomMayComeError(error, budget.wait_seconds, self.tree.when_changed)
         if not is_contended:
@@ -228,6 +228,7 @@ class Admission(Budgeted):
         amounts = [each.has_come if has_come else each.left for each in held]
         return Held(
             len(held),
+            sum([each.counted is NOTHING_PROJECTED for each in held]),
             sum([each.input_tokens for each in amounts]),
             sum([each.output_tokens for each in amounts]),
             sum([each.picousd for each in amounts]),
@@ -309,7 +310,7 @@ def _room_for(asked: Projection, covering: Sequence[Admission], *, may_wait: boo
         room = account._output_room(asked, held)
         if account.definition.budget.cap_output and room > 0 and not held.takes_all:
             asked, output_cap = asked.with_output(room), room
-        elif not asked.is_firm and not held.calls and room >= 0:
+        elif not asked.is_firm and not held.in_flight and room >= 0:
             # Nobody knows how much it will be, and to refuse it would be to refuse every such call.
             asked, takes_all = asked.with_output(room), True
     for account in covering:

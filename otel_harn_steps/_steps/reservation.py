@@ -102,8 +102,15 @@ class Reservation:
 
 
 class Held(NamedTuple):
-    """What the calls in flight hold of a budget."""
+    """What the calls in flight hold of a budget.
 
+    Attributes:
+        in_flight: how many they are.
+        calls: those of them that the totals do not hold yet.
+        takes_all: whether one of them holds all that there is.
+    """
+
+    in_flight: int = 0
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

@@ -181,6 +181,15 @@ def test_each_limit_is_held(limits: dict[str, Any], limit: str, llm: Provider) -
     assert llm.handed_out.calls <= 3
 
 
+def test_a_stream_that_is_open_counts_once_for_a_limit_of_calls(llm: Provider) -> None:
+    with step("s", max_calls=2) as active:
+        stream = llm.ask(10, 5, stream=True)
+        next(stream)
+        llm.ask()
+        list(stream)
+        assert active.llm_calls == 2
+
+
 async def test_concurrent_calls_count_for_a_limit_of_calls(llm: Provider) -> None:
     async with step("s", max_calls=3) as active:
         results = await asyncio.gather(*(llm.ask_async() for _ in range(10)), return_exceptions=True)
