@@ -317,6 +317,7 @@ def test_the_file_is_for_its_owner_alone(budget, path):
     assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
 
 
+@pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="measuring coverage imports it")
 def test_importing_the_package_does_not_load_sqlite():
     program = "import sys, otel_harn_steps, otel_harn_steps._steps.shared_budget; print('sqlite3' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
