@@ -24,10 +24,13 @@ from tests.replay.runs import Trip, trips
 from tests.replay.stainless import LIBRARIES, Library, clients_of, trips_of
 from tests.replay.ways import Call
 
+# The client's own helpers raise at its annotations, without us too: they read no further.
+UNREADABLE_BY_HELPERS = "openrouter.chat-completions.stream.openrouter_web_search_annotations_stream"
 STREAMED = [
     trip
     for trip in trips()
     if trip.case.stream and trip.case.status == 200 and not trip.case.in_stream_error and limits_of(trip.case)
+    if not (trip.case.id == UNREADABLE_BY_HELPERS and trip.way.name.startswith("stream."))
 ]
 # One that allows more than there is room for is not sent.
 UNLIMITED = [trip for trip in STREAMED if trip.way.name == "create.for" and output_cap(trip.case.request) is None]
