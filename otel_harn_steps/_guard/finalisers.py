@@ -12,6 +12,7 @@ import gc
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
+from sys import is_finalizing
 from typing import Any, Final
 
 from otel_harn_steps._guard import guard
@@ -28,8 +29,11 @@ freed: Final[deque[tuple[Callable[..., object], tuple[object, ...]]]] = deque()
 
 
 def is_collecting() -> bool:
-    """Whether the garbage collector is at work: this code may then run in the middle of any other."""
-    return next(reversed(_phases), None) == "start"
+    """Whether the garbage collector is at work: this code may then run in the middle of any other.
+
+    At the end of the program it interrupts nobody, and there is no later.
+    """
+    return next(reversed(_phases), None) == "start" and not is_finalizing()
 
 
 def from_a_finaliser(function: Callable[..., object], *args: object) -> None:
