@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +96,7 @@ def knows_model(provider: str | None, model: str) -> bool:
     return _found_as(_in_book(provider), _PATH.sub("", model)) is not None
 
 
+@lru_cache(maxsize=1024)
 def context_window(provider: str | None, model: str | None) -> int | None:
     """How many tokens a model takes and gives in one call at most. None where the book does not say."""
     found = None if model is None else _found_as(_in_book(provider), _PATH.sub("", model))
