@@ -175,6 +175,13 @@ def test_a_call_through_two_clients_has_one_row_for_each_request(
     assert active.llm_calls == max(calls, 1)
 
 
+def test_a_call_through_two_clients_holds_room_once(replay: ReplayServer) -> None:
+    with instrumented(prices=PRICES, providers=[GatewayAdapter()]), provider(replay) as llm:
+        with step("s", max_tokens=15, preflight="reserve") as active:
+            Gateway(llm).complete(model="m", calls=1)
+        assert (active.input_tokens, active.output_tokens) == (10, 5)
+
+
 @pytest.mark.parametrize("hard_stop_after", [0, 3])
 def test_a_call_that_a_client_below_was_refused_was_not_sent(
     replay: ReplayServer, ledger: Ledger, hard_stop_after: int
