@@ -17,7 +17,7 @@ from otel_harn_steps._steps.budgeted import KNOWN
 from otel_harn_steps._steps.history import note_output
 from otel_harn_steps._steps.reservation import Projection
 from otel_harn_steps._steps.steering import Steered
-from otel_harn_steps._steps.totals import NO_USAGE, NOTHING, OBSERVED, ModelCall, Tally
+from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -244,7 +244,7 @@ class Account(Steered):
         row.counted, row.is_over = call, is_over
         if row.reservation is not None:
             self._learn(call, row)
-            row.reservation.counted = _counted(call)
+            row.reservation.counted = Projection.of(call)
         if is_over:
             row.reservation = None
             self.open_calls, row.is_open = self.open_calls - row.is_open, False
@@ -323,13 +323,6 @@ class Account(Steered):
             except BaseException as error:  # noqa: BLE001 -- passed on when the step has been left
                 interrupt = interrupt or error
         return interrupt
-
-
-def _counted(call: ModelCall) -> Projection:
-    usage = NO_USAGE if call.usage is None else call.usage
-    # What is estimated of a call is not told apart: its input is known by then, as a rule.
-    output_tokens = (usage.output_tokens or 0) + call.estimated_tokens
-    return Projection(usage.input_tokens or 0, output_tokens, (call.cost_picousd or 0) + call.estimated_picousd)
 
 
 def forget_warnings() -> None:

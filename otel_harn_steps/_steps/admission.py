@@ -20,6 +20,7 @@ from otel_harn_steps._steps.reservation import (
     Reservation,
     RoomMayComeError,
 )
+from otel_harn_steps._steps.totals import Tally
 
 
 class Admission(Budgeted):
@@ -128,29 +129,25 @@ class Admission(Budgeted):
 
     def _no_room(self, limit: str, asked: Projection, held: Held) -> StepBudgetExceeded:
         """The error for a call that is not sent, because there is no room for it."""
-        spent = self._covered()
         if asked.unpriced_model is not None and limit == "max_usd":
             return self._exceeded(limit, detail=self._unpriced_detail(asked.unpriced_model))
         if limit == "max_calls":
-            return self._exceeded(limit, consumed=spent.llm_calls + held.calls + 1)
+            return self._exceeded(limit, consumed=self._covered().llm_calls + held.calls + 1)
         if limit == "max_seconds":
             return self._exceeded(limit)
         totals = self._with(asked, held)
-        projected = int(totals["max_tokens"]), totals["max_usd"]
-        return self._exceeded(limit, consumed=totals[limit], projected=projected)
+        consumed = to_usd(asked.picousd) if limit == "max_cost_per_call" else self._consumed(limit, totals)
+        return self._exceeded(limit, consumed=consumed, projected=(totals.budget_tokens, to_usd(totals.budget_picousd)))
 
-    def _with(self, asked: Projection, held: Held) -> dict[str, float]:
-        """What is spent and held, with a call: by the limit that looks at it."""
-        spent = self._covered()
-        input_tokens = held.input_tokens + asked.input_tokens
-        output_tokens = held.output_tokens + asked.output_tokens
-        return {
-            "max_tokens": spent.budget_tokens + input_tokens + output_tokens,
-            "max_usd": to_usd(spent.budget_picousd + held.picousd + asked.picousd),
-            "max_input_tokens": spent.input_tokens + spent.estimated_tokens + input_tokens,
-            "max_output_tokens": spent.output_tokens + spent.estimated_tokens + output_tokens,
-            "max_cost_per_call": to_usd(asked.picousd),
-        }
+    def _with(self, asked: Projection, held: Held) -> Tally:
+        """What is spent and held, with a call."""
+        return self._covered().plus(
+            Tally(
+                held.input_tokens + asked.input_tokens,
+                held.output_tokens + asked.output_tokens,
+                cost_picousd=held.picousd + asked.picousd,
+            )
+        )
 
     def expected_input(self, estimated: int) -> int:
         """The input tokens of a request: its estimate, raised to what the last call was measured at.
@@ -198,7 +195,7 @@ class Admission(Budgeted):
                     if limit is None and account.shared is not None:
                         limit = account.shared.grow(reservation, asked)
                     if limit is not None and account._stops(limit):
-                        return account._exceeded(limit, consumed=account._with(left, held).get(limit))
+                        return account._exceeded(limit, consumed=account._consumed(limit, account._with(left, held)))
             reservation.asked = asked
         return None
 
@@ -209,11 +206,7 @@ class Admission(Budgeted):
             if breach is not None and not breach.projected and account.definition.budget.stop_streams:
                 if breach.limit in OF_OUTPUT:
                     return account._exceeded(breach.limit)
-            elif (
-                account.definition.budget.max_seconds is not None
-                and account._is_late()
-                and account._stops("max_seconds")
-            ):
+            elif account._is_late() and account._stops("max_seconds"):
                 return account._exceeded("max_seconds")
         return None
 
@@ -249,17 +242,11 @@ class Admission(Budgeted):
         return self._first_limit() if held.takes_all else self._lacks_room(asked, held)
 
     def _lacks_room(self, asked: Projection, held: Held) -> str | None:
-        spent = self._covered()
         if self._max_call_picousd is not None and asked.picousd > self._max_call_picousd:
             return "max_cost_per_call"
         if asked.unpriced_model is not None and self._max_picousd is not None:
             return "max_usd"
-        return self._full(
-            spent.budget_tokens + held.input_tokens + held.output_tokens + asked.tokens,
-            spent.budget_picousd + held.picousd + asked.picousd,
-            spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens,
-            spent.output_tokens + spent.estimated_tokens + held.output_tokens + asked.output_tokens,
-        )
+        return self._full(self._with(asked, held))
 
     def _first_limit(self) -> str:
         names = ("max_usd", "max_tokens", "max_output_tokens", "max_input_tokens")
@@ -267,33 +254,29 @@ class Admission(Budgeted):
 
     def _output_room(self, asked: Projection, held: Held) -> int:
         """How many output tokens of a call there is room for. Below 0: not even for its input."""
-        budget, spent = self.definition.budget, self._covered()
-        rooms = [asked.output_tokens]
+        budget, of_input = self.definition.budget, asked.with_output(0)
         if asked.unpriced_model is not None and self._max_picousd is not None:
             return -1
+        used = self._with(of_input, held)
+        rooms = [asked.output_tokens]
         if budget.max_tokens is not None:
-            used = spent.budget_tokens + held.input_tokens + held.output_tokens + asked.input_tokens
-            rooms.append(budget.max_tokens - used)
+            rooms.append(budget.max_tokens - used.budget_tokens)
         if budget.max_output_tokens is not None:
-            rooms.append(budget.max_output_tokens - spent.output_tokens - spent.estimated_tokens - held.output_tokens)
-        if budget.max_input_tokens is not None:
-            used = spent.input_tokens + spent.estimated_tokens + held.input_tokens + asked.input_tokens
-            rooms.append(asked.output_tokens if used <= budget.max_input_tokens else -1)
-        for limit, used in (
-            (self._max_picousd, spent.budget_picousd + held.picousd),
-            (self._max_call_picousd, 0),
-        ):
-            if limit is not None:
-                rooms.append(_affordable(asked, limit - used))
+            rooms.append(budget.max_output_tokens - used.budget_output_tokens)
+        if budget.max_input_tokens is not None and used.budget_input_tokens > budget.max_input_tokens:
+            rooms.append(-1)
+        if self._max_picousd is not None:
+            rooms.append(_affordable(asked, self._max_picousd - used.budget_picousd))
+        if self._max_call_picousd is not None:
+            rooms.append(_affordable(asked, self._max_call_picousd - of_input.picousd))
         return min(rooms)
 
 
 def _affordable(asked: Projection, picousd: int) -> int:
     """How many of the output tokens of a call as many pico-dollars pay for. Below 0: not even for its input."""
-    rest = picousd - asked.input_picousd
-    if rest < 0:
+    if picousd < 0:
         return -1
-    return min(asked.output_tokens, rest // asked.token_picousd) if asked.token_picousd else asked.output_tokens
+    return min(asked.output_tokens, picousd // asked.token_picousd) if asked.token_picousd else asked.output_tokens
 
 
 def _room_for(asked: Projection, covering: Sequence[Admission], *, may_wait: bool, refuses: bool) -> Reservation | None:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
-from weakref import WeakSet
 
 from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.errors import (
-    StepBudgetExceeded,
-    loop_detail,
-    unmetered_detail,
-    unpriced_detail,
-)
-from otel_harn_steps._steps.reservation import (
-    Reservation,
-)
+from otel_harn_steps._steps.errors import StepBudgetExceeded, loop_detail, unmetered_detail, unpriced_detail
 from otel_harn_steps._steps.spent import Spent
 from otel_harn_steps._steps.totals import ModelCall, Tally
 from otel_harn_steps._steps.tree import Tree
 
 if TYPE_CHECKING:
+    from weakref import WeakSet
+
     from otel_harn_steps._steps.budget import Budget
     from otel_harn_steps._steps.definition import StepDefinition
+    from otel_harn_steps._steps.reservation import Reservation
     from otel_harn_steps._steps.shared_spending import SharedSpending
     from otel_harn_steps._telemetry.record import Status
 
@@ -164,16 +159,16 @@ class Budgeted(Spent):
         self.would_have_stopped = self.would_have_stopped or limit
         return False
 
-    def _full(self, tokens: int, picousd: int, input_tokens: int, output_tokens: int) -> str | None:
+    def _full(self, spent: Tally) -> str | None:
         """The limit that such totals cross. `>` and not `>=`: a step may spend its budget to the last token."""
         budget = self.definition.budget
-        if budget.max_tokens is not None and tokens > budget.max_tokens:
+        if budget.max_tokens is not None and spent.budget_tokens > budget.max_tokens:
             return "max_tokens"
-        if self._max_picousd is not None and picousd > self._max_picousd:
+        if self._max_picousd is not None and spent.budget_picousd > self._max_picousd:
             return "max_usd"
-        if budget.max_input_tokens is not None and input_tokens > budget.max_input_tokens:
+        if budget.max_input_tokens is not None and spent.budget_input_tokens > budget.max_input_tokens:
             return "max_input_tokens"
-        if budget.max_output_tokens is not None and output_tokens > budget.max_output_tokens:
+        if budget.max_output_tokens is not None and spent.budget_output_tokens > budget.max_output_tokens:
             return "max_output_tokens"
         return None
 
@@ -190,14 +185,11 @@ class Budgeted(Spent):
         if not self._covers(spender):
             return None
         spent, budget = self._covered(), self.definition.budget
-        estimated = spent.estimated_tokens
-        limit = self._full(
-            spent.budget_tokens, spent.budget_picousd, spent.input_tokens + estimated, spent.output_tokens + estimated
-        )
+        limit = self._full(spent)
         if limit is None and budget.max_calls is not None and spent.llm_calls > budget.max_calls:
             limit = "max_calls"
-        if limit is None and self._max_call_picousd is not None and _cost_of(call) > self._max_call_picousd:
-            return self._exceeded("max_cost_per_call", response, consumed=to_usd(_cost_of(call)))
+        if limit is None and self._max_call_picousd is not None and call.budget_picousd > self._max_call_picousd:
+            return self._exceeded("max_cost_per_call", response, consumed=to_usd(call.budget_picousd))
         if limit is None and self._is_late():
             limit = "max_seconds"
         if limit is not None:
@@ -238,7 +230,7 @@ class Budgeted(Spent):
             consumed_tokens=spent.budget_tokens,
             consumed_cost_usd=to_usd(spent.budget_picousd),
             error_boundary=definition.error_boundary,
-            consumed=self._consumed(limit) if consumed is None else consumed,
+            consumed=self._consumed(limit, spent) if consumed is None else consumed,
             projected_tokens=None if projected is None else projected[0],
             projected_cost_usd=None if projected is None else projected[1],
             response=response,
@@ -252,16 +244,20 @@ class Budgeted(Spent):
         consumed = breach.consumed if breach.limit in ("max_calls", "max_cost_per_call") else None
         return self._exceeded(breach.limit, detail=breach.detail, consumed=consumed)
 
-    def _consumed(self, limit: str) -> float | None:
-        spent = self._covered()
-        more: dict[str, Callable[[], Any]] = {
-            "max_calls": lambda: spent.llm_calls,
-            "max_seconds": lambda: monotonic() - self._began_s,
-            "max_input_tokens": lambda: spent.input_tokens + spent.estimated_tokens,
-            "max_output_tokens": lambda: spent.output_tokens + spent.estimated_tokens,
-        }
-        return more[limit]() if limit in more else None
+    def _consumed(self, limit: str, spent: Tally) -> float | None:
+        """What of `spent` a limit looks at, in its unit. None: a limit that looks at something else."""
+        if limit == "max_seconds":
+            return monotonic() - self._began_s
+        return to_usd(spent.budget_picousd) if limit == "max_usd" else _COUNTED_BY.get(limit, _nothing)(spent)
 
 
-def _cost_of(call: ModelCall) -> int:
-    return (call.cost_picousd or 0) + call.estimated_picousd
+def _nothing(_: Tally) -> None:
+    """No count."""
+
+
+_COUNTED_BY: Final[Mapping[str, Callable[[Tally], int | None]]] = {
+    "max_tokens": attrgetter("budget_tokens"),
+    "max_calls": attrgetter("llm_calls"),
+    "max_input_tokens": attrgetter("budget_input_tokens"),
+    "max_output_tokens": attrgetter("budget_output_tokens"),
+}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from otel_harn_steps import _process
 from otel_harn_steps._guard.finalisers import from_a_finaliser
 from otel_harn_steps._steps.errors import StepBudgetExceeded
+from otel_harn_steps._steps.totals import NO_USAGE, ModelCall
 
 if TYPE_CHECKING:
     from otel_harn_steps._steps.shared_spending import SharedSpending
@@ -24,7 +25,7 @@ class Projection(NamedTuple):
         input_picousd: what the input costs.
         token_picousd: what an output token costs.
         cap: the call's own maximum of output tokens. None: it sets none.
-        is_firm: whether `output_tokens` is more than what the model allows.
+        is_firm: whether more is known of `output_tokens` than what the model allows.
         estimated_input: what the request alone was estimated at.
         unpriced_model: the model, where its price is unknown and no budget of dollars is to let that pass.
     """
@@ -39,10 +40,12 @@ class Projection(NamedTuple):
     estimated_input: int = 0
     unpriced_model: str | None = None
 
-    @property
-    def tokens(self) -> int:
-        """Input and output."""
-        return self.input_tokens + self.output_tokens
+    @classmethod
+    def of(cls, call: ModelCall) -> Projection:
+        """What a budget counts of a call that is known. An estimate is not told apart: it counts as output."""
+        usage = NO_USAGE if call.usage is None else call.usage
+        output_tokens = (usage.output_tokens or 0) + call.estimated_tokens
+        return cls(usage.input_tokens or 0, output_tokens, call.budget_picousd)
 
     def without(self, counted: Projection) -> Projection:
         """What is left of it when some of it is counted."""
@@ -125,7 +128,6 @@ class RoomMayComeError(Exception):
     """There is no room for a call for as long as others are in flight, and it is to wait for them.
 
     Attributes:
-        refusal: what is raised if no room comes.
         seconds: how long to wait at most.
         when_changed: calls what it is given when a call has ended; returns what takes that back.
     """
@@ -137,6 +139,5 @@ class RoomMayComeError(Exception):
         when_changed: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> None:
         super().__init__(str(refusal))
-        self.refusal = refusal
         self.seconds = seconds
         self.when_changed = when_changed

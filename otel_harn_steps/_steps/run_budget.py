@@ -10,7 +10,6 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
-from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._steps.budget import Budget
 from otel_harn_steps._steps.shared_amounts import SharedLimits
 from otel_harn_steps._steps.shared_spending import SharedSpending
@@ -69,16 +68,9 @@ class RunBudget:
         # sqlite3 takes a millisecond or two to load: only where there is such a budget.
         from otel_harn_steps._steps.shared_budget import SharedBudget, SharedBudgetError  # noqa: PLC0415
 
-        limits = self.limits
-        shared = SharedLimits(
-            limits.max_tokens,
-            limits.max_input_tokens,
-            limits.max_output_tokens,
-            None if limits.max_usd is None else to_picousd(limits.max_usd),
-            limits.max_calls,
-        )
+        limits = SharedLimits.of(self.limits.given())
         try:
-            return SharedSpending(SharedBudget(self.file), shared, reserves=limits.preflight == "reserve")
+            return SharedSpending(SharedBudget(self.file), limits, reserves=self.limits.preflight == "reserve")
         except SharedBudgetError as error:
             _logger.warning("the budget of the run is held in each process for itself: %s", error)
             return None

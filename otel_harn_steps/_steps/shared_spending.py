@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._steps.reservation import Projection
 from otel_harn_steps._steps.shared_amounts import NO_AMOUNT, Amount, Reserved, SharedLimits
 
 if TYPE_CHECKING:
-    from otel_harn_steps._steps.reservation import Projection, Reservation
+    from otel_harn_steps._steps.reservation import Reservation
     from otel_harn_steps._steps.shared_budget import SharedBudget
     from otel_harn_steps._steps.totals import ModelCall
 
@@ -61,14 +62,7 @@ class SharedSpending:
 
     def settle(self, reservation: Reservation | None, call: ModelCall) -> None:
         """Count what a call has spent."""
-        usage = call.usage
-        spent = Amount(
-            0 if usage is None else usage.input_tokens or 0,
-            # What is estimated is not told apart.
-            (0 if usage is None else usage.output_tokens or 0) + call.estimated_tokens,
-            (call.cost_picousd or 0) + call.estimated_picousd,
-            1,
-        )
+        spent = _amount(Projection.of(call))
         with _SHARING:
             lease = None
             if reservation is not None:
@@ -93,6 +87,8 @@ class SharedSpending:
             self._budget.note_refused()
 
     def _amount(self, asked: Projection) -> Amount:
-        if not self._reserves:
-            return Amount(calls=1)
-        return Amount(asked.input_tokens, asked.output_tokens, asked.picousd, 1)
+        return _amount(asked) if self._reserves else Amount(calls=1)
+
+
+def _amount(call: Projection) -> Amount:
+    return Amount(call.input_tokens, call.output_tokens, call.picousd, 1)

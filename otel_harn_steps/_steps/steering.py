@@ -71,8 +71,6 @@ class Steered(Admission):
     @property
     def default_model(self) -> str | None:
         """The model of calls that name none: what they were downgraded to, else the step's own."""
-        if self._model is None and not self._coverers:
-            return self.definition.model
         for account in (self, *self._coverers):
             if account._model is not None:
                 return str(account._model)
@@ -114,7 +112,7 @@ class Steered(Admission):
                 raise ValueError("raise_budget: the budget of a run is shared by its processes, and cannot be raised")
             self.definition = replace(self.definition, budget=replace(before, **limits))  # type: ignore[arg-type]  # checked
             self._take_limits()
-            if self.breach is not None and self._crosses_still(self.breach) is False:
+            if self.breach is not None and not self._crosses_still(self.breach):
                 self.breach, self.refused = None, 0
             for name, value in limits.items():
                 self._keep(f"raised:{name}={value}")
@@ -149,14 +147,9 @@ class Steered(Admission):
         return stops
 
     def _crosses_still(self, breach: StepBudgetExceeded) -> bool:
-        spent = self._covered()
-        estimated = spent.estimated_tokens
-        full = self._full(
-            spent.budget_tokens, spent.budget_picousd, spent.input_tokens + estimated, spent.output_tokens + estimated
-        )
-        max_calls = self.definition.budget.max_calls
+        spent, max_calls = self._covered(), self.definition.budget.max_calls
         is_of_calls = breach.limit == "max_calls" and max_calls is not None and spent.llm_calls >= max_calls
-        return full is not None or self._is_late() or is_of_calls or breach.limit in ("loop", REFUSED)
+        return self._full(spent) is not None or self._is_late() or is_of_calls or breach.limit in ("loop", REFUSED)
 
     def _left(self) -> Iterable[tuple[str, float]]:
         """What is left of each limit of this account's own budget."""
@@ -166,9 +159,9 @@ class Steered(Admission):
         if self._max_picousd is not None:
             yield "usd", to_usd(self._max_picousd - spent.budget_picousd)
         if budget.max_input_tokens is not None:
-            yield "input_tokens", budget.max_input_tokens - spent.input_tokens - spent.estimated_tokens
+            yield "input_tokens", budget.max_input_tokens - spent.budget_input_tokens
         if budget.max_output_tokens is not None:
-            yield "output_tokens", budget.max_output_tokens - spent.output_tokens - spent.estimated_tokens
+            yield "output_tokens", budget.max_output_tokens - spent.budget_output_tokens
         if budget.max_calls is not None:
             yield "calls", budget.max_calls - spent.llm_calls
         if budget.max_seconds is not None:
@@ -194,7 +187,7 @@ class Steered(Admission):
         To be called under the lock; `tell_of_threshold` with each of them after it.
         """
         waiting = self.definition.budget.thresholds[self._reached :]
-        if not waiting or self._share_spent() < waiting[0].share:
+        if not waiting:
             return []
         spent = self._share_spent()
         news = [each for each in waiting if each.share <= spent]

@@ -53,6 +53,11 @@ class ModelCall:
     price_book: str | None = None
     terms: Terms = LIST_PRICE
 
+    @property
+    def budget_picousd(self) -> int:
+        """What a limit of dollars looks at: what is known, and what is estimated."""
+        return (self.cost_picousd or 0) + self.estimated_picousd
+
 
 class Tally(NamedTuple):
     """What some calls spent together. A value: an account replaces its tallies, so that none is seen half counted."""
@@ -105,6 +110,16 @@ class Tally(NamedTuple):
     def budget_tokens(self) -> int:
         """What a limit of tokens looks at: measured and estimated."""
         return self.input_tokens + self.output_tokens + self.estimated_tokens
+
+    @property
+    def budget_input_tokens(self) -> int:
+        """What a limit of input tokens looks at. An estimate is not told apart: all of it may be input."""
+        return self.input_tokens + self.estimated_tokens
+
+    @property
+    def budget_output_tokens(self) -> int:
+        """What a limit of output tokens looks at. All of an estimate may be output."""
+        return self.output_tokens + self.estimated_tokens
 
     @property
     def budget_picousd(self) -> int:

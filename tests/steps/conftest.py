@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.trace import TracerProvider
 
 import otel_harn_steps as harn
+from otel_harn_steps._steps.shared_budget import SharedBudget
 from otel_harn_steps.testing import ReplayServer
 from tests.instrumented import instrumented
 from tests.provider import PRICES, Provider, provider
@@ -30,3 +32,17 @@ def llm(replay: ReplayServer, ledger: Ledger, tracer_provider: TracerProvider | 
     harn.reset_steps()
     with instrumented(sinks=[ledger], prices=PRICES, tracer_provider=tracer_provider), provider(replay) as made:
         yield made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where processes share a budget."""
+    return tmp_path / "budget.sqlite"
+
+
+@pytest.fixture
+def budget(path: Path) -> Iterator[SharedBudget]:
+    """What they share."""
+    budget = SharedBudget(path)
+    yield budget
+    budget.close()

@@ -22,18 +22,6 @@ NOTHING = Amount()
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "budget.sqlite"
-
-
-@pytest.fixture
-def budget(path):
-    budget = SharedBudget(path)
-    yield budget
-    budget.close()
-
-
-@pytest.fixture
 def other(budget, path):
     """Another one over the same file, as another process has."""
     other = SharedBudget(path)

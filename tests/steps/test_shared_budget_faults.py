@@ -18,18 +18,6 @@ TEN_CALLS = SharedLimits(max_calls=10)
 NOTHING = Amount()
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "budget.sqlite"
-
-
-@pytest.fixture
-def budget(path):
-    budget = SharedBudget(path)
-    yield budget
-    budget.close()
-
-
 def test_a_budget_that_others_hold_for_too_long_raises_and_is_there_again_later(path):
     budget = SharedBudget(path, busy_s=0.001)
     with sqlite3.connect(path, isolation_level=None) as holder:
