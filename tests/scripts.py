@@ -19,9 +19,13 @@ def script(name: str) -> Iterator[ModuleType]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(spec.name)  # the fixtures of two folders may use it at the same time
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
         yield module
     finally:
-        del sys.modules[spec.name]
+        if before is None:
+            sys.modules.pop(spec.name, None)
+        else:
+            sys.modules[spec.name] = before

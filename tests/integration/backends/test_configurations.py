@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from otel_harn_steps import StepBudgetExceeded
+from otel_harn_steps._steps.budget import LIMITS
 from tests.integration.backends.programs import COLLECTOR, CONFIGS
 
 SECRETS = {"HONEYCOMB_API_KEY": "not-a-key", "INGEST_TOKEN": "not-a-token"}
@@ -117,3 +119,25 @@ def test_redaction_lets_every_field_of_a_record_pass_but_the_free_text_in_it():
         "labels",
         "detail",
     ]
+
+
+@pytest.mark.parametrize("of_run", [False, True], ids=["step", "run"])
+@pytest.mark.parametrize("projected_tokens", [None, 900], ids=["crossed", "no-room"])
+@pytest.mark.parametrize("limit", [each for each in LIMITS if each != "loop"])
+def test_redaction_lets_our_sentences_about_a_budget_pass(limit, projected_tokens, of_run):
+    (pattern,) = re.findall(
+        r'set\(span.status.message, ""\) where not IsMatch\(span.status.message, "(.*?)"\)',
+        (CONFIGS / "redaction.yaml").read_text(),
+    )
+    error = StepBudgetExceeded(
+        step="draft",
+        function="draft",
+        limit=limit,
+        limit_value=0.5,
+        consumed_tokens=900,
+        consumed_cost_usd=0.75,
+        consumed=1.25,
+        projected_tokens=projected_tokens,
+        of_run=of_run,
+    )
+    assert re.search(pattern.replace("\\\\", "\\"), str(error))
