@@ -49,6 +49,9 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
         frameworks: agent frameworks whose agents, nodes and tasks are steps by their own names, as in `["langgraph"]`:
             "openai-agents", "langgraph", "pydantic-ai", "crewai"; "auto" for all of them.
         providers: adapters of your own for further client libraries: see `otel_harn_steps.providers`.
+        agents: what the steps of an agent may spend together, in one run and one process: a `Budget`, or its limits, by
+            the agent's name or a pattern, as in `{"researcher": {"max_usd": 0.5}, "*-writer": {"max_calls": 40}}`. An
+            agent takes the budget by its name, else by the first pattern that it matches.
         threads: whether threads, tasks of thread pools, and callbacks of their futures run in the OpenTelemetry Context
             of those who started, submitted or added them, and so in their step.
         unseen_calls: whether HTTP requests to known model hosts that no patched client made are counted, and named in a

@@ -19,6 +19,7 @@ from otel_harn_steps._instrument.unseen import patch_http_libraries
 from otel_harn_steps._patching.patcher import Patcher
 from otel_harn_steps._process import in_forked_child
 from otel_harn_steps._settings import use_settings
+from otel_harn_steps._steps.agents import use_agents
 from otel_harn_steps._steps.program_run import join_run
 from otel_harn_steps._steps.registry import watch_limits
 from otel_harn_steps._telemetry.metrics import start_at_zero
@@ -41,6 +42,7 @@ class Instrumentation:
         use_settings(options)
         forget_prices()
         join_run()
+        use_agents("code", options.agents)
         self.processor = StepSpanProcessor(*options.sinks, sink_queue=options.sink_queue)
         add = getattr(self.tracer_provider, "add_span_processor", None)
         if add is not None:
@@ -70,6 +72,7 @@ class Instrumentation:
         with guard("removing the span processor", ours=False):
             _remove(self.processor, self.tracer_provider)
         self.processor.shutdown()
+        use_agents("code")
         use_settings(None)
         forget_prices()
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Final, Literal, ParamSpec, cast, get_args
+from typing import Any, Final, Literal, ParamSpec, cast, get_args
 
 from otel_harn_steps._arguments import above_zero, did_you_mean, flag, provider_or_none
 from otel_harn_steps._calls.client import ClientAdapter
 from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._cost.price_book import checked_rates
 from otel_harn_steps._settings import FORMER_WORDS, Rates, Settings, UnknownSpend
+from otel_harn_steps._steps.budget import LIMITS, Budget, budget_of
 from otel_harn_steps._telemetry.delivery import Sink
 from otel_harn_steps.frameworks import FRAMEWORKS
 
@@ -31,6 +32,7 @@ class Options(Settings):
     clients: Sequence[str] | None = None
     frameworks: Sequence[str] | Literal["auto"] = ()
     providers: Sequence[ClientAdapter] = ()
+    agents: Mapping[str, Budget | Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     threads: bool = False
     unseen_calls: bool = False
 
@@ -95,6 +97,7 @@ def checked(options: Options) -> Options:
         clients=_checked_clients(options.clients),
         frameworks=_checked_frameworks(options.frameworks),
         providers=_checked_providers(options.providers),
+        agents=MappingProxyType(_checked_agents(options.agents)),
     )
 
 
@@ -142,6 +145,22 @@ def _checked_models(models: object) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(model, str) or not model:
             raise TypeError(f"models must map names to names of models, not {name!r} to {model!r}")
     return dict(models)
+
+
+def _checked_agents(agents: object) -> dict[str, Budget]:
+    if not isinstance(agents, Mapping):
+        raise TypeError(f"agents must be a mapping such as {{'researcher': {{'max_usd': 0.5}}}}, not {agents!r}")
+    checked: dict[str, Budget] = {}
+    for name, budget in agents.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"agents must have names of agents or patterns as keys, not {name!r}")
+        try:
+            checked[name] = budget_of(budget, {})
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"agents[{name!r}]: {error}") from None
+        if not checked[name].is_limited:
+            raise ValueError(f"agents[{name!r}] must have at least one of {', '.join(LIMITS)}, not {budget!r}")
+    return checked
 
 
 def _checked_unpriced(unpriced: _Unpriced) -> _Unpriced:

@@ -6,6 +6,7 @@ from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._instrument.unseen_counts import forget_unseen_calls
 from otel_harn_steps._steps.account import forget_warnings
 from otel_harn_steps._steps.active import forget_bare_threads
+from otel_harn_steps._steps.agents import forget_agents
 from otel_harn_steps._steps.history import forget_outputs
 from otel_harn_steps._steps.hooks import forget_hooks
 from otel_harn_steps._steps.registry import forget_registered_steps
@@ -16,6 +17,7 @@ def reset_steps() -> None:
     """Forget registered steps, hooks, records, unseen calls and warnings. For tests; steps that are running go on."""
     finish_freed()
     forget_outputs()
+    forget_agents()
     forget_hooks()
     forget_registered_steps()
     forget_warnings()

@@ -50,6 +50,7 @@ class Account(Steered):
         status: how it ended. None while it lives: an account that has ended still counts, and refuses nothing.
         open_calls: own calls that have been sent and have not ended.
         is_step: whether it is a step's.
+        of_agent: what counts the spend of its agent, where that has a budget.
         breach: the limit that was crossed first.
         is_covered: whether a budget counts what this account's own calls spend.
     """
@@ -60,6 +61,7 @@ class Account(Steered):
         "by_model",
         "labels",
         "last_model",
+        "of_agent",
         "open_calls",
         "price_book",
         "watch",
@@ -79,6 +81,7 @@ class Account(Steered):
         self.price_book: str | None = None
         self.labels: Mapping[str, str] = _NO_LABELS
         self.open_calls = 0
+        self.of_agent: Account | None = None
         # Other instrumentations' spans in this account, kept for `_calls.foreign_spans` and read there alone.
         self.watch: object = None
         self._on_leave: list[Callable[[], None]] = []
@@ -96,6 +99,14 @@ class Account(Steered):
         with self.tree.lock:
             # In one line, here and below: an interrupt in between would leave one of the two behind.
             self.open_calls, row.is_open = self.open_calls + (not row.is_open), True
+
+    def belong_to(self, agent: Account | None) -> None:
+        """Count what this account's own calls spend with an agent, and hold it against the agent's budget."""
+        # One that was open before agents had budgets is under another lock, and so is what is nested in it.
+        if agent is not None and agent.tree is self.tree:
+            self.of_agent = agent
+            self._coverers, self.is_covered = (*self._coverers, agent), True
+            self._heed(agent)
 
     def closed(self, row: OpenCall) -> None:
         """A call has ended: nothing more is counted of it."""
@@ -175,6 +186,8 @@ class Account(Steered):
             subtree = account.subtree
             subtrees.append((account, own if subtree is before else subtree.plus(added)))
             account = account.above
+        if self.of_agent is not None:
+            subtrees.append((self.of_agent, self.of_agent.subtree.plus(added)))
         return own, by_model, subtrees
 
     def _apply(

@@ -18,6 +18,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import new_id
 from otel_harn_steps._steps.account import Account
+from otel_harn_steps._steps.agents import agent_of
 from otel_harn_steps._steps.amendments import amend
 from otel_harn_steps._steps.contexts import step_in
 from otel_harn_steps._steps.definition import StepDefinition
@@ -98,6 +99,7 @@ class ActiveStep(Account):
         self.parent = parent
         self.path: str = definition.name if parent is None else f"{parent.path}/{definition.name}"
         self.agent: str | None = definition.agent if definition.agent or parent is None else parent.agent
+        self.belong_to(agent_of(self.agent))
         declared = definition.detail
         self.detail: str | None = declared if detail is None and isinstance(declared, str) else detail
         self.labels = current_labels()

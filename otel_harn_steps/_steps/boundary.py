@@ -143,10 +143,10 @@ def _is_cancellation(error: BaseException) -> bool:
 
 
 def _is_of_a_step_above(active: ActiveStep, error: StepBudgetExceeded) -> bool:
-    """A step may forgive its own overspending, and not that of a step, or a run, around it."""
+    """A step may forgive its own overspending, and its agent's; not that of a step, a run, or an agent around it."""
     above = active.above
     while above is not None:
-        if above is error.owner:
+        if error.owner is above or (above.of_agent is not None and error.owner is above.of_agent):
             return True
         above = above.above
     return False

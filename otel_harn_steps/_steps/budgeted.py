@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.errors import StepBudgetExceeded, loop_detail, unmetered_detail, unpriced_detail
+from otel_harn_steps._steps.errors import BudgetOf, StepBudgetExceeded, loop_detail, unmetered_detail, unpriced_detail
 from otel_harn_steps._steps.spent import Spent
 from otel_harn_steps._steps.totals import ModelCall, Tally
-from otel_harn_steps._steps.tree import Tree
+from otel_harn_steps._steps.tree import Tree, tree_of_root
 
 if TYPE_CHECKING:
     from weakref import WeakSet
@@ -42,11 +42,12 @@ class Budgeted(Spent):
         refused: how many calls its budget has refused for good.
         is_covered: whether a budget counts what this account's own calls spend.
         watches_loops: whether one of those budgets is for calls that repeat.
+        kind: whose budget it is.
         shared: what is counted together with other processes. None: nothing.
         loop_watch: what finds them, kept for `_calls.repeating` and read there alone.
     """
 
-    is_run: bool = False
+    kind: BudgetOf = "step"
 
     __slots__ = (
         "_began_s",
@@ -95,13 +96,16 @@ class Budgeted(Spent):
         self.is_covered = bool(self._coverers)
         self.watches_loops = self._holds = self._is_looked_at = False
         for each in self._coverers:
-            held: Budget = each.definition.budget
-            self.watches_loops |= held.loop is not None
-            self._holds |= held.holds
-            self._is_looked_at |= bool(held.thresholds) or (each is not self and each.shared is not None)
+            self._heed(each)
         self.loop_watch: object = None
         self.shared: SharedSpending | None = None
-        self.tree: Tree = Tree() if above is None else above.tree
+        self.tree: Tree = tree_of_root() if above is None else above.tree
+
+    def _heed(self, coverer: Any) -> None:
+        held: Budget = coverer.definition.budget
+        self.watches_loops |= held.loop is not None
+        self._holds |= held.holds
+        self._is_looked_at |= bool(held.thresholds) or (coverer is not self and coverer.shared is not None)
 
     def _take_limits(self) -> None:
         budget = self.definition.budget
@@ -236,7 +240,7 @@ class Budgeted(Spent):
             response=response,
             detail=detail,
             owner=self,
-            of_run=self.is_run,
+            budget_of=self.kind,
         )
 
     def _exceeded_again(self, breach: StepBudgetExceeded) -> StepBudgetExceeded:

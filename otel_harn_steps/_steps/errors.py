@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, Literal
 
 from otel_harn_steps._arguments import text_or_none
 from otel_harn_steps._cost.money import to_usd
 
+BudgetOf = Literal["step", "run", "agent"]
 _KIND: Final = "budget_exhausted"
 _REASON: Final = "step_budget_exhausted"
 _CATEGORY: Final = "budget_exceeded"
@@ -25,7 +26,7 @@ _IN_USD: Final = frozenset({"max_usd", "max_cost_per_call"})
 _OWN_FACTS: Final = frozenset(
     {
         "step", "function", "limit", "limit_value", "consumed_tokens", "consumed_cost_usd", "error_boundary", "detail",
-        "consumed", "projected_tokens", "projected_cost_usd", "response", "partial", "owner", "of_run",
+        "consumed", "projected_tokens", "projected_cost_usd", "response", "partial", "owner", "budget_of",
     }
 )  # fmt: skip
 
@@ -47,8 +48,8 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         response: the provider's answer to the call that crossed, already paid for. None for streams and refused calls.
         partial: the text that had come of a stream that was stopped. It stays in this process.
         detail: the message, where the numbers do not say what happened.
-        owner: the active step whose budget it is, or the run, in the process that it ran in.
-        of_run: whether it is a run's budget. `step` and `function` are then the run's name.
+        owner: the active step whose budget it is, or the run or agent, in the process that it ran in.
+        budget_of: whose budget it is: "step", "run" or "agent". Of the last two, `step` and `function` are the name.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         response: object = None,
         detail: str | None = None,
         owner: object = None,
-        of_run: bool = False,
+        budget_of: BudgetOf = "step",
     ) -> None:
         self.step = step
         self.function = function
@@ -81,7 +82,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         self.projected_cost_usd = projected_cost_usd
         self.response = response
         self.partial: str | None = None
-        self.of_run = of_run
+        self.budget_of: BudgetOf = budget_of
         self.detail = detail
         # The active step whose budget it is: an enclosing boundary knows its own breach by it.
         self.owner = owner
@@ -114,7 +115,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
 
     def _sentence(self) -> str:
         spent, allowed = _in_unit(self.limit, self.consumed), _in_unit(self.limit, self.limit_value)
-        whose = f"{'run' if self.of_run else 'step'} `{self.step}`"
+        whose = f"{self.budget_of} `{self.step}`"
         if self.projected:
             return f"{whose} has no room in its {self.limit} budget for a call (up to {spent} > {allowed})"
         return f"{whose} exceeded {self.limit} budget ({spent} > {allowed})"
@@ -165,7 +166,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
                     "projected_tokens": self.projected_tokens,
                     "projected_cost_usd": self.projected_cost_usd,
                     "detail": self.detail,
-                    "of_run": self.of_run,
+                    "budget_of": self.budget_of,
                 },
             ),
             _travelling(self, _OWN_FACTS),

@@ -42,7 +42,7 @@ class Run(Account):
         started_at: nanoseconds since the epoch.
     """
 
-    is_run = True
+    kind = "run"
 
     __slots__ = ("name", "run_id", "started_at")
 

@@ -56,15 +56,14 @@ class Steered(Admission):
     Attributes:
         budget_events: what was done about its budget, oldest first: "notified:0.5", "downgraded:gpt-5-nano",
             "told:0.9", "raised:max_usd=2", "would have stopped:max_usd".
-        is_told: whether a share of the budget is spent at which its model is to be told what is left.
     """
 
-    __slots__ = ("_model", "_reached", "budget_events", "is_told")
+    __slots__ = ("_is_told", "_model", "_reached", "budget_events")
 
     def __init__(self, definition: StepDefinition, above: Any) -> None:
         super().__init__(definition, above)
         self.budget_events: tuple[str, ...] = ()
-        self.is_told = False
+        self._is_told = False
         self._model: str | None = None
         self._reached = 0
 
@@ -75,6 +74,11 @@ class Steered(Admission):
             if account._model is not None:
                 return str(account._model)
         return self.definition.model
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a budget that covers its own calls is so far spent that its model is to be told what is left."""
+        return self.is_covered and any(account._is_told for account in self.covering())
 
     def remaining(self) -> Remaining:
         """What is left to spend here."""
@@ -138,6 +142,8 @@ class Steered(Admission):
 
     def _keep(self, event: str) -> None:
         self.budget_events = (*self.budget_events, event)
+        if self.kind != "step":  # of a step, its record has them
+            _logger.info("%s %r: %s", self.kind, self.definition.name, event)
 
     def _stops(self, limit: str) -> bool:
         is_first = self.would_have_stopped is None
@@ -195,16 +201,14 @@ class Steered(Admission):
         for each in news:
             if each.action == "downgrade":
                 self._model = each.model
-            self.is_told = self.is_told or each.action == "tell"
+            self._is_told = self._is_told or each.action == "tell"
             self._keep(_EVENTS[each.action].format(share=each.share, model=each.model))
         return news
 
     def tell_of_threshold(self, threshold: Threshold) -> None:
         """Tell the app: its hooks, its log, and a counter."""
         name = self.definition.name
-        _logger.info(
-            "%s %r has spent %.0f %% of its budget", "run" if self.is_run else "step", name, threshold.share * 100
-        )
+        _logger.info("%s %r has spent %.0f %% of its budget", self.kind, name, threshold.share * 100)
         metrics.count_threshold(name, threshold.share)
         threshold_reached(self, threshold.share)
 

@@ -58,3 +58,15 @@ class Tree:
 
 
 in_forked_child(Tree.forked)
+_common: Tree | None = None
+
+
+def tree_of_root() -> Tree:
+    """The tree of an account that nothing is above."""
+    return Tree() if _common is None else _common
+
+
+def use_tree(common: Tree | None) -> None:
+    """Let all accounts that are opened from now on be in this tree. None: each has its own, with what is nested."""
+    global _common  # noqa: PLW0603 -- the one place that holds it
+    _common = common

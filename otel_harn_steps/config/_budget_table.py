@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, model_validator
 
-from otel_harn_steps._steps.budget import HARD_STOP_AFTER, WAIT_SECONDS, Mode, OnContention, Preflight
+from otel_harn_steps._steps.budget import HARD_STOP_AFTER, LIMITS, WAIT_SECONDS, Mode, OnContention, Preflight
 from otel_harn_steps._steps.thresholds import thresholds_of
 from otel_harn_steps.config._tables import TABLE, Allowed, mistake
 
@@ -98,3 +98,10 @@ class BudgetTable(BaseModel):
     def planned(self) -> dict[str, Any]:
         """This budget in plain values, as `Budget` takes them."""
         return self.model_dump(exclude_none=True)
+
+
+def limited(table: BudgetTable) -> BudgetTable:
+    """The budget of something that is named for its budget alone: it has a limit."""
+    if all(getattr(table, name) is None for name in LIMITS):
+        raise mistake(f"has none of the limits {', '.join(LIMITS)}")
+    return table

@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from otel_harn_steps._settings import FORMER_WORDS
-from otel_harn_steps._steps.budget import KEYS
+from otel_harn_steps._steps.budget import KEYS, LIMITS
 from otel_harn_steps.config._budget_table import BudgetTable
 from otel_harn_steps.config._finding import PYPROJECT, SECTION
 from otel_harn_steps.config._lines import KeyPath, key_lines
@@ -193,14 +194,14 @@ class _Reading:
                 document["steps"][number].setdefault("target", f"left_out:step_{number}")
             case ("steps", int(number), "error_boundary", *_):
                 _remove(document["steps"][number], "error_boundary", "fallback")
-            case ("steps", int(number), "budget" | "metadata" as table, str(key), *_):
-                _remove(document["steps"][number][table], key)
-            case ("steps", int(number), str(key), *_):
-                _remove(document["steps"][number], key)
-            case ("frameworks", int(number)):
-                del document["frameworks"][number]
-            case ("prices" | "models" | "sinks" as table, str(key), *_):
-                _remove(document[table], key)
+            case ("agents", str(name), str(key), *_):
+                _remove(document["agents"][name], key)
+                if not document["agents"][name].keys() & LIMITS:  # that nothing is left is no mistake of its own
+                    _remove(document["agents"], name)
+            case ("steps", int(), str(key), *_):
+                _remove_at(document, path[: 4 if key in ("budget", "metadata") else 3])
+            case ("prices" | "models" | "agents" | "sinks", str(), *_) | ("frameworks", int()):
+                _remove_at(document, path[:2])
             case (key, *_):
                 _remove(document, key)
 
@@ -208,6 +209,13 @@ class _Reading:
 def _remove(table: dict[Any, Any], *keys: object) -> None:
     for key in keys:
         table.pop(key, None)
+
+
+def _remove_at(document: Any, path: KeyPath) -> None:
+    for key in path[:-1]:
+        document = document[key]
+    with suppress(LookupError):  # two mistakes of one thing
+        del document[path[-1]]
 
 
 def _descend(document: Any, error: ErrorDetails) -> tuple[KeyPath, Any]:
@@ -289,7 +297,7 @@ def _unknown_key(path: KeyPath) -> str:
 
 def _table_at(path: KeyPath) -> type[BaseModel] | None:
     table: type[BaseModel] = ConfigFile
-    for key in path:
+    for key in _without_names(path):
         if isinstance(key, int):
             continue
         field = table.model_fields.get(str(key))
@@ -298,6 +306,11 @@ def _table_at(path: KeyPath) -> type[BaseModel] | None:
             return None
         table = inner
     return table
+
+
+def _without_names(path: KeyPath) -> KeyPath:
+    """The path without the names that the file gives to tables."""
+    return path[:1] + path[2:] if path[:1] == ("agents",) else path
 
 
 def _tables_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -309,7 +322,7 @@ def _tables_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _allowed(path: KeyPath) -> str:
     """What may stand at `path`, as the model says it."""
-    names = [key for key in path if isinstance(key, str)]
+    names = [key for key in _without_names(path) if isinstance(key, str)]
     table: type[BaseModel] | None = ConfigFile
     found = "a table"
     for number, name in enumerate(names):

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from otel_harn_steps._cost.rate_card import PRICE_KEYS
 from otel_harn_steps._instrument.options import CLIENTS, OPTIONS
 from otel_harn_steps._settings import UnknownSpend
-from otel_harn_steps.config._budget_table import BudgetTable
+from otel_harn_steps.config._budget_table import BudgetTable, limited
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.config._tables import TABLE, Allowed, closest, did_you_mean, meant_or_known, mistake
 from otel_harn_steps.config._target_names import checked_target
@@ -57,6 +57,7 @@ def _price_key(key: str) -> str:
     return key
 
 
+_LIMITS: Final = "a table of limits, as in { max_usd = 0.05, max_calls = 40 }"
 _JSON: Final = Allowed("a string, number, boolean, array or table")
 _RATES: Final = Allowed("a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }")
 _UNPRICED: Final = Allowed(
@@ -81,6 +82,7 @@ def _words(known: Iterable[str]) -> str:
 
 _FRAMEWORKS: Final = Allowed(f'"auto" or an array of {_words(FRAMEWORKS)}')
 _CLIENTS: Final = Allowed(f"an array, with at least one, of {_words(CLIENTS)}")
+
 _Frameworks = Annotated[
     Annotated[Literal["auto"], Tag("all")] | Annotated[list[Literal[FRAMEWORKS]], Tag("some")],  # type: ignore[valid-type]
     Discriminator(lambda value: "some" if isinstance(value, list) else "all"),
@@ -132,7 +134,7 @@ class StepTable(BaseModel):
     """
     model: Annotated[str, Field(min_length=1), Allowed("a string that is not empty")] | None = None
     """The model for calls that name none."""
-    budget: Annotated[BudgetTable, Allowed("a table of limits, as in { max_usd = 0.05, max_calls = 40 }")] | None = None
+    budget: Annotated[BudgetTable, Allowed(_LIMITS)] | None = None
     """What the step may spend."""
     error_boundary: (
         Annotated[Literal["fail", "continue", "escalate"], Allowed('"fail", "continue" or "escalate"')] | None
@@ -250,6 +252,13 @@ class ConfigFile(BaseModel):
     """The functions that are steps, and what is declared for the steps of frameworks."""
     frameworks: _Frameworks = Field(default_factory=list)
     """The agent frameworks whose agents, nodes and tasks are steps by their own names; `auto`: all of them."""
+    agents: Annotated[
+        dict[Annotated[str, Field(min_length=1)], Annotated[BudgetTable, AfterValidator(limited), Allowed(_LIMITS)]],
+        Allowed('a table of budgets by agent, as in agents."researcher" = { max_usd = 0.5 }'),
+    ] = Field(default_factory=dict)
+    """What the steps of an agent may spend together, in one run and one process: a budget by the agent's name, or by a
+    pattern (`*`, `?`, `[...]`), for each agent that matches it and is not named.
+    """
     clients: Annotated[list[Literal[CLIENTS]], Field(min_length=1), _CLIENTS] | None = None  # type: ignore[valid-type]
     """The client libraries that are patched; default: all of them."""
     prices: Annotated[dict[str, _Rates], Allowed('a table by model: prices."my-model" = { input_mtok = 2.5 }')] = Field(
@@ -307,10 +316,11 @@ class ConfigFile(BaseModel):
 
     def planned(self, steps: tuple[PlannedStep, ...], json_lines: str | None) -> Plan:
         """The file in plain values."""
-        named = self.model_fields_set.intersection(OPTIONS) - {"frameworks", "sinks"}
+        named = self.model_fields_set.intersection(OPTIONS) - {"frameworks", "agents", "sinks"}
         return Plan(
             steps=steps,
             frameworks=FRAMEWORKS if self.frameworks == "auto" else tuple(self.frameworks),
+            agents={name: budget.planned() for name, budget in self.agents.items()},
             options={name: getattr(self, name) for name in OPTIONS if name in named},
             json_lines=json_lines,
             log_events=self.sinks.log_events,

@@ -67,12 +67,14 @@ class Plan:
     Attributes:
         steps: what the file declares.
         frameworks: the frameworks whose agents, nodes and tasks are steps.
+        agents: the budgets of agents, by name or pattern, in plain values.
         options: the other arguments for `instrument()` that the file names.
         json_lines, log_events: the sinks that the file asks for.
     """
 
     steps: tuple[PlannedStep, ...] = ()
     frameworks: tuple[str, ...] = ()
+    agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     json_lines: str | None = None
     log_events: bool = False

@@ -11,6 +11,7 @@ from typing import Any, Final
 from otel_harn_steps._instrument.instrument import instrument, uninstrument
 from otel_harn_steps._instrument.processor import StepSpanProcessor
 from otel_harn_steps._patching.patcher import Patcher
+from otel_harn_steps._steps.agents import use_agents
 from otel_harn_steps._telemetry.delivery import Sink
 from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
 from otel_harn_steps.config._main_script import watch_main
@@ -26,7 +27,7 @@ _STARTED_IN: Final = "OTEL_HARN_STEPS_STARTED_IN"
 
 
 class Started:
-    """What a plan has put in force next to `instrument()`: targets, frameworks, sinks.
+    """What a plan has put in force next to `instrument()`: targets, frameworks, budgets of agents, sinks.
 
     They are not arguments of `instrument()`: where the app calls that by itself, they stay.
     """
@@ -41,6 +42,7 @@ class Started:
         self.targets.watch()
         watch_main(self.targets)
         self._use_frameworks()
+        use_agents("file", plan.agents)
         if self._is_reported:
             os.environ.setdefault(_STARTED_IN, str(os.getpid()))
             if hasattr(os, "register_at_fork"):  # not on Windows
@@ -75,6 +77,7 @@ class Started:
         self.targets.unwrap()
         self._patcher.close()
         use_definitions({})
+        use_agents("file")
         for each in self._receivers:
             each.shutdown()
         if self._is_reported:

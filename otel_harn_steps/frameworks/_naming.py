@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from otel_harn_steps._guard import guard
@@ -30,10 +31,22 @@ def use_definitions(definitions: Mapping[str, StepDefinition], on_run: Callable[
     _declared = _Declared(definitions, on_run)
 
 
-def definition_of(name: Any, default: str) -> StepDefinition:
-    """The step of an agent, a node or a task that its framework calls `name`; `default` where it has no name."""
-    name = name.strip() if isinstance(name, str) else ""
-    name = name or default
+def definition_of(name: Any, default: str, *, agent: Any = None) -> StepDefinition:
+    """The step of an agent, a node or a task that its framework calls `name`; `default` where it has no name.
+
+    It belongs to the agent that is declared for it, else to the framework's of the name `agent`.
+    """
+    definition = _declared_or_new(_text(name) or default)
+    if definition.agent is None and _text(agent):
+        return replace(definition, agent=_text(agent))
+    return definition
+
+
+def _text(name: Any) -> str:
+    return name.strip() if isinstance(name, str) else ""
+
+
+def _declared_or_new(name: str) -> StepDefinition:
     definition = _declared.definitions.get(name)
     if definition is not None:
         with guard("noting a step", ours=False):

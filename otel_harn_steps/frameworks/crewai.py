@@ -80,7 +80,7 @@ def _agent_of(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def _definition(name: Any, agent: Any) -> StepDefinition:
     # The role as it was written: with the inputs of a run in it, there would be as many names as runs.
     role = getattr(agent, "_original_role", None) or getattr(agent, "role", None)
-    return definition_of(name or role, "task")
+    return definition_of(name or role, "task", agent=role)
 
 
 def _text(fallback: Any) -> str:

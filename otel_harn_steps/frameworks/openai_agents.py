@@ -60,7 +60,7 @@ async def _run(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...
 
 async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     stay = _stay.get()
-    definition = None if stay is None else step_of(lambda: definition_of(_agent(args, kwargs).name, "agent"))
+    definition = None if stay is None else step_of(lambda: _definition(_agent(args, kwargs)))
     if stay is None or definition is None:
         return await wrapped(*args, **kwargs)
     step = stay.turn_of(_agent(args, kwargs), definition)
@@ -75,6 +75,10 @@ async def _turn(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ..
     # A breach that was not raised is that of a tool, of which the runner has made a message to the model.
     stay.step = None
     return await leave_async(step, raised, lambda fallback: _final(fallback, args, kwargs), result)
+
+
+def _definition(agent: Any) -> StepDefinition:
+    return definition_of(agent.name, "agent", agent=agent.name)
 
 
 def _agent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

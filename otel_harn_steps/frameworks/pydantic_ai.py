@@ -45,7 +45,7 @@ def _iter(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwa
 
 
 def _definition(agent: Any) -> StepDefinition:
-    return definition_of(agent.name, "agent")
+    return definition_of(agent.name, "agent", agent=agent.name)
 
 
 def _infer_name(agent: Any, kwargs: dict[str, Any], frame: FrameType) -> None:

@@ -54,6 +54,19 @@ def test_a_file_that_is_missing_keeps_no_client_from_being_patched(
     assert active.llm_calls == 1
 
 
+def test_the_files_budget_of_an_agent_holds_also_where_the_app_instruments_by_itself(started: Path) -> None:
+    started.write_text('agents."re*" = { max_calls = 1 }\n')
+    start()
+    otel_harn_steps.instrument(agents={"writer": {"max_calls": 2}})
+    for agent, calls in (("researcher", 1), ("writer", 2)):
+        with otel_harn_steps.step("s", agent=agent) as active:
+            for _ in range(calls):
+                otel_harn_steps.record_llm_usage("m", 1, 1)
+            with pytest.raises(otel_harn_steps.StepBudgetExceeded, match=f"agent `{agent}` exceeded max_calls"):
+                otel_harn_steps.record_llm_usage("m", 1, 1)
+        assert active.llm_calls == calls + 1
+
+
 def test_a_reader_that_breaks_is_logged(
     started: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

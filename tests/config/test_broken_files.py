@@ -16,7 +16,7 @@ STEP_KEYS = (
     "retry, metadata"
 )
 SETTINGS = (
-    "strict, steps, frameworks, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
+    "strict, steps, frameworks, agents, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
     "metric_step_names, redact_errors, threads, unseen_calls, sinks, sink_queue"
 )
 BUDGET_KEYS = (
@@ -34,6 +34,12 @@ EXPECTED = {
     ],
     "unknown_setting": [
         f':1: stream_usages: is not a key here; did you mean "stream_usage"? Known: {SETTINGS}',
+    ],
+    "agents": [
+        ":1: agents.researcher.max_usd = -1: must be a number, 0 or more: US dollars",
+        f':1: agents.researcher.max_uds: is not a key here; did you mean "max_usd"? Known: {BUDGET_KEYS}',
+        ':2: agents."*-writer" = { mode = "shadow" }: has none of the limits max_tokens, max_usd,',
+        ':3: agents.tester = 0.5: must be a table of budgets by agent, as in agents."researcher" = { max_usd = 0.5 }',
     ],
     "unknown_step_key": [
         f':3: steps[0].modle: is not a key here; did you mean "model"? Known: {STEP_KEYS}',

@@ -115,6 +115,19 @@ def test_every_key_of_a_budget_arrives(tmp_path):
     )  # fmt: skip
 
 
+def test_the_budget_of_an_agent_reserves_and_waits_as_that_of_a_step_does(tmp_path):
+    file = tmp_path / "harn-steps.toml"
+    file.write_text('agents."*-writer" = { max_usd = 1 }\n[agents.researcher]\nmax_calls = 40\n')
+    loaded = load(file)
+
+    assert loaded.problems == ()
+    there = Plan.from_json(json.loads(json.dumps(loaded.plan.to_json())))
+    assert {name: Budget(**limits) for name, limits in there.agents.items()} == {
+        "*-writer": Budget(max_usd=1, preflight="reserve", on_contention="wait"),
+        "researcher": Budget(max_calls=40, preflight="reserve", on_contention="wait"),
+    }
+
+
 def test_the_budget_of_a_file_has_the_keys_of_one_in_code():
     assert tuple(BudgetTable.model_fields) == KEYS
 

@@ -25,7 +25,7 @@ def test_calls_inside_and_outside_of_steps_count_for_the_run(llm: Provider) -> N
         llm.ask()
         with step("s", error_boundary="continue"):  # may forgive its own overspending, and not the run's
             llm.ask()
-    assert (caught.value.step, caught.value.of_run, caught.value.limit) == ("nightly", True, "max_calls")
+    assert (caught.value.step, caught.value.budget_of, caught.value.limit) == ("nightly", "run", "max_calls")
     assert str(caught.value) == "run `nightly` exceeded max_calls budget (4 > 3)"
     assert llm.handed_out.calls == 3
 

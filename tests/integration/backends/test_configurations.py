@@ -121,10 +121,10 @@ def test_redaction_lets_every_field_of_a_record_pass_but_the_free_text_in_it():
     ]
 
 
-@pytest.mark.parametrize("of_run", [False, True], ids=["step", "run"])
+@pytest.mark.parametrize("budget_of", ["step", "run", "agent"])
 @pytest.mark.parametrize("projected_tokens", [None, 900], ids=["crossed", "no-room"])
 @pytest.mark.parametrize("limit", [each for each in LIMITS if each != "loop"])
-def test_redaction_lets_our_sentences_about_a_budget_pass(limit, projected_tokens, of_run):
+def test_redaction_lets_our_sentences_about_a_budget_pass(limit, projected_tokens, budget_of):
     (pattern,) = re.findall(
         r'set\(span.status.message, ""\) where not IsMatch\(span.status.message, "(.*?)"\)',
         (CONFIGS / "redaction.yaml").read_text(),
@@ -138,6 +138,6 @@ def test_redaction_lets_our_sentences_about_a_budget_pass(limit, projected_token
         consumed_cost_usd=0.75,
         consumed=1.25,
         projected_tokens=projected_tokens,
-        of_run=of_run,
+        budget_of=budget_of,
     )
     assert re.search(pattern.replace("\\\\", "\\"), str(error))
