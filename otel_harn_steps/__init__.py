@@ -25,7 +25,7 @@ from otel_harn_steps._steps.errors import (
     is_step_budget_exhausted,
     mark_escalated,
 )
-from otel_harn_steps._steps.hooks import on_budget_threshold, on_step_end, on_step_start, remove_hook
+from otel_harn_steps._steps.hooks import on_budget_pause, on_budget_threshold, on_step_end, on_step_start, remove_hook
 from otel_harn_steps._steps.labels import labels
 from otel_harn_steps._steps.program_run import Run, current_run, run
 from otel_harn_steps._steps.registry import register_step, register_step_from_dict
@@ -81,6 +81,7 @@ __all__ = [
     "is_step_budget_exhausted",
     "labels",
     "mark_escalated",
+    "on_budget_pause",
     "on_budget_threshold",
     "on_step_end",
     "on_step_start",

@@ -36,6 +36,7 @@ class Settings:
     metrics: bool = True
     metric_step_names: int = 1000
     redact_errors: bool = False
+    pause_folder: str | None = None
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None

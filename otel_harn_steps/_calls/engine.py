@@ -21,7 +21,9 @@ from otel_harn_steps._calls.waiting import opened, opened_async
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._steps.active import current_account
-from otel_harn_steps._steps.reservation import RoomMayComeError
+from otel_harn_steps._steps.errors import StepBudgetExceeded
+from otel_harn_steps._steps.pausing import goes_on, goes_on_async
+from otel_harn_steps._steps.reservation import RoomMayComeError, Waits
 
 # Made once: they are entered at every call.
 _WATCHING_RESULT = guard("watching a result")
@@ -55,7 +57,7 @@ def wrapper_for(adapter: ClientAdapter, seam: Seam) -> Wrapper:
 def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            meter = _admitted(adapter, instance, args, kwargs, operation, may_wait=True)
+            meter = _admitted(adapter, instance, args, kwargs, operation, waits=Waits.FOR_ROOM)
         except RoomMayComeError:
             meter = _NO_ROOM
         if meter is _NO_ROOM:
@@ -72,7 +74,12 @@ def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
                 result = wrapped(*args, **kwargs)
             finally:
                 meter.leave()
-            return _settled(meter, result)
+            try:
+                return _settled(meter, result)
+            except StepBudgetExceeded as error:
+                if not goes_on(error):
+                    raise
+                return result
         except BaseException as error:
             meter.failed(error)
             raise
@@ -83,7 +90,7 @@ def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
 def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            meter = _admitted(adapter, instance, args, kwargs, operation, may_wait=True)
+            meter = _admitted(adapter, instance, args, kwargs, operation, waits=Waits.FOR_ROOM)
         except RoomMayComeError:
             meter = _NO_ROOM
         if meter is _NO_ROOM:
@@ -100,7 +107,12 @@ def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
                 result = await wrapped(*args, **kwargs)
             finally:
                 meter.leave()
-            return _settled(meter, result)
+            try:
+                return _settled(meter, result)
+            except StepBudgetExceeded as error:
+                if not await goes_on_async(error):
+                    raise
+                return result
         except BaseException as error:
             meter.failed(error)
             raise
@@ -162,7 +174,7 @@ def _admitted(
     kwargs: dict[str, Any],
     operation: str,
     *,
-    may_wait: bool,
+    waits: Waits,
 ) -> Meter | None:
     """The meter of a call that is about to be sent. None: nothing pays for it here, or it is not a call to a model.
 
@@ -172,7 +184,7 @@ def _admitted(
     active = current_account()
     if active is None:
         return None
-    return open_meter(adapter, active, Call(instance, args, kwargs, operation), may_wait=may_wait)
+    return open_meter(adapter, active, Call(instance, args, kwargs, operation), waits=waits)
 
 
 def _settled(meter: Meter, result: Any) -> Any:

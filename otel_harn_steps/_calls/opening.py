@@ -17,7 +17,7 @@ from otel_harn_steps._guard.finalisers import finish_freed, freed
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
 from otel_harn_steps._steps.ledger import OpenCall
-from otel_harn_steps._steps.reservation import NOTHING_PROJECTED, Projection, Reservation
+from otel_harn_steps._steps.reservation import NOTHING_PROJECTED, Projection, Reservation, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ _COUNTING_UNREAD = guard("counting a call that could not be read", then="it is n
 
 
 def open_meter(
-    adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False, may_wait: bool = False
+    adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False, waits: Waits = Waits.FOR_NOTHING
 ) -> Meter | None:
     """The meter of a call at a seam, with the call prepared for it, unless it is sent already. It is to begin.
 
@@ -44,7 +44,7 @@ def open_meter(
     Raises:
         StepBudgetExceeded: the step is exhausted, or has no room for the call. Nothing was sent.
         StepBudgetStop: the same, in a loop that tries again.
-        RoomMayComeError: `may_wait`, and there may be room later.
+        RoomMayComeError: there may be room later, and the caller waits for that.
     """
     if freed:
         finish_freed()
@@ -57,7 +57,7 @@ def open_meter(
     if not is_sent:
         request = _with_model(active, request)
         if active.is_covered:
-            reservation = _reserved(adapter, active, call, request, context, may_wait=may_wait)
+            reservation = _reserved(adapter, active, call, request, context, waits=waits)
         # Last: a call that waits for room, or is refused, is as the app wrote it.
         request = _prepared(adapter, call, request)
         if reservation is not None and reservation.output_cap is not None:
@@ -67,7 +67,7 @@ def open_meter(
 
 
 def _reserved(
-    adapter: ClientAdapter, active: Account, call: Call, request: Request, context: Context, *, may_wait: bool
+    adapter: ClientAdapter, active: Account, call: Call, request: Request, context: Context, *, waits: Waits
 ) -> Reservation | None:
     if request.job == "fetch":  # a look at a job spends nothing, and its report is billed to whoever gets it
         admit(active, request)
@@ -81,11 +81,15 @@ def _reserved(
             return projection_of(active, request, adapter.sent_body(call) if request.is_read else call.kwargs)
         return NOTHING_PROJECTED
 
-    return admit(active, request, project, may_wait=may_wait)
+    return admit(active, request, project, waits=waits)
 
 
 def admit(
-    active: Account, request: Request, project: Callable[[], Projection] | None = None, *, may_wait: bool = False
+    active: Account,
+    request: Request,
+    project: Callable[[], Projection] | None = None,
+    *,
+    waits: Waits = Waits.FOR_NOTHING,
 ) -> Reservation | None:
     """Let a call be sent, unless a budget has no room for it. Returns what the budgets hold for it.
 
@@ -93,13 +97,13 @@ def admit(
         active: what it is billed to.
         request: what it asks for.
         project: says what it may spend. None: nothing is held for it.
-        may_wait: whether the caller can wait for room.
+        waits: what the caller can wait for.
 
     Raises:
         StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `open_meter`.
     """
     try:
-        return active.admit(project, may_wait=may_wait)
+        return active.admit(project, waits=waits)
     except (StepBudgetExceeded, StepBudgetStop):
         OpenCall(active, request.provider, request.operation, request.model, time_ns()).refuse()
         raise

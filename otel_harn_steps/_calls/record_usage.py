@@ -11,6 +11,7 @@ from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.usage import LIST_PRICE, Usage, token_count
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.active import current_account
+from otel_harn_steps._steps.pausing import goes_on
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.call_row import Certainty
 
@@ -81,5 +82,5 @@ def record_llm_usage(
         provider or "unknown", billed_as, usage if known else None, cost, certainty=certainty, price_book=book
     )
     breach = bill_at_once(active, call, time())
-    if breach is not None:
+    if breach is not None and not goes_on(breach):
         raise breach

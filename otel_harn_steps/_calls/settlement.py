@@ -48,6 +48,8 @@ class Settlement:
     Attributes:
         http_response: the HTTP response of the call, once the client has it.
         is_calling: whether the client's function runs: what is called within it makes this call.
+        is_async: whether a coroutine reads its stream, which asks itself whether it goes on after a breach.
+        crossing: the breach that it is to ask about.
         is_delegated: whether a client below this one makes the real call. The layer closest to the wire bills.
     """
 
@@ -71,7 +73,9 @@ class Settlement:
         "_start_time_ns",
         "_state",
         "_to_close",
+        "crossing",
         "http_response",
+        "is_async",
         "is_calling",
         "is_delegated",
     )
@@ -111,6 +115,8 @@ class Settlement:
         self._brake: Brake | None = None
         self._asked = asked
         self._to_close: list[Any] | None = None
+        self.is_async = False
+        self.crossing: StepBudgetExceeded | None = None
 
     def abandoned(self) -> None:
         """Close the meter of a call that somebody else bills, or that was none."""

@@ -13,6 +13,7 @@ from otel_harn_steps._calls.settlement import Settlement
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import from_a_finaliser, is_collecting
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.pausing import goes_on, goes_on_async
 
 if TYPE_CHECKING:
     from otel_harn_steps._steps.errors import StepBudgetExceeded
@@ -40,6 +41,8 @@ class StreamMeter(Settlement):
     def observe(self, event: Any) -> Any:
         """Take in one event. What the app gets in its place: None where it must not see it.
 
+        Where it is read by a coroutine, that one asks whether it goes on (`crossing`).
+
         Raises:
             StepBudgetExceeded: a budget stops the stream.
         """
@@ -52,8 +55,11 @@ class StreamMeter(Settlement):
                     crossed = None if self._brake is None else self._brake.crossed(self._output)
             if self._request.asks_usage:
                 shown = self._adapter.restore(event)
-        if crossed is not None:
-            self._stop(crossed)
+        if crossed is not None and self.crossing is None:
+            if self.is_async:
+                self.crossing = crossed
+            elif not goes_on(crossed):
+                self.stop(crossed)
         return shown
 
     @property
@@ -66,7 +72,7 @@ class StreamMeter(Settlement):
         found, self._to_close = self._to_close, None
         return [] if found is None else [each for each in (inner, *found) if each is not None]
 
-    def _stop(self, crossed: StepBudgetExceeded) -> NoReturn:
+    def stop(self, crossed: StepBudgetExceeded) -> NoReturn:
         """Bill a stream that a budget has no room for, with what is known, and raise its breach."""
         partial_answer = None if self._output is None else self._output.text
         self._to_close = [None if self._held is None else self._held()]
@@ -103,18 +109,34 @@ class StreamMeter(Settlement):
         self._on_leave = self.settle
         self._active.on_leave(self._on_leave)
 
+    async def stop_unless_it_goes_on(self, crossed: StepBudgetExceeded) -> None:
+        """As `observe`, where a coroutine reads the stream: the breach that it is to ask about."""
+        if not await goes_on_async(crossed):
+            self.stop(crossed)
+        self.crossing = None
+
     def stream_ended(self) -> None:
         """The app has read the stream to its end.
 
         Raises:
             StepBudgetExceeded: the call crossed a limit.
         """
+        breach = self._ended()
+        if breach is not None and not goes_on(breach):
+            raise breach
+
+    async def stream_ended_async(self) -> None:
+        """As `stream_ended`."""
+        breach = self._ended()
+        if breach is not None and not await goes_on_async(breach):
+            raise breach
+
+    def _ended(self) -> StepBudgetExceeded | None:
         text = None if self._output is None else self._output.text
         breach = self._close(self._read_stream())
         if breach is None and self._asked is not None:
             breach = breach_of_loop(self._active, self._asked, text, None)
-        if breach is not None:
-            raise breach
+        return breach
 
     def settle_for_now(self) -> None:
         """Bill what is known of a stream that is still open: its step ends, or a budget looks at what was spent.

@@ -112,12 +112,15 @@ def watched_events(inner: Iterable[Any], meter: Meter) -> Generator[Any, None, N
 @passed_over
 async def watched_events_async(inner: AsyncIterable[Any], meter: Meter) -> AsyncGenerator[Any, None]:
     """As `watched_events`."""
+    meter.is_async = True
     try:
         async for event in inner:
             shown = meter.observe(event)
+            if meter.crossing is not None:
+                await meter.stop_unless_it_goes_on(meter.crossing)
             if shown is not None:
                 yield shown
-        meter.stream_ended()
+        await meter.stream_ended_async()
     except GeneratorExit:
         meter.settle()
         raise

@@ -1,14 +1,13 @@
-"""Waiting for room in a budget, where a call finds none for as long as others are in flight."""
+"""Waiting for room in a budget: until others have ended, or somebody has decided."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from otel_harn_steps._steps.reservation import RoomMayComeError
+from otel_harn_steps._steps.changes import is_in_a_loop, wait_for_change, wait_for_change_async
+from otel_harn_steps._steps.pausing import goes_on, goes_on_async
+from otel_harn_steps._steps.reservation import RoomMayComeError, Waits
 
 if TYPE_CHECKING:
     from otel_harn_steps._calls.meter import Meter
@@ -20,12 +19,12 @@ _LOOK_AGAIN_S: Final = 1.0
 class Opener(Protocol):
     """Opens the meter of a call at the moment it is sent. None where no step pays for it."""
 
-    def __call__(self, *, may_wait: bool) -> Meter | None:
+    def __call__(self, *, waits: Waits) -> Meter | None:
         """Open it.
 
         Raises:
             StepBudgetExceeded, StepBudgetStop: the call is refused.
-            RoomMayComeError: `may_wait`, and there may be room later.
+            RoomMayComeError: there may be room later, and the caller waits for that.
         """
 
 
@@ -34,50 +33,32 @@ def opened(opens: Opener) -> Meter | None:
     until: float | None = None
     while True:
         left = None if until is None else until - monotonic()
+        may_wait = (left is None or left > 0) and not is_in_a_loop()
         try:
-            return opens(may_wait=(left is None or left > 0) and not _is_in_a_loop())
-        except RoomMayComeError as contended:
+            return opens(waits=Waits.FOR_ROOM if may_wait else Waits.FOR_A_DECISION)
+        except RoomMayComeError as error:
+            contended = error
+        if contended.is_paused:
+            if not goes_on(contended.refusal):
+                return opens(waits=Waits.FOR_NOTHING)
+        else:
             until = monotonic() + contended.seconds if until is None else until
-            changed = Event()
-            forget = contended.when_changed(changed.set)
-        try:
-            changed.wait(max(0.0, min(_LOOK_AGAIN_S, until - monotonic())))
-        finally:
-            forget()
+            wait_for_change(contended.when_changed, min(_LOOK_AGAIN_S, until - monotonic()))
 
 
 async def opened_async(opens: Opener) -> Meter | None:
-    """As `opened`, in an event loop of asyncio. In any other, a call does not wait."""
+    """As `opened`, in an event loop of asyncio. In any other, a call does not wait for room."""
     until: float | None = None
     while True:
         left = None if until is None else until - monotonic()
+        may_wait = (left is None or left > 0) and is_in_a_loop()
         try:
-            return opens(may_wait=(left is None or left > 0) and _is_in_a_loop())
-        except RoomMayComeError as contended:
+            return opens(waits=Waits.FOR_ROOM if may_wait else Waits.FOR_A_DECISION)
+        except RoomMayComeError as error:
+            contended = error
+        if contended.is_paused:
+            if not await goes_on_async(contended.refusal):
+                return opens(waits=Waits.FOR_NOTHING)
+        else:
             until = monotonic() + contended.seconds if until is None else until
-            seconds, when_changed = max(0.0, min(_LOOK_AGAIN_S, until - monotonic())), contended.when_changed
-        await _changed(when_changed, seconds)
-
-
-async def _changed(when_changed: Callable[[Callable[[], None]], Callable[[], None]], seconds: float) -> None:
-    import asyncio  # noqa: PLC0415 -- loaded already, where one of its loops runs
-
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(changed.set)
-
-    forget = when_changed(tell)
-    try:
-        async with asyncio.timeout(seconds):
-            await changed.wait()
-    except TimeoutError:
-        return
-    finally:
-        forget()
-
-
-def _is_in_a_loop() -> bool:
-    asyncio: Any = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+            await wait_for_change_async(contended.when_changed, min(_LOOK_AGAIN_S, until - monotonic()))

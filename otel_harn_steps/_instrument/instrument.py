@@ -35,6 +35,8 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
             one WARNING says: a metric keeps a series for each name, for ever. Spans and records have every name.
         redact_errors: whether records and spans name the type of an app's exception instead of its message, which may
             quote a prompt. The messages of budget errors hold names and numbers only, and stay.
+        pause_folder: a folder in which steps with `error_boundary="pause"` ask whether they may spend more, and find
+            the answer: see the documentation of budgets. None: they do not ask there.
         tracer_provider: where spans go; default: the global one.
         meter_provider: where metrics go; default: the global one. Set the global one before you call `instrument()`:
             counters of budget breaches begin at 0 here, and a provider that is set later does not see it.

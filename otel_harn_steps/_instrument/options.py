@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -97,6 +98,7 @@ def checked(options: Options) -> Options:
         clients=_checked_clients(options.clients),
         frameworks=_checked_frameworks(options.frameworks),
         providers=_checked_providers(options.providers),
+        pause_folder=_checked_folder(options.pause_folder),
         agents=MappingProxyType(_checked_agents(options.agents)),
     )
 
@@ -161,6 +163,14 @@ def _checked_agents(agents: object) -> dict[str, Budget]:
         if not checked[name].is_limited:
             raise ValueError(f"agents[{name!r}] must have at least one of {', '.join(LIMITS)}, not {budget!r}")
     return checked
+
+
+def _checked_folder(folder: object) -> str | None:
+    if folder is None:
+        return None
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        raise TypeError(f"pause_folder must be a path, not {folder!r}")
+    return os.fsdecode(folder)
 
 
 def _checked_unpriced(unpriced: _Unpriced) -> _Unpriced:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import NoReturn, Self
 from weakref import WeakSet
 
 from otel_harn_steps import _process
@@ -19,6 +19,7 @@ from otel_harn_steps._steps.reservation import (
     Projection,
     Reservation,
     RoomMayComeError,
+    Waits,
 )
 from otel_harn_steps._steps.totals import Tally
 
@@ -28,12 +29,14 @@ class Admission(Budgeted):
 
     __slots__ = ()
 
-    def admit(self, project: Callable[[], Projection] | None = None, *, may_wait: bool = False) -> Reservation | None:
+    def admit(
+        self, project: Callable[[], Projection] | None = None, *, waits: Waits = Waits.FOR_NOTHING
+    ) -> Reservation | None:
         """Let one more call begin.
 
         Args:
             project: says what the call may spend; asked where a budget wants to know. None: nothing is held for it.
-            may_wait: whether the caller can wait for room.
+            waits: what the caller can wait for.
 
         Returns:
             What is held for the call. None: no budget covers it, or nothing is to be held.
@@ -41,7 +44,7 @@ class Admission(Budgeted):
         Raises:
             StepBudgetExceeded: a budget that covers it is exhausted, or has no room. Nothing was sent.
             StepBudgetStop: the same, once more than a budget's `hard_stop_after`.
-            RoomMayComeError: there may be room later, and `may_wait`.
+            RoomMayComeError: there may be room later, and the caller waits for that.
         """
         if not self.is_covered:
             return None
@@ -52,7 +55,7 @@ class Admission(Budgeted):
                 bill_so_far()
         for account in covering:
             if account.breach is not None and not account.breach.projected:
-                raise account._refusal(account._exceeded_again(account.breach))
+                account._refuse_again(account.breach, waits)
         if project is None or not self._holds:
             self._check_time(covering)
             return None
@@ -66,19 +69,30 @@ class Admission(Budgeted):
             # A stream that the app has dropped holds room until the garbage collector comes.
             gc.collect()
             finish_freed()
-        return self._hold(projection, covering, may_wait=may_wait)
+        return self._hold(projection, covering, waits=waits)
+
+    def _refuse_again(self, breach: StepBudgetExceeded, waits: Waits) -> NoReturn:
+        error = self._exceeded_again(breach)
+        if waits and self.is_pausing:
+            raise self._may_come(error, is_paused=True)
+        raise self._refusal(error)
 
     def _check_time(self, covering: Sequence[Self]) -> None:
         for account in covering:
             if account._is_late() and account._stops("max_seconds"):
-                account.refuse("max_seconds", NOTHING_PROJECTED, NOTHING_HELD, may_wait=False)
+                account.refuse("max_seconds", NOTHING_PROJECTED, NOTHING_HELD, waits=Waits.FOR_NOTHING)
 
     def _hold(
-        self, projection: Projection, covering: Sequence[Self], *, may_wait: bool = False, refuses: bool = True
+        self,
+        projection: Projection,
+        covering: Sequence[Self],
+        *,
+        waits: Waits = Waits.FOR_NOTHING,
+        refuses: bool = True,
     ) -> Reservation | None:
         """Hold room for a call. None: there is none, and `refuses` is false."""
         with self.tree.lock:
-            reservation = _room_for(projection, covering, may_wait=may_wait, refuses=refuses)
+            reservation = _room_for(projection, covering, waits=waits, refuses=refuses)
             if reservation is None:
                 return None
             for account in covering:
@@ -87,33 +101,41 @@ class Admission(Budgeted):
                     if not refuses:
                         return None
                     held = Held(0, 0, *shared.reserved[:3])
-                    account.refuse(
-                        shared.crossed or "", projection, held, may_wait=may_wait, is_contended=shared.fits_later
-                    )
+                    account.refuse(shared.crossed or "", projection, held, waits=waits, is_contended=shared.fits_later)
                 if account._held is None:
                     account._held = WeakSet()
                 account._held.add(reservation)
         return reservation
 
     def refuse(
-        self, limit: str, asked: Projection, held: Held, *, may_wait: bool, is_contended: bool | None = None
+        self, limit: str, asked: Projection, held: Held, *, waits: Waits, is_contended: bool | None = None
     ) -> None:
         """Do not let a call be sent. To be called under the lock.
 
         Raises:
             StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `admit`.
         """
-        error, budget = self._no_room(limit, asked, held), self.definition.budget
+        error = self._no_room(limit, asked, held)
         if is_contended is None:
             is_contended = held.in_flight > 0 and self._fits_alone(asked)
-        if is_contended and may_wait and budget.on_contention == "wait":
-            raise RoomMayComeError(error, budget.wait_seconds, self.tree.when_changed)
+        if is_contended and waits is Waits.FOR_ROOM and self.definition.budget.on_contention == "wait":
+            raise self._may_come(error)
+        if waits and self.is_pausing:
+            raise self._may_come(error, is_paused=True)
         if not is_contended:
             self._note(error)
         elif self.breach is None and error.projected:
             self.breach = error
         # What others have spent when they end may be less: such a call may be tried again as often as one likes.
         raise error if is_contended else self._refusal(error)
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether somebody is to decide about what its budget does not let in."""
+        return False
+
+    def _may_come(self, error: StepBudgetExceeded, *, is_paused: bool = False) -> RoomMayComeError:
+        return RoomMayComeError(error, self.definition.budget.wait_seconds, self.tree.when_changed, is_paused=is_paused)
 
     def _fits_alone(self, asked: Projection) -> bool:
         """Whether a call would be let in if no other were in flight."""
@@ -279,7 +301,7 @@ def _affordable(asked: Projection, picousd: int) -> int:
     return min(asked.output_tokens, picousd // asked.token_picousd) if asked.token_picousd else asked.output_tokens
 
 
-def _room_for(asked: Projection, covering: Sequence[Admission], *, may_wait: bool, refuses: bool) -> Reservation | None:
+def _room_for(asked: Projection, covering: Sequence[Admission], *, waits: Waits, refuses: bool) -> Reservation | None:
     """What is held for a call. To be called under the lock. None: there is no room, and `refuses` is false.
 
     Raises:
@@ -302,5 +324,5 @@ def _room_for(asked: Projection, covering: Sequence[Admission], *, may_wait: boo
         if limit is not None and not refuses:
             return None
         if limit is not None and account._stops(limit):
-            account.refuse(limit, asked, held, may_wait=may_wait)
+            account.refuse(limit, asked, held, waits=waits)
     return Reservation(asked, takes_all=takes_all, output_cap=output_cap)

@@ -91,7 +91,7 @@ def step(
     positional_name: str | None = None,
     /,
     *,
-    error_boundary: Literal["fail", "escalate"] | None = None,
+    error_boundary: Literal["fail", "escalate", "pause"] | None = None,
     name: str | None = None,
     model: str | None = None,
     budget: Budget | Mapping[str, object] | None = None,
@@ -116,7 +116,8 @@ def step(function_or_name: Any = None, /, *, name: Any = None, **options: Any) -
         model: the model for calls that name none.
         max_tokens, max_usd, max_calls, ...: the limits of a `Budget`, and how it is held.
         budget: the same in one, as a `Budget` or as a mapping.
-        error_boundary: what a budget error does when it leaves the step: "fail" (default), "continue", "escalate".
+        error_boundary: what a budget error does when it leaves the step: "fail" (default), "continue", "escalate"; with
+            "pause" somebody decides before it is raised: see `on_budget_pause`.
         fallback: what the caller gets from a step that ended by "continue" (default: None). A function is called for
             it, with the error and the partial answer. Only for callables that return once: a `with` block and a
             generator cannot deliver it.

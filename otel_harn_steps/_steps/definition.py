@@ -30,11 +30,12 @@ class StepErrorBoundary(StrEnum):
     FAIL = "fail"
     CONTINUE = "continue"
     ESCALATE = "escalate"
+    PAUSE = "pause"
 
     @classmethod
     def of(cls, text: str | None) -> StepErrorBoundary:
-        """The boundary that `text` means. Everything but exactly "continue" and "escalate" means fail."""
-        return cls(text) if text in (cls.CONTINUE, cls.ESCALATE) else cls.FAIL
+        """The boundary that `text` means. Everything that is none, to the letter, means fail."""
+        return cls(text) if text in (cls.CONTINUE, cls.ESCALATE, cls.PAUSE) else cls.FAIL
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -1,4 +1,4 @@
-"""Functions of the app's that are called when a step starts, ends, or comes near its budget."""
+"""Functions of the app's that are called when a step starts, ends, or comes near its budget, or to its end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from otel_harn_steps._guard import guard
 
 if TYPE_CHECKING:
     from otel_harn_steps._steps.active import ActiveStep
+    from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._telemetry.record import CompletedStep
 
 _Hook = TypeVar("_Hook", bound=Callable[..., object])
@@ -18,6 +19,7 @@ starts: list[tuple[str, Callable[[ActiveStep], object]]] = []
 """Each with the pattern of the steps that it is for, as those that follow."""
 ends: list[tuple[str, Callable[[CompletedStep], object]]] = []
 thresholds: list[tuple[str, Callable[[ActiveStep, float], object]]] = []
+pauses: list[tuple[str, Callable[[ActiveStep, StepBudgetExceeded], object]]] = []
 
 
 @overload
@@ -79,16 +81,43 @@ def on_budget_threshold(steps: Any = "*") -> Any:
     return _registering(thresholds, steps)
 
 
+@overload
+def on_budget_pause(steps: str = "*") -> Callable[[_Hook], _Hook]: ...
+
+
+@overload
+def on_budget_pause(steps: _Hook) -> _Hook: ...
+
+
+def on_budget_pause(steps: Any = "*") -> Any:
+    """Let the decorated function decide whether a step with `error_boundary="pause"` may spend more.
+
+    It gets the `ActiveStep` and the `StepBudgetExceeded` that would stop it, and returns the limits that are raised, as
+    in `{"max_usd": 2}`, or None to stop the step. It may be a coroutine function. The first that matches is asked, once
+    for each breach; calls of the step wait for it. What it raises is logged, and stops the step. Calls to models that
+    it makes in the step are refused.
+
+    Args:
+        steps: a pattern of step names, as in a shell.
+    """
+    return _registering(pauses, steps)
+
+
+def pause_hook(name: str) -> Callable[[Any, StepBudgetExceeded], object] | None:
+    """The function that decides about the step of that name."""
+    return next((hook for pattern, hook in list(pauses) if fnmatchcase(name, pattern)), None)
+
+
 def remove_hook(hook: Callable[..., object]) -> None:
     """Do not call a hook any more; nothing happens if there is no such hook."""
-    kinds: tuple[list[Any], ...] = (starts, ends, thresholds)
+    kinds: tuple[list[Any], ...] = (starts, ends, thresholds, pauses)
     for hooks in kinds:
         hooks[:] = [each for each in hooks if each[1] is not hook]
 
 
 def forget_hooks() -> None:
     """Call no hook any more (tests)."""
-    for hooks in (starts, ends, thresholds):
+    for hooks in (starts, ends, thresholds, pauses):
         hooks.clear()
 
 

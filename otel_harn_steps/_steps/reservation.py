@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from enum import IntEnum
 from sys import is_finalizing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.totals import NO_USAGE, ModelCall
 
 if TYPE_CHECKING:
+    from otel_harn_steps._steps.changes import WhenChanged
     from otel_harn_steps._steps.shared_spending import SharedSpending
 
 
@@ -124,20 +125,30 @@ class Held(NamedTuple):
 NOTHING_HELD: Final = Held()
 
 
+class Waits(IntEnum):
+    """What the caller of a call that is not let in can wait for."""
+
+    FOR_NOTHING = 0
+    FOR_A_DECISION = 1
+    FOR_ROOM = 2
+    """For a decision too."""
+
+
 class RoomMayComeError(Exception):
-    """There is no room for a call for as long as others are in flight, and it is to wait for them.
+    """There is no room for a call for as long as others are in flight, or until somebody decides: it is to wait.
 
     Attributes:
-        seconds: how long to wait at most.
-        when_changed: calls what it is given when a call has ended; returns what takes that back.
+        refusal: what is raised if no room comes.
+        seconds: how long to wait for others at most.
+        when_changed: what to wait for them by.
+        is_paused: whether somebody is to decide.
     """
 
     def __init__(
-        self,
-        refusal: StepBudgetExceeded,
-        seconds: float,
-        when_changed: Callable[[Callable[[], None]], Callable[[], None]],
+        self, refusal: StepBudgetExceeded, seconds: float, when_changed: WhenChanged, *, is_paused: bool = False
     ) -> None:
         super().__init__(str(refusal))
+        self.refusal = refusal
         self.seconds = seconds
         self.when_changed = when_changed
+        self.is_paused = is_paused

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 
+from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._steps.admission import Admission
 from otel_harn_steps._steps.budget import LIMITS, Limits
-from otel_harn_steps._steps.definition import StepDefinition, model_of
+from otel_harn_steps._steps.definition import StepDefinition, StepErrorBoundary, model_of
 from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.hooks import threshold_reached
 from otel_harn_steps._steps.thresholds import Threshold
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _logger = logging.getLogger("otel_harn_steps")
+DECIDING: Final[ContextVar[bool]] = ContextVar("otel_harn_steps.deciding", default=False)
+"""Whether this is who decides about a pause: a call to a model that is made here would wait for itself."""
 REFUSED: Final = "refused"
 """The limit of a step that a hook has refused."""
 
@@ -50,21 +54,30 @@ class Remaining(NamedTuple):
         return f"Budget: {' and '.join(known)} left." if known else ""
 
 
+class _Pause(NamedTuple):
+    """Somebody is asked whether a step may spend more; or has said that it may not."""
+
+    forks: int
+    is_over: bool = False
+
+
 class Steered(Admission):
     """What may be steered while it runs.
 
     Attributes:
         budget_events: what was done about its budget, oldest first: "notified:0.5", "downgraded:gpt-5-nano",
-            "told:0.9", "raised:max_usd=2", "would have stopped:max_usd".
+            "told:0.9", "raised:max_usd=2", "would have stopped:max_usd", "paused:max_usd", "decided:terminal",
+            "stopped:max_usd".
     """
 
-    __slots__ = ("_is_told", "_model", "_reached", "budget_events")
+    __slots__ = ("_is_told", "_model", "_pause", "_reached", "budget_events")
 
     def __init__(self, definition: StepDefinition, above: Any) -> None:
         super().__init__(definition, above)
         self.budget_events: tuple[str, ...] = ()
         self._is_told = False
         self._model: str | None = None
+        self._pause: _Pause | None = None
         self._reached = 0
 
     @property
@@ -120,6 +133,45 @@ class Steered(Admission):
                 self.breach, self.refused = None, 0
             for name, value in limits.items():
                 self._keep(f"raised:{name}={value}")
+
+    # -- a pause, in which somebody decides: see `_steps.pausing` ------------------------------------------------------
+
+    @property
+    def is_of_pause(self) -> bool:
+        """Whether its boundary is "pause"."""
+        return self.definition.boundary is StepErrorBoundary.PAUSE
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether somebody is to decide about what its budget does not let in: until the first time it was stopped."""
+        is_over = self._pause is not None and self._pause.is_over
+        return self.is_of_pause and self.status is None and not is_over and not DECIDING.get()
+
+    def has_raised(self, error: StepBudgetExceeded) -> bool:
+        """Whether the limit that `error` is about has been raised since."""
+        limit = getattr(self.definition.budget, error.limit, None)
+        return limit is not None and limit > error.limit_value
+
+    def begins_pause(self, limit: str) -> bool:
+        """Whether the caller is the first to ask who decides. Else it is to wait for that one's `end_pause`."""
+        with self.tree.lock:
+            if self._pause is not None and self._pause.forks == _process.forks:
+                return False
+            self._pause = _Pause(_process.forks)
+            self._keep(f"paused:{limit}")
+        return True
+
+    def decided(self, by: str) -> None:
+        """Somebody has decided: "hook", "folder", "terminal" or "nobody"."""
+        self._keep(f"decided:{by}")
+
+    def end_pause(self, stopped: str | None) -> None:
+        """Let others go on. `stopped` is the limit that stops the step from now on; None where it is not stopped."""
+        with self.tree.lock:
+            self._pause = None if stopped is None else _Pause(_process.forks, is_over=True)
+            if stopped is not None:
+                self._keep(f"stopped:{stopped}")
+        self.tree.changed()
 
     def refuse_calls(self, reason: str) -> None:
         """Let none of this step's own calls be sent: they raise `StepBudgetExceeded` with this reason."""

@@ -125,7 +125,8 @@ BUDGET_EVENTS: Final = _attribute(
     "string[]",
     "end",
     "What was done about the budget, oldest first: `notified:0.5`, `downgraded:gpt-5-nano`, `told:0.9`, "
-    "`raised:max_usd=2`, `would have stopped:max_usd`. Absent where nothing was.",
+    "`raised:max_usd=2`, `would have stopped:max_usd`, `paused:max_usd`, `decided:terminal`, `stopped:max_usd`. Absent "
+    "where nothing was.",
 )
 BUDGET_EXCEEDED: Final = _attribute(
     "harn.step.budget.exceeded", "boolean", "live", "Whether the step's own budget was crossed."

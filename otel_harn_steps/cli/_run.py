@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TextIO
 
+from otel_harn_steps._steps.pausing import PAUSE, TERMINAL
 from otel_harn_steps._steps.program_run import RUN_BUDGET, RUN_ID, RUN_NAME
 from otel_harn_steps._steps.run_budget import budget_text
 from otel_harn_steps.cli._command import complain
@@ -190,6 +191,8 @@ def _environment(folder: RunFolder, terms: RunTerms, arguments: argparse.Namespa
     environment.pop(RUN_BUDGET, None)
     if terms.budget is not None:
         environment[RUN_BUDGET] = budget_text(dict(terms.budget), str(folder.budget), terms.started_s)
+    if sys.stdin.isatty() and sys.stderr.isatty() and os.name == "posix":  # somebody can be asked there
+        environment.setdefault(PAUSE, TERMINAL)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_BOOTSTRAP, environment.get("PYTHONPATH"))))
     if arguments.otlp is not None:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = arguments.otlp

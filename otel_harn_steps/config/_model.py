@@ -137,10 +137,13 @@ class StepTable(BaseModel):
     budget: Annotated[BudgetTable, Allowed(_LIMITS)] | None = None
     """What the step may spend."""
     error_boundary: (
-        Annotated[Literal["fail", "continue", "escalate"], Allowed('"fail", "continue" or "escalate"')] | None
+        Annotated[
+            Literal["fail", "continue", "escalate", "pause"], Allowed('"fail", "continue", "escalate" or "pause"')
+        ]
+        | None
     ) = None
     """What a budget error does when it leaves the step: `fail` (default) raises it, `continue` returns the
-    fallback, `escalate` raises `StepEscalated`.
+    fallback, `escalate` raises `StepEscalated`. With `pause`, somebody decides before it is raised.
     """
     fallback: Annotated[JsonValue, _JSON] = None
     """What the caller gets from a step that ended by `continue`, as it is; default: None."""
@@ -304,6 +307,10 @@ class ConfigFile(BaseModel):
     unseen_calls: Annotated[bool, Allowed("true or false")] = False
     """Whether HTTP requests to known model hosts that no patched client made are counted, and named in a WARNING.
     Default under `otel-harn-steps run`: true.
+    """
+    pause_folder: Annotated[str, Field(min_length=1), Allowed("a path")] | None = None
+    """A folder in which steps with `error_boundary = "pause"` ask whether they may spend more, and find the answer. A
+    relative path starts where the program was started.
     """
     sinks: Annotated[SinksTable, Allowed("a table with json_lines, log_events, or both")] = Field(
         default_factory=SinksTable

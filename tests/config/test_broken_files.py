@@ -17,7 +17,7 @@ STEP_KEYS = (
 )
 SETTINGS = (
     "strict, steps, frameworks, agents, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
-    "metric_step_names, redact_errors, threads, unseen_calls, sinks, sink_queue"
+    "metric_step_names, redact_errors, threads, unseen_calls, pause_folder, sinks, sink_queue"
 )
 BUDGET_KEYS = (
     "max_tokens, max_usd, max_input_tokens, max_output_tokens, max_calls, max_seconds, max_cost_per_call, loop, "
@@ -167,7 +167,7 @@ EXPECTED = {
         ":39: steps[6].budget = 5: must be a table of limits, as in { max_usd = 0.05, max_calls = 40 }",
     ],
     "boundary_misspelt": [
-        ':3: steps[0].error_boundary = "Contineu": must be "fail", "continue" or "escalate"; did you mean "continue"?',
+        ':3: steps[0].error_boundary = "Contineu": must be "fail", "continue", "escalate" or "pause"; did you mean "continue"?',
     ],
     "fallback_never_used": [
         ':3: steps[0].fallback = "nothing": has a meaning only with error_boundary = "continue"',
