@@ -11,7 +11,8 @@ from typing import Any
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step, in_step_async, step_of
-from otel_harn_steps.frameworks._source import Source, theirs
+from otel_harn_steps.frameworks._source import Functions, Source, theirs
+from otel_harn_steps.frameworks._telling import SYSTEM_ROLES, in_content, in_messages, told_first
 
 _INNER = "__"  # what begins with it is LangGraph's own
 _RETURN = "__return__"
@@ -85,11 +86,49 @@ def _as_update(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
     return write
 
 
+def _messages(wrapped: Callable[..., Any], _model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = told_first(args, kwargs, "messages", _with_line)
+    return wrapped(*args, **kwargs)
+
+
+def _input(wrapped: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def with_line(given: Any, line: str) -> Any:
+        return _with_line(model._convert_input(given).to_messages(), line)
+
+    args, kwargs = told_first(args, kwargs, "input", with_line)
+    return wrapped(*args, **kwargs)
+
+
+def _with_line(messages: Any, line: str) -> Any:
+    return in_messages(
+        messages,
+        line,
+        is_system=lambda message: message.type == "system" or getattr(message, "role", None) in SYSTEM_ROLES,
+        with_line=lambda message, line: message.model_copy(update={"content": in_content(message.content, line)}),
+        made_of=theirs("langchain_core.messages", "SystemMessage"),
+    )
+
+
+_MODEL = "langchain_core.language_models.chat_models:BaseChatModel"
+
 SOURCE = Source(
     "langgraph",
-    "langgraph",
-    {
-        "langgraph.pregel._runner:run_with_retry": _node,
-        "langgraph.pregel._runner:arun_with_retry": _node_async,
-    },
+    steps=Functions(
+        "langgraph",
+        {
+            "langgraph.pregel._runner:run_with_retry": _node,
+            "langgraph.pregel._runner:arun_with_retry": _node_async,
+        },
+    ),
+    prompts=Functions(
+        "langchain-core",
+        {
+            f"{_MODEL}._generate_with_cache": _messages,
+            f"{_MODEL}._agenerate_with_cache": _messages,
+            f"{_MODEL}.stream": _input,
+            f"{_MODEL}.astream": _input,
+            f"{_MODEL}._iter_v2_events?": _messages,
+            f"{_MODEL}._aiter_v2_events?": _messages,
+        },
+    ),
 )

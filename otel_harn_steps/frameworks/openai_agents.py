@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from otel_harn_steps._steps.definition import StepDefinition
@@ -15,7 +16,8 @@ from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import leave_async, step_of
-from otel_harn_steps.frameworks._source import Source, theirs
+from otel_harn_steps.frameworks._source import Functions, Source, theirs
+from otel_harn_steps.frameworks._telling import in_text, told
 
 
 class _Stay:
@@ -99,13 +101,29 @@ def _final(fallback: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     )
 
 
+async def _model_input(
+    wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    return told(await wrapped(*args, **kwargs), lambda given, line: _with_line(given, line, kwargs.get("agent")))
+
+
+def _with_line(given: Any, line: str, agent: Any) -> Any:
+    # Instructions would take the place of those of a prompt that is kept at OpenAI.
+    if given.instructions is None and getattr(agent, "prompt", None) is not None:
+        return given
+    return replace(given, instructions=in_text(given.instructions, line))
+
+
 SOURCE = Source(
     "openai-agents",
-    "openai-agents",
-    {
-        "agents.run:AgentRunner.run": _run,
-        "agents.run:start_streaming": _run,
-        "agents.run:run_single_turn": _turn,
-        "agents.run_internal.run_loop:run_single_turn_streamed": _turn,
-    },
+    steps=Functions(
+        "openai-agents",
+        {
+            "agents.run:AgentRunner.run": _run,
+            "agents.run:start_streaming": _run,
+            "agents.run:run_single_turn": _turn,
+            "agents.run_internal.run_loop:run_single_turn_streamed": _turn,
+        },
+    ),
+    prompts=Functions("openai-agents", {"agents.run_internal.run_loop:maybe_filter_model_input": _model_input}),
 )

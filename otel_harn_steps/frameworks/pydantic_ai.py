@@ -18,7 +18,8 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step_async, leave_async, step_of
-from otel_harn_steps.frameworks._source import Source, theirs
+from otel_harn_steps.frameworks._source import Functions, Source, theirs
+from otel_harn_steps.frameworks._telling import in_text, told
 
 _is_in_run: ContextVar[bool] = ContextVar("otel_harn_steps.pydantic_ai", default=False)
 
@@ -101,11 +102,35 @@ class _Iterated:
         return await leave_async(self._step, None if is_handled else raised, _result, is_handled)
 
 
+def _instruction_parts(
+    wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    return told(wrapped(*args, **kwargs), _with_part)
+
+
+def _with_part(parts: Any, line: str) -> Any:
+    # It changes from call to call: what providers keep of a prompt ends before it.
+    return [*(parts or ()), theirs("pydantic_ai.messages", "InstructionPart")(content=line, dynamic=True)]
+
+
+def _instructions(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return told(wrapped(*args, **kwargs), in_text)
+
+
 SOURCE = Source(
     "pydantic-ai",
-    "pydantic-ai-slim",
-    {
-        "pydantic_ai.agent.abstract:AbstractAgent.run": _run,
-        "pydantic_ai.agent:Agent.iter": _iter,
-    },
+    steps=Functions(
+        "pydantic-ai-slim",
+        {
+            "pydantic_ai.agent.abstract:AbstractAgent.run": _run,
+            "pydantic_ai.agent:Agent.iter": _iter,
+        },
+    ),
+    prompts=Functions(
+        "pydantic-ai-slim",
+        {
+            "pydantic_ai.models:Model._get_instruction_parts": _instruction_parts,
+            "pydantic_ai.models.openai._responses_model:get_instructions": _instructions,
+        },
+    ),
 )

@@ -1,0 +1,92 @@
+"""What a model is told before a limit: one line at the end of the system prompt of each call, where `tell` asks for it.
+
+The line is only for the request: it goes into a copy of what the framework gives, and a line of an earlier call that
+came back is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from otel_harn_steps._guard import guard
+from otel_harn_steps._steps.active import current_step
+from otel_harn_steps._steps.program_run import current_run
+
+_T = TypeVar("_T")
+_EARLIER: Final = re.compile(r"\n?Budget: [^\n]+ left\. Finish\.\Z")
+
+SYSTEM_ROLES: Final = ("system", "developer")
+
+
+def told(prompt: _T, add: Callable[[_T, str], _T]) -> _T:
+    """The prompt of a call that is made here: as it is, or what `add` makes of it and the line.
+
+    Args:
+        prompt: what the framework has: a text, a list of messages. It is not changed.
+        add: makes a copy with the line.
+    """
+    with guard("telling a model what is left of its budget"):
+        line = _line()
+        return prompt if line is None else add(prompt, line)
+    return prompt
+
+
+def told_first(
+    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, add: Callable[[Any, str], Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments whose first, called `name`, is the prompt."""
+    if args:
+        return (told(args[0], add), *args[1:]), kwargs
+    return args, {**kwargs, name: told(kwargs[name], add)} if name in kwargs else kwargs
+
+
+def _line() -> str | None:
+    """None where no budget that covers the call has reached the share at which its model is told."""
+    account = current_step() or current_run()
+    if account is None or not any(each.is_told for each in account.covering()):
+        return None
+    left = str(account.remaining())
+    return f"{left} Finish." if left else None
+
+
+def in_text(text: str | None, line: str) -> str:
+    """A system prompt with the line. None: there is none yet."""
+    before = _EARLIER.sub("", text or "")
+    return f"{before}\n{line}" if before else line
+
+
+def in_content(content: Any, line: str) -> Any:
+    """The content of a system message with the line: a text, or a list of blocks."""
+    if content is None or isinstance(content, str):
+        return in_text(content, line)
+    return [*(block for block in content if not _is_earlier(block)), {"type": "text", "text": line}]
+
+
+def in_messages(
+    messages: Sequence[_T],
+    line: str,
+    *,
+    is_system: Callable[[_T], bool],
+    with_line: Callable[[_T, str], _T],
+    made_of: Callable[[str], _T],
+) -> list[_T]:
+    """The messages with the line in the system's first one; where it has none, in one before all others.
+
+    Args:
+        messages: those of the framework.
+        line: what is told.
+        is_system: whether a message is the system's.
+        with_line: a copy of a message, with the line in it.
+        made_of: a message of the system with nothing but the line.
+    """
+    place = next((place for place, message in enumerate(messages) if is_system(message)), None)
+    if place is None:
+        return [made_of(line), *messages]
+    return [*messages[:place], with_line(messages[place], line), *messages[place + 1 :]]
+
+
+def _is_earlier(block: Any) -> bool:
+    text = block.get("text") if isinstance(block, dict) else block
+    return isinstance(text, str) and _EARLIER.fullmatch(text) is not None
