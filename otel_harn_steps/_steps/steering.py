@@ -39,15 +39,24 @@ class Remaining(NamedTuple):
     seconds: float | None = None
 
     def __str__(self) -> str:
-        """One line that a model can be told, such as "Budget: $0.0400 and 3 calls left"."""
+        """One line that a model can be told, such as "Budget: $0.04 and 3 calls left."."""
         parts = [
-            None if self.usd is None else f"${max(self.usd, 0):.4f}",
-            None if self.tokens is None else f"{max(self.tokens, 0)} tokens",
-            None if self.calls is None else f"{max(self.calls, 0)} calls",
-            None if self.seconds is None else f"{max(self.seconds, 0):.0f} seconds",
+            None if self.usd is None else f"${max(self.usd, 0):.4f}".removesuffix("00"),
+            _counted(self.tokens, "token"),
+            _counted(self.input_tokens, "input token"),
+            _counted(self.output_tokens, "output token"),
+            _counted(self.calls, "call"),
+            _counted(self.seconds, "second"),
         ]
         known = [part for part in parts if part is not None]
         return f"Budget: {' and '.join(known)} left." if known else ""
+
+
+def _counted(left: float | None, unit: str) -> str | None:
+    if left is None:
+        return None
+    number = round(max(left, 0))
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 class Steered(Admission):

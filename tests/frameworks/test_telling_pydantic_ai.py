@@ -127,7 +127,7 @@ def test_the_responses_api_is_told_in_its_instructions(server: ReplayServer, ins
         waited(agent.run("hi"))
         waited(agent.run("hi"))
 
-    line = "Budget: 1 calls left. Finish."
+    line = "Budget: 1 call left. Finish."
     told = line if instructions is None else f"{instructions}\n{line}"
     assert [received.json().get("instructions") for received in exchange.requests] == [instructions, told]
 
@@ -170,7 +170,7 @@ def test_a_model_without_an_agent_is_told_of_the_step_around_it(provider):
         for _ in range(2):
             waited(model_request(OpenAIChatModel(MODEL), [message]))
 
-    assert lines_of(provider) == [[], ["Budget: $1.0000 left. Finish."]]
+    assert lines_of(provider) == [[], ["Budget: $1.00 left. Finish."]]
     assert json.loads(provider.received[1].body)["messages"][0]["content"] == "You are Finder."
     assert message.instructions == "You are Finder."
 
