@@ -6,16 +6,15 @@ came back is replaced.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.active import current_step
 from otel_harn_steps._steps.program_run import current_run
+from otel_harn_steps._steps.telling import budget_line, is_budget_line, with_budget_line
 
 _T = TypeVar("_T")
-_EARLIER: Final = re.compile(r"\n?Budget: [^\n]+ left\. Finish\.\Z")
 
 SYSTEM_ROLES: Final = ("system", "developer")
 
@@ -28,7 +27,8 @@ def told(prompt: _T, add: Callable[[_T, str], _T]) -> _T:
         add: makes a copy with the line.
     """
     with guard("telling a model what is left of its budget"):
-        line = _line()
+        account = current_step() or current_run()
+        line = None if account is None else budget_line(account)
         return prompt if line is None else add(prompt, line)
     return prompt
 
@@ -42,25 +42,10 @@ def told_first(
     return args, {**kwargs, name: told(kwargs[name], add)} if name in kwargs else kwargs
 
 
-def _line() -> str | None:
-    """None where no budget that covers the call has reached the share at which its model is told."""
-    account = current_step() or current_run()
-    if account is None or not any(each.is_told for each in account.covering()):
-        return None
-    left = str(account.remaining())
-    return f"{left} Finish." if left else None
-
-
-def in_text(text: str | None, line: str) -> str:
-    """A system prompt with the line. None: there is none yet."""
-    before = _EARLIER.sub("", text or "")
-    return f"{before}\n{line}" if before else line
-
-
 def in_content(content: Any, line: str) -> Any:
     """The content of a system message with the line: a text, or a list of blocks."""
     if content is None or isinstance(content, str):
-        return in_text(content, line)
+        return with_budget_line(content, line)
     return [*(block for block in content if not _is_earlier(block)), {"type": "text", "text": line}]
 
 
@@ -88,5 +73,4 @@ def in_messages(
 
 
 def _is_earlier(block: Any) -> bool:
-    text = block.get("text") if isinstance(block, dict) else block
-    return isinstance(text, str) and _EARLIER.fullmatch(text) is not None
+    return is_budget_line(block.get("text") if isinstance(block, dict) else block)

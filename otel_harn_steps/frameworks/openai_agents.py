@@ -14,10 +14,11 @@ from typing import Any
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.run import StepRun
+from otel_harn_steps._steps.telling import with_budget_line
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import leave_async, step_of
 from otel_harn_steps.frameworks._source import Functions, Source, theirs
-from otel_harn_steps.frameworks._telling import in_text, told
+from otel_harn_steps.frameworks._telling import told
 
 
 class _Stay:
@@ -111,7 +112,7 @@ def _with_line(given: Any, line: str, agent: Any) -> Any:
     # Instructions would take the place of those of a prompt that is kept at OpenAI.
     if given.instructions is None and getattr(agent, "prompt", None) is not None:
         return given
-    return replace(given, instructions=in_text(given.instructions, line))
+    return replace(given, instructions=with_budget_line(given.instructions, line))
 
 
 SOURCE = Source(

@@ -16,10 +16,11 @@ from typing import Any
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.run import StepRun
+from otel_harn_steps._steps.telling import with_budget_line
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step_async, leave_async, step_of
 from otel_harn_steps.frameworks._source import Functions, Source, theirs
-from otel_harn_steps.frameworks._telling import in_text, told
+from otel_harn_steps.frameworks._telling import told
 
 _is_in_run: ContextVar[bool] = ContextVar("otel_harn_steps.pydantic_ai", default=False)
 
@@ -114,7 +115,7 @@ def _with_part(parts: Any, line: str) -> Any:
 
 
 def _instructions(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return told(wrapped(*args, **kwargs), in_text)
+    return told(wrapped(*args, **kwargs), with_budget_line)
 
 
 SOURCE = Source(

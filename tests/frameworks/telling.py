@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import otel_harn_steps
 from tests.frameworks.stand_in import Provider, Said
 
@@ -57,6 +59,28 @@ def told_only(provider: Provider, run: Callable[[], object]) -> None:
     assert untold == bare
     assert told[:2] == bare[:2]
     assert [without_lines(body) for body in told] == [json.loads(body) for body in bare]
+
+
+def finds_its_loop(provider: Provider, run: Callable[[], object]) -> None:
+    """A budget finds that an agent "finder" repeats itself after as many calls as if its model were not told."""
+    calls = []
+    for action in ("notify", "tell"):
+        provider.forget()
+        provider.says("Finder", Said(tool="search", arguments={"query": "salt"}))
+        declare = {"budget": {"max_tokens": 5_000, "loop": 3, "at": {"0.04": action}}}
+        otel_harn_steps.reset_steps()
+        otel_harn_steps.register_step_from_dict("finder", declare)
+        otel_harn_steps.instrument(frameworks="auto")
+        try:
+            with pytest.raises(otel_harn_steps.StepBudgetExceeded) as caught:
+                run()
+        finally:
+            otel_harn_steps.uninstrument()
+            otel_harn_steps.reset_steps()
+        assert caught.value.limit == "loop"
+        calls.append(len(provider.received))
+    assert calls[0] == calls[1]
+    assert lines_of(provider)[-1] != []
 
 
 def _requests(provider: Provider, run: Callable[[], object], budget: dict[str, Any] | None = None) -> list[bytes]:

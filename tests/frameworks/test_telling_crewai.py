@@ -17,7 +17,7 @@ import otel_harn_steps
 from otel_harn_steps import step
 from tests.frameworks.observing import names_in, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said
-from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, lines_of, told_only
+from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, finds_its_loop, lines_of, told_only
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +136,10 @@ def test_what_crewai_formats_for_litellm_is_told_too():
         messages[1],
     ]
     assert messages[0]["content"] == "You are Finder."
+
+
+def test_an_agent_that_repeats_itself_is_found_though_its_model_is_told_another_figure_each_time(finder, provider):
+    finds_its_loop(provider, lambda: run(finder()))
 
 
 def test_uninstrument_leaves_nothing_behind():

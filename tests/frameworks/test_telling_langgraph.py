@@ -21,7 +21,7 @@ from otel_harn_steps import step
 from otel_harn_steps.testing import ReplayServer
 from tests.frameworks.observing import names_in, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said
-from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, lines_of, told_only
+from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, finds_its_loop, lines_of, told_only
 from tests.replay.answers import recorded
 from tests.replay.cases import case
 
@@ -184,6 +184,19 @@ def test_a_line_that_comes_back_is_replaced(model, provider):
         model.invoke(old)
 
     assert lines_of(provider) == [[], ["Budget: 1 call left. Finish."]]
+
+
+def test_an_agent_that_repeats_itself_is_found_though_its_model_is_told_another_figure_each_time(model, provider):
+    graph = StateGraph(MessagesState)
+
+    def ask(_state: Any) -> Any:
+        for _ in range(9):
+            model.invoke(GIVEN)
+
+    graph.add_node("finder", ask)
+    graph.add_edge(START, "finder")
+
+    finds_its_loop(provider, lambda: run(graph.compile()))
 
 
 def test_uninstrument_leaves_nothing_behind():

@@ -17,7 +17,7 @@ import otel_harn_steps
 from otel_harn_steps import step
 from tests.frameworks.observing import names_in, waited
 from tests.frameworks.stand_in import MODEL, Provider
-from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, lines_of, told_only
+from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, finds_its_loop, lines_of, told_only
 
 CONFIG = RunConfig(tracing_disabled=True)
 
@@ -130,6 +130,10 @@ def test_an_agent_whose_calls_the_budget_does_not_cover_is_not_told(finder, prov
 
     assert active.is_told
     assert lines_of(provider) == [[]] * 4
+
+
+def test_an_agent_that_repeats_itself_is_found_though_its_model_is_told_another_figure_each_time(finder, provider):
+    finds_its_loop(provider, lambda: waited(run(finder())))
 
 
 def test_uninstrument_leaves_nothing_behind():

@@ -23,7 +23,7 @@ from otel_harn_steps import step
 from otel_harn_steps.testing import ReplayServer
 from tests.frameworks.observing import names_in, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said
-from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, lines_of, told_only
+from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, finds_its_loop, lines_of, told_only
 from tests.replay.answers import recorded
 from tests.replay.cases import case
 
@@ -173,6 +173,10 @@ def test_a_model_without_an_agent_is_told_of_the_step_around_it(provider):
     assert lines_of(provider) == [[], ["Budget: $1.00 left. Finish."]]
     assert json.loads(provider.received[1].body)["messages"][0]["content"] == "You are Finder."
     assert message.instructions == "You are Finder."
+
+
+def test_an_agent_that_repeats_itself_is_found_though_its_model_is_told_another_figure_each_time(finder, provider):
+    finds_its_loop(provider, lambda: waited(whole(finder())))
 
 
 def test_uninstrument_leaves_nothing_behind():
