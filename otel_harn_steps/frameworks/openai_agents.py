@@ -109,7 +109,7 @@ async def _model_input(
 
 
 def _with_line(given: Any, line: str, agent: Any) -> Any:
-    # Instructions would take the place of those of a prompt that is kept at OpenAI.
+    # They could take the place of those in the prompt that is kept at OpenAI.
     if given.instructions is None and getattr(agent, "prompt", None) is not None:
         return given
     return replace(given, instructions=with_budget_line(given.instructions, line))

@@ -175,6 +175,18 @@ def test_the_responses_api_is_told_too(server: ReplayServer, monkeypatch):
 
 
 @pytest.mark.usefixtures("steps")
+def test_a_model_in_a_run_without_a_step_is_told_of_the_runs_budget(model, provider):
+    provider.says("Finder", Said())
+
+    with otel_harn_steps.run("nightly", max_calls=2, at={0.5: "tell"}):
+        model.invoke(GIVEN)
+        model.invoke(GIVEN)
+    model.invoke(GIVEN)
+
+    assert lines_of(provider) == [[], ["Budget: 1 call left. Finish."], []]
+
+
+@pytest.mark.usefixtures("steps")
 def test_a_line_that_comes_back_is_replaced(model, provider):
     provider.says("Finder", Said())
     old: list[BaseMessage] = [SystemMessage("You are Finder.\nBudget: 9 calls left. Finish."), HumanMessage("hi")]

@@ -9,16 +9,29 @@ import pytest
 
 pytest.importorskip("agents")
 
-from agents import Agent, OpenAIChatCompletionsModel, RunConfig, RunHooks, Runner, SQLiteSession, function_tool
+from agents import (
+    Agent,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    RunConfig,
+    RunHooks,
+    Runner,
+    SQLiteSession,
+    function_tool,
+)
 from agents.run_internal import run_loop
 from openai import AsyncOpenAI
 
 import otel_harn_steps
 from otel_harn_steps import step
+from otel_harn_steps.testing import ReplayServer
 from tests.frameworks.observing import names_in, waited
 from tests.frameworks.stand_in import MODEL, Provider
 from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, finds_its_loop, lines_of, told_only
+from tests.replay.answers import recorded
+from tests.replay.cases import case
 
+RESPONSES = "openai.responses.responses_create_reports_reasoning_tokens_c"
 CONFIG = RunConfig(tracing_disabled=True)
 
 
@@ -108,6 +121,28 @@ def test_hooks_of_the_app_see_what_is_sent(finder, provider, declare):
     waited(run(finder(), hooks=Hooks()))
 
     assert seen == LINES
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"instructions": "Be brief."}, ["Be brief.", "Be brief.\nBudget: 1 call left. Finish."]),
+        ({}, [None, "Budget: 1 call left. Finish."]),
+        ({"prompt": {"id": "pmpt_1"}}, [None, None]),
+    ],
+    ids=["instructions", "none", "a prompt that is kept at OpenAI"],
+)
+@pytest.mark.usefixtures("steps")
+def test_the_responses_api_is_told_in_its_instructions(server: ReplayServer, options, told):
+    exchange = server.serve(recorded(case(RESPONSES)))
+    client = AsyncOpenAI(base_url=f"{server.address}/{exchange.token}/v1", api_key="test", max_retries=0)
+    agent = Agent(name="finder", model=OpenAIResponsesModel(model=MODEL, openai_client=client), **options)
+
+    with step("request", max_calls=2, scope="tree", at={0.5: "tell"}):
+        waited(run(agent))
+        waited(run(agent))
+
+    assert [received.json().get("instructions") for received in exchange.requests] == told
 
 
 @pytest.mark.usefixtures("steps")
