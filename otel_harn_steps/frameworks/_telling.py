@@ -6,10 +6,12 @@ came back is replaced.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._patching.wrappers import Wrapper
 from otel_harn_steps._steps.active import current_step
 from otel_harn_steps._steps.program_run import current_run
 from otel_harn_steps._steps.telling import budget_line, is_budget_line, with_budget_line
@@ -33,13 +35,27 @@ def told(prompt: _T, add: Callable[[_T, str], _T]) -> _T:
     return prompt
 
 
-def told_first(
-    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, add: Callable[[Any, str], Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments whose first, called `name`, is the prompt."""
-    if args:
-        return (told(args[0], add), *args[1:]), kwargs
-    return args, {**kwargs, name: told(kwargs[name], add)} if name in kwargs else kwargs
+def result_told(add: Callable[[Any, str], Any]) -> Wrapper:
+    """A wrapper for a function that returns the prompt."""
+
+    def tell(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return told(wrapped(*args, **kwargs), add)
+
+    return tell
+
+
+def argument_told(name: str, add: Callable[[Any, Any, str], Any]) -> Wrapper:
+    """A wrapper for a method whose first argument, called `name`, is the prompt. `add` gets the instance first."""
+
+    def tell(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with_line = functools.partial(add, instance)
+        if args:
+            args = told(args[0], with_line), *args[1:]
+        elif name in kwargs:
+            kwargs = {**kwargs, name: told(kwargs[name], with_line)}
+        return wrapped(*args, **kwargs)
+
+    return tell
 
 
 def in_content(content: Any, line: str) -> Any:

@@ -14,7 +14,7 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step, in_step_async, step_of
 from otel_harn_steps.frameworks._source import Functions, Source, theirs
-from otel_harn_steps.frameworks._telling import SYSTEM_ROLES, in_content, in_messages, told, told_first
+from otel_harn_steps.frameworks._telling import SYSTEM_ROLES, argument_told, in_content, in_messages, result_told
 
 _task: ContextVar[Any] = ContextVar("otel_harn_steps.crewai", default=None)
 
@@ -109,18 +109,6 @@ def _output_alone(agent: Any) -> Callable[[Any], Any]:
     return output
 
 
-def _formatted(wrapped: Callable[..., Any], _llm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return told(wrapped(*args, **kwargs), _with_line)
-
-
-def _formatted_for_litellm(
-    wrapped: Callable[..., Any], _llm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    # Before and not after: for some models CrewAI makes another role of the system's.
-    args, kwargs = told_first(args, kwargs, "messages", _with_line)
-    return wrapped(*args, **kwargs)
-
-
 def _with_line(messages: Any, line: str) -> Any:
     return in_messages(
         messages,
@@ -147,8 +135,11 @@ SOURCE = Source(
     prompts=Functions(
         "crewai",
         {
-            "crewai.llms.base_llm:BaseLLM._format_messages": _formatted,
-            "crewai.llm:LLM._format_messages_for_provider": _formatted_for_litellm,
+            "crewai.llms.base_llm:BaseLLM._format_messages": result_told(_with_line),
+            # For litellm. Before and not after: for some models CrewAI makes another role of the system's.
+            "crewai.llm:LLM._format_messages_for_provider": argument_told(
+                "messages", lambda _llm, messages, line: _with_line(messages, line)
+            ),
         },
     ),
 )

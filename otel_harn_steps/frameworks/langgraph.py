@@ -12,7 +12,7 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step, in_step_async, step_of
 from otel_harn_steps.frameworks._source import Functions, Source, theirs
-from otel_harn_steps.frameworks._telling import SYSTEM_ROLES, in_content, in_messages, told_first
+from otel_harn_steps.frameworks._telling import SYSTEM_ROLES, argument_told, in_content, in_messages
 
 _INNER = "__"  # what begins with it is LangGraph's own
 _RETURN = "__return__"
@@ -86,20 +86,11 @@ def _as_update(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
     return write
 
 
-def _messages(wrapped: Callable[..., Any], _model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = told_first(args, kwargs, "messages", _with_line)
-    return wrapped(*args, **kwargs)
+def _with_line_in_input(model: Any, given: Any, line: str) -> Any:
+    return _with_line(model, model._convert_input(given).to_messages(), line)
 
 
-def _input(wrapped: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    def with_line(given: Any, line: str) -> Any:
-        return _with_line(model._convert_input(given).to_messages(), line)
-
-    args, kwargs = told_first(args, kwargs, "input", with_line)
-    return wrapped(*args, **kwargs)
-
-
-def _with_line(messages: Any, line: str) -> Any:
+def _with_line(_model: Any, messages: Any, line: str) -> Any:
     return in_messages(
         messages,
         line,
@@ -110,6 +101,8 @@ def _with_line(messages: Any, line: str) -> Any:
 
 
 _MODEL = "langchain_core.language_models.chat_models:BaseChatModel"
+_IN_MESSAGES = argument_told("messages", _with_line)
+_IN_INPUT = argument_told("input", _with_line_in_input)
 
 SOURCE = Source(
     "langgraph",
@@ -123,12 +116,12 @@ SOURCE = Source(
     prompts=Functions(
         "langchain-core",
         {
-            f"{_MODEL}._generate_with_cache": _messages,
-            f"{_MODEL}._agenerate_with_cache": _messages,
-            f"{_MODEL}.stream": _input,
-            f"{_MODEL}.astream": _input,
-            f"{_MODEL}._iter_v2_events?": _messages,
-            f"{_MODEL}._aiter_v2_events?": _messages,
+            f"{_MODEL}._generate_with_cache": _IN_MESSAGES,
+            f"{_MODEL}._agenerate_with_cache": _IN_MESSAGES,
+            f"{_MODEL}.stream": _IN_INPUT,
+            f"{_MODEL}.astream": _IN_INPUT,
+            f"{_MODEL}._iter_v2_events?": _IN_MESSAGES,
+            f"{_MODEL}._aiter_v2_events?": _IN_MESSAGES,
         },
     ),
 )

@@ -20,7 +20,7 @@ from otel_harn_steps._steps.telling import with_budget_line
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step_async, leave_async, step_of
 from otel_harn_steps.frameworks._source import Functions, Source, theirs
-from otel_harn_steps.frameworks._telling import told
+from otel_harn_steps.frameworks._telling import result_told
 
 _is_in_run: ContextVar[bool] = ContextVar("otel_harn_steps.pydantic_ai", default=False)
 
@@ -103,19 +103,9 @@ class _Iterated:
         return await leave_async(self._step, None if is_handled else raised, _result, is_handled)
 
 
-def _instruction_parts(
-    wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    return told(wrapped(*args, **kwargs), _with_part)
-
-
 def _with_part(parts: Any, line: str) -> Any:
     # It changes from call to call: what providers keep of a prompt ends before it.
     return [*(parts or ()), theirs("pydantic_ai.messages", "InstructionPart")(content=line, dynamic=True)]
-
-
-def _instructions(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return told(wrapped(*args, **kwargs), with_budget_line)
 
 
 SOURCE = Source(
@@ -130,8 +120,8 @@ SOURCE = Source(
     prompts=Functions(
         "pydantic-ai-slim",
         {
-            "pydantic_ai.models:Model._get_instruction_parts": _instruction_parts,
-            "pydantic_ai.models.openai._responses_model:get_instructions": _instructions,
+            "pydantic_ai.models:Model._get_instruction_parts": result_told(_with_part),
+            "pydantic_ai.models.openai._responses_model:get_instructions": result_told(with_budget_line),
         },
     ),
 )

@@ -19,14 +19,7 @@ from tests.frameworks.observing import names_in, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said
 from tests.frameworks.telling import ANSWERS, LINE, LINES, TELL, finds_its_loop, lines_of, told_only
 
-
-@pytest.fixture(autouse=True)
-def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """CrewAI writes to its home, and calls home, unless switched off."""
-    for name in ("CREWAI_DISABLE_TELEMETRY", "CREWAI_DISABLE_TRACKING", "OTEL_SDK_DISABLED"):
-        monkeypatch.setenv(name, "true")
-    monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
-    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("silent_crewai")
 
 
 @tool("search")
