@@ -35,6 +35,7 @@ def load(name, keep=False):
 
 def sample(run, n):
     gc.collect()
+    gc.freeze()                               # or a full collection may look through all modules in one sample of many
     i0, c0, t0 = INSTRUCTIONS(), time.process_time_ns(), time.perf_counter_ns()
     units = run(n)
     t1, c1, i1 = time.perf_counter_ns(), time.process_time_ns(), INSTRUCTIONS()

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_harn_steps._cost.estimate import generated_text
 from otel_harn_steps._cost.estimate.values import decoded, fields_of
+from otel_harn_steps._steps.telling import is_budget_line, without_budget_line
 
 _KEY: Final = os.urandom(32)
 _DIGEST_BYTES: Final = 16
@@ -87,7 +88,7 @@ def answer_fingerprint(answer: object) -> bytes:
 
 
 def request_fingerprint(body: object) -> Fingerprint:
-    """The fingerprint of a request. Ids, marks for a cache, headers and metadata are no part of it.
+    """The fingerprint of a request. Ids, marks for a cache, headers, metadata and the line of what is left are no part.
 
     A request that cannot be compared is like no other: it has more than 50,000 values, contains itself, or holds an
     open file, an image in memory, a generator.
@@ -98,7 +99,7 @@ def request_fingerprint(body: object) -> Fingerprint:
     walk = _Walk()
     try:
         settings = walk.settings_of(body)
-        messages = tuple(walk.message(each) for each in walk.messages)
+        messages = tuple(walk.message(each) for each in walk.messages if not _tells_only(each))
     except _UnknowableError:
         return Fingerprint(os.urandom(_DIGEST_BYTES), (), ())
     hashed = _new_hash(settings)
@@ -210,8 +211,13 @@ class _Walk:
             self._fields(fields_of(value), depth, ignored)
 
     def _text(self, text: str) -> None:
-        encoded = text.encode("utf-8", "surrogatepass")
+        encoded = without_budget_line(text).encode("utf-8", "surrogatepass")
         self._written += (b"s%d:" % len(encoded), encoded)
+
+
+def _tells_only(message: object) -> bool:
+    """Whether a message has nothing but the line by which a model is told what is left."""
+    return isinstance(message, Mapping) and is_budget_line(message.get("content"))
 
 
 def _in_order(fields: Mapping[Any, Any], ignored: frozenset[str]) -> list[tuple[str, Any]]:

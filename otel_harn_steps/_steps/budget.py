@@ -77,10 +77,11 @@ class Budget:
             "reserve".
         hard_stop_after: after as many refused calls in one run of a step, the next refusal travels as
             `StepBudgetStop`, which `except Exception` does not catch.
-        mode: "shadow" stops nothing, and records what would have been stopped.
+        mode: "shadow" stops nothing and changes nothing, and records what would have been done.
         at: what happens when a share of a limit is spent: `{0.5: "notify", 0.8: "downgrade:gpt-5-nano", 0.9: "tell"}`.
-            "notify" calls `on_budget_threshold`; "downgrade:MODEL" is for calls that name no model; "tell" marks that
-            the model is to be told what is left (`active.is_told`, `active.remaining()`).
+            "notify" calls `on_budget_threshold`; "downgrade:MODEL" is for calls that name no model; "tell" tells
+            the model of a framework what is left, in a line of its system prompt; elsewhere it marks that the model is
+            to be told (`active.is_told`, `active.remaining()`).
 
     Attributes:
         is_limited: whether there is a limit at all.

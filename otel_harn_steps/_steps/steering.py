@@ -43,12 +43,14 @@ class Remaining(NamedTuple):
     seconds: float | None = None
 
     def __str__(self) -> str:
-        """One line that a model can be told, such as "Budget: $0.0400 and 3 calls left"."""
+        """One line that a model can be told, such as "Budget: $0.04 and 3 calls left."."""
         parts = [
-            None if self.usd is None else f"${max(self.usd, 0):.4f}",
-            None if self.tokens is None else f"{max(self.tokens, 0)} tokens",
-            None if self.calls is None else f"{max(self.calls, 0)} calls",
-            None if self.seconds is None else f"{max(self.seconds, 0):.0f} seconds",
+            None if self.usd is None else f"${max(self.usd, 0):.4f}".removesuffix("00"),
+            _counted(self.tokens, "token"),
+            _counted(self.input_tokens, "input token"),
+            _counted(self.output_tokens, "output token"),
+            _counted(self.calls, "call"),
+            _counted(self.seconds, "second"),
         ]
         known = [part for part in parts if part is not None]
         return f"Budget: {' and '.join(known)} left." if known else ""
@@ -61,6 +63,13 @@ class _Pause(NamedTuple):
     is_over: bool = False
 
 
+def _counted(left: float | None, unit: str) -> str | None:
+    if left is None:
+        return None
+    number = round(max(left, 0))
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
 class Steered(Admission):
     """What may be steered while it runs.
 
@@ -70,12 +79,12 @@ class Steered(Admission):
             "stopped:max_usd".
     """
 
-    __slots__ = ("_is_told", "_model", "_pause", "_reached", "budget_events")
+    __slots__ = ("_model", "_pause", "_reached", "_tells_from", "budget_events")
 
     def __init__(self, definition: StepDefinition, above: Any) -> None:
         super().__init__(definition, above)
         self.budget_events: tuple[str, ...] = ()
-        self._is_told = False
+        self._tells_from: float | None = None
         self._model: str | None = None
         self._pause: _Pause | None = None
         self._reached = 0
@@ -91,7 +100,11 @@ class Steered(Admission):
     @property
     def is_told(self) -> bool:
         """Whether a budget that covers its own calls is so far spent that its model is to be told what is left."""
-        return self.is_covered and any(account._is_told for account in self.covering())
+        return self.is_covered and any(account._tells() for account in self.covering())
+
+    def _tells(self) -> bool:
+        # A budget that was raised is not spent so far any more.
+        return self._tells_from is not None and self._share_spent() >= self._tells_from
 
     def remaining(self) -> Remaining:
         """What is left to spend here."""
@@ -251,10 +264,15 @@ class Steered(Admission):
         news = [each for each in waiting if each.share <= spent]
         self._reached += len(news)
         for each in news:
+            event = _EVENTS[each.action].format(share=each.share, model=each.model)
+            if each.action != "notify" and self.definition.budget.mode == "shadow":
+                self._keep(f"would have {event}")
+                continue
             if each.action == "downgrade":
                 self._model = each.model
-            self._is_told = self._is_told or each.action == "tell"
-            self._keep(_EVENTS[each.action].format(share=each.share, model=each.model))
+            if each.action == "tell":
+                self._tells_from = each.share
+            self._keep(event)
         return news
 
     def tell_of_threshold(self, threshold: Threshold) -> None:

@@ -83,7 +83,7 @@ def _counted(count: int, what: str) -> str:
 def _frameworks(plan: Plan) -> _Findings:
     for name in plan.frameworks:
         try:
-            yield False, f"ok      framework {name}: {metadata.version(SOURCES[name].package)}"
+            yield False, f"ok      framework {name}: {metadata.version(SOURCES[name].steps.package)}"
         except metadata.PackageNotFoundError:
             yield False, f"-       framework {name}: not installed"
 

@@ -76,8 +76,7 @@ class BudgetTable(BaseModel):
         Annotated[dict[str, str], Allowed('a table of actions by share of a limit, as in { "0.8" = "notify" }')] | None
     ) = None
     """What happens when a share of a limit is spent: `notify` calls the app's `on_budget_threshold`, `downgrade:MODEL`
-    is for calls that name no model, `tell` marks that the model is to be told what is left. A share is written in
-    quotes.
+    is for calls that name no model, `tell` tells the model of a framework what is left. A share is written in quotes.
     """
 
     @model_validator(mode="after")

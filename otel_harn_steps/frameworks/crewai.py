@@ -13,7 +13,8 @@ from typing import Any
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step, in_step_async, step_of
-from otel_harn_steps.frameworks._source import Source, theirs
+from otel_harn_steps.frameworks._source import Functions, Source, theirs
+from otel_harn_steps.frameworks._telling import SYSTEM_ROLES, argument_told, in_content, in_messages, result_told
 
 _task: ContextVar[Any] = ContextVar("otel_harn_steps.crewai", default=None)
 
@@ -108,15 +109,37 @@ def _output_alone(agent: Any) -> Callable[[Any], Any]:
     return output
 
 
+def _with_line(messages: Any, line: str) -> Any:
+    return in_messages(
+        messages,
+        line,
+        is_system=lambda message: message["role"] in SYSTEM_ROLES,
+        with_line=lambda message, line: {**message, "content": in_content(message["content"], line)},
+        made_of=lambda line: {"role": "system", "content": line},
+    )
+
+
 SOURCE = Source(
     "crewai",
-    "crewai",
-    {
-        "crewai.task:Task._execute_core": _execute,
-        "crewai.task:Task._aexecute_core": _execute_async,
-        "crewai.agent.core:Agent.execute_task": _delegated,
-        "crewai.agent.core:Agent.aexecute_task": _delegated_async,
-        "crewai.agent.core:Agent._execute_and_build_output": _alone,
-        "crewai.agent.core:Agent._execute_and_build_output_async": _alone_async,
-    },
+    steps=Functions(
+        "crewai",
+        {
+            "crewai.task:Task._execute_core": _execute,
+            "crewai.task:Task._aexecute_core": _execute_async,
+            "crewai.agent.core:Agent.execute_task": _delegated,
+            "crewai.agent.core:Agent.aexecute_task": _delegated_async,
+            "crewai.agent.core:Agent._execute_and_build_output": _alone,
+            "crewai.agent.core:Agent._execute_and_build_output_async": _alone_async,
+        },
+    ),
+    prompts=Functions(
+        "crewai",
+        {
+            "crewai.llms.base_llm:BaseLLM._format_messages": result_told(_with_line),
+            # For litellm. Before and not after: for some models CrewAI makes another role of the system's.
+            "crewai.llm:LLM._format_messages_for_provider": argument_told(
+                "messages", lambda _llm, messages, line: _with_line(messages, line)
+            ),
+        },
+    ),
 )

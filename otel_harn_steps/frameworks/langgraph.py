@@ -11,7 +11,8 @@ from typing import Any
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step, in_step_async, step_of
-from otel_harn_steps.frameworks._source import Source, theirs
+from otel_harn_steps.frameworks._source import Functions, Source, theirs
+from otel_harn_steps.frameworks._telling import SYSTEM_ROLES, argument_told, in_content, in_messages
 
 _INNER = "__"  # what begins with it is LangGraph's own
 _RETURN = "__return__"
@@ -85,11 +86,42 @@ def _as_update(task: Any, kwargs: dict[str, Any]) -> Callable[[Any], Any]:
     return write
 
 
+def _with_line_in_input(model: Any, given: Any, line: str) -> Any:
+    return _with_line(model, model._convert_input(given).to_messages(), line)
+
+
+def _with_line(_model: Any, messages: Any, line: str) -> Any:
+    return in_messages(
+        messages,
+        line,
+        is_system=lambda message: message.type == "system" or getattr(message, "role", None) in SYSTEM_ROLES,
+        with_line=lambda message, line: message.model_copy(update={"content": in_content(message.content, line)}),
+        made_of=theirs("langchain_core.messages", "SystemMessage"),
+    )
+
+
+_MODEL = "langchain_core.language_models.chat_models:BaseChatModel"
+_IN_MESSAGES = argument_told("messages", _with_line)
+_IN_INPUT = argument_told("input", _with_line_in_input)
+
 SOURCE = Source(
     "langgraph",
-    "langgraph",
-    {
-        "langgraph.pregel._runner:run_with_retry": _node,
-        "langgraph.pregel._runner:arun_with_retry": _node_async,
-    },
+    steps=Functions(
+        "langgraph",
+        {
+            "langgraph.pregel._runner:run_with_retry": _node,
+            "langgraph.pregel._runner:arun_with_retry": _node_async,
+        },
+    ),
+    prompts=Functions(
+        "langchain-core",
+        {
+            f"{_MODEL}._generate_with_cache": _IN_MESSAGES,
+            f"{_MODEL}._agenerate_with_cache": _IN_MESSAGES,
+            f"{_MODEL}.stream": _IN_INPUT,
+            f"{_MODEL}.astream": _IN_INPUT,
+            f"{_MODEL}._iter_v2_events?": _IN_MESSAGES,
+            f"{_MODEL}._aiter_v2_events?": _IN_MESSAGES,
+        },
+    ),
 )

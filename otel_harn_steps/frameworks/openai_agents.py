@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.run import StepRun
+from otel_harn_steps._steps.telling import with_budget_line
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import leave_async, step_of
-from otel_harn_steps.frameworks._source import Source, theirs
+from otel_harn_steps.frameworks._source import Functions, Source, theirs
+from otel_harn_steps.frameworks._telling import told
 
 
 class _Stay:
@@ -103,13 +106,29 @@ def _final(fallback: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     )
 
 
+async def _model_input(
+    wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    return told(await wrapped(*args, **kwargs), lambda given, line: _with_line(given, line, kwargs.get("agent")))
+
+
+def _with_line(given: Any, line: str, agent: Any) -> Any:
+    # They could take the place of those in the prompt that is kept at OpenAI.
+    if given.instructions is None and getattr(agent, "prompt", None) is not None:
+        return given
+    return replace(given, instructions=with_budget_line(given.instructions, line))
+
+
 SOURCE = Source(
     "openai-agents",
-    "openai-agents",
-    {
-        "agents.run:AgentRunner.run": _run,
-        "agents.run:start_streaming": _run,
-        "agents.run:run_single_turn": _turn,
-        "agents.run_internal.run_loop:run_single_turn_streamed": _turn,
-    },
+    steps=Functions(
+        "openai-agents",
+        {
+            "agents.run:AgentRunner.run": _run,
+            "agents.run:start_streaming": _run,
+            "agents.run:run_single_turn": _turn,
+            "agents.run_internal.run_loop:run_single_turn_streamed": _turn,
+        },
+    ),
+    prompts=Functions("openai-agents", {"agents.run_internal.run_loop:maybe_filter_model_input": _model_input}),
 )

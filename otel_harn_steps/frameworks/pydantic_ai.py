@@ -16,9 +16,11 @@ from typing import Any
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.run import StepRun
+from otel_harn_steps._steps.telling import with_budget_line
 from otel_harn_steps.frameworks._naming import definition_of
 from otel_harn_steps.frameworks._running import in_step_async, leave_async, step_of
-from otel_harn_steps.frameworks._source import Source, theirs
+from otel_harn_steps.frameworks._source import Functions, Source, theirs
+from otel_harn_steps.frameworks._telling import result_told
 
 _is_in_run: ContextVar[bool] = ContextVar("otel_harn_steps.pydantic_ai", default=False)
 
@@ -101,11 +103,25 @@ class _Iterated:
         return await leave_async(self._step, None if is_handled else raised, _result, is_handled)
 
 
+def _with_part(parts: Any, line: str) -> Any:
+    # It changes from call to call: what providers keep of a prompt ends before it.
+    return [*(parts or ()), theirs("pydantic_ai.messages", "InstructionPart")(content=line, dynamic=True)]
+
+
 SOURCE = Source(
     "pydantic-ai",
-    "pydantic-ai-slim",
-    {
-        "pydantic_ai.agent.abstract:AbstractAgent.run": _run,
-        "pydantic_ai.agent:Agent.iter": _iter,
-    },
+    steps=Functions(
+        "pydantic-ai-slim",
+        {
+            "pydantic_ai.agent.abstract:AbstractAgent.run": _run,
+            "pydantic_ai.agent:Agent.iter": _iter,
+        },
+    ),
+    prompts=Functions(
+        "pydantic-ai-slim",
+        {
+            "pydantic_ai.models:Model._get_instruction_parts": result_told(_with_part),
+            "pydantic_ai.models.openai._responses_model:get_instructions": result_told(with_budget_line),
+        },
+    ),
 )

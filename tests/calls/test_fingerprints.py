@@ -70,6 +70,22 @@ def test_the_order_of_fields_their_kind_and_what_is_aside_make_no_difference(oth
     assert is_same(BODY, other)
 
 
+LINE = "Budget: $0.04 and 3 calls left. Finish."
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "system", "content": f"s\n{LINE}"}, *HELLO],
+        [{"role": "system", "content": "s"}, {"role": "system", "content": LINE}, *HELLO],
+    ],
+    ids=["at the end", "in a message of its own"],
+)
+def test_the_line_by_which_a_model_is_told_what_is_left_makes_no_difference(messages: Any) -> None:
+    assert is_same(BODY, {**BODY, "messages": messages})
+    assert not is_same(BODY, {**BODY, "messages": [*messages, {"role": "user", "content": f"{LINE} Really."}]})
+
+
 @pytest.mark.parametrize("kind", [str, str.encode])
 def test_a_body_of_json_text_is_what_it_says(kind: Any) -> None:
     texts = [kind(json.dumps(BODY)), kind(json.dumps(dict(reversed(BODY.items())), indent=1))]

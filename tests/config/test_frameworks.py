@@ -192,6 +192,54 @@ def test_arguments_that_are_not_known_are_told_once_and_the_app_runs_on(tmp_path
     assert done.stderr.count("otel_harn_steps failed while reading which step of a framework runs") == 1
 
 
+@pytest.fixture
+def unknown_langchain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A version of LangChain that calls its models elsewhere."""
+    package = tmp_path / "langchain_core" / "language_models"
+    package.mkdir(parents=True)
+    (package / "chat_models.py").write_text("class BaseChatModel:\n    def stream(self, input): return input\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "langchain_core.language_models.chat_models"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "langchain_core"]:
+        del sys.modules[name]
+    otel_harn_steps.uninstrument()
+
+
+def test_where_a_models_prompt_is_not_known_it_is_said_once_and_the_app_runs_on(unknown_langchain, caplog):
+    otel_harn_steps.instrument(frameworks=["langgraph"])
+
+    models = importlib.import_module(unknown_langchain)
+
+    assert models.BaseChatModel().stream("hi") == "hi"
+    [message] = caplog.messages
+    assert message.startswith(f"{unknown_langchain}.BaseChatModel._generate_with_cache is missing in langchain-core ")
+    assert message.endswith(": not every model of this framework is told what is left of a budget")
+
+
+def test_a_prompt_that_is_not_known_is_said_once_and_given_as_it_is(tmp_path):
+    package = tmp_path / "langchain_core" / "language_models"
+    package.mkdir(parents=True)
+    names = "_generate_with_cache", "_agenerate_with_cache", "astream", "stream"
+    methods = "".join(f"    def {name}(self, input): return input\n" for name in names)
+    (package / "chat_models.py").write_text(f"class BaseChatModel:\n{methods}")
+    program = (
+        "import otel_harn_steps; otel_harn_steps.instrument(frameworks='auto');"
+        "from langchain_core.language_models.chat_models import BaseChatModel;"
+        "step = otel_harn_steps.step('plan', max_calls=2, at={0.5: 'tell'}); step.__enter__();"
+        "otel_harn_steps.record_llm_usage(model='gpt-4o', input_tokens=1, output_tokens=0);"
+        "print(BaseChatModel().stream('hi'), BaseChatModel().stream(input='hi'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "hi hi\n"
+    assert done.stderr.count("otel_harn_steps failed while telling a model what is left of its budget") == 1
+
+
 def test_no_framework_is_imported_before_the_app_does():
     program = (
         "import otel_harn_steps, sys; otel_harn_steps.instrument(frameworks='auto');"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,12 @@ def declare() -> Callable[..., None]:
         otel_harn_steps.register_step_from_dict(name, metadata)
 
     return declare
+
+
+@pytest.fixture
+def silent_crewai(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """CrewAI writes to its home, and calls home, unless switched off."""
+    for name in ("CREWAI_DISABLE_TELEMETRY", "CREWAI_DISABLE_TRACKING", "OTEL_SDK_DISABLED"):
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
+    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path))

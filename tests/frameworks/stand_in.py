@@ -57,17 +57,24 @@ class Provider:
         self._lock = Lock()
         self._scripts: dict[str, list[Said]] = {}
         self.asked: list[str] = []
+        self.received: list[Received] = []
         self.url = f"{server.address}/{server.serve(self._answer).token}/v1"
 
     def says(self, word: str, *answers: Said) -> None:
         """Answer so to whoever has `word` in its first message."""
         self._scripts[word] = list(answers)
 
+    def forget(self) -> None:
+        """Begin again: nobody has asked yet."""
+        self.asked.clear()
+        self.received.clear()
+
     def _answer(self, received: Received) -> Answer:
         body = received.json()
         with self._lock:
             word, said = self._next(body["messages"])
             self.asked.append(word)
+            self.received.append(received)
             message = said.message(len(self.asked))
         if body.get("stream"):
             asked_usage = bool((body.get("stream_options") or {}).get("include_usage"))

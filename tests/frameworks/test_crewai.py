@@ -16,14 +16,7 @@ from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step
 from tests.frameworks.observing import names_in, rows, waited
 from tests.frameworks.stand_in import MODEL, Provider, Said, usd
 
-
-@pytest.fixture(autouse=True)
-def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """CrewAI writes to its home, and calls home, unless switched off."""
-    for name in ("CREWAI_DISABLE_TELEMETRY", "CREWAI_DISABLE_TRACKING", "OTEL_SDK_DISABLED"):
-        monkeypatch.setenv(name, "true")
-    monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
-    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("silent_crewai")
 
 
 @tool("search")

@@ -18,13 +18,14 @@ ROOT = HERE.parent.parent
 
 
 @pytest.mark.parametrize("environment", [*FRAMEWORKS, "openai-agents-oldest", "langgraph-oldest"])
-def test_what_the_framework_runs_is_made_into_steps(environment):
+def test_what_the_framework_runs_is_made_into_steps_that_are_told_what_is_left(environment):
     python = python_of(environment, HERE / "environments")
-    file = HERE / f"test_{environment.removesuffix('-oldest').replace('-', '_')}.py"
+    name = environment.removesuffix("-oldest").replace("-", "_")
+    files = HERE / f"test_{name}.py", HERE / f"test_telling_{name}.py"
     options = ("-q", "-W", "ignore", "-p", "no:cacheprovider", f"--confcutdir={HERE}")
 
     done = subprocess.run(
-        [python, "-m", "pytest", *options, file],
+        [python, "-m", "pytest", *options, *files],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
         timeout=300,
     )  # fmt: skip

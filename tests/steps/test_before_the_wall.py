@@ -128,3 +128,20 @@ def test_a_wrong_threshold_is_told(at: Any, error: type[Exception], says: str) -
 
 def test_the_keys_of_a_table_may_be_text() -> None:
     assert [each.share for each in Budget(at={"0.9": "tell", "0.5": "notify"}).thresholds] == [0.5, 0.9]
+
+
+def test_a_budget_that_was_raised_is_not_told_before_it_is_spent_so_far_again(llm: Provider) -> None:
+    with step("s", max_calls=2, at={0.5: "tell"}) as active:
+        llm.ask()
+        assert active.is_told
+        active.raise_budget(max_calls=4)
+        assert not active.is_told
+        llm.ask()
+        assert active.is_told
+
+
+def test_a_budget_that_looks_on_changes_no_model_and_no_prompt(llm: Provider) -> None:
+    with step("s", max_calls=2, at={0.1: "downgrade:cheap", 0.2: "tell"}, mode="shadow") as active:
+        llm.ask()
+        assert (active.default_model, active.is_told) == (None, False)
+    assert harn.drain_completed_steps()[-1].budget_events == ("would have downgraded:cheap", "would have told:0.2")
