@@ -162,6 +162,16 @@ def response_of(answer: Answer | None) -> httpx.Response:
     return httpx.Response(200, json={**head, "choices": choices, "usage": usage})
 
 
+def estimate_of(client: openai.OpenAI) -> int:
+    """What the input of each call is estimated at, as a refusal says."""
+    with step("estimating", max_tokens=1, preflight="reserve", error_boundary="continue"):
+        try:
+            client.chat.completions.create(**request_of(1_000))
+        except StepBudgetExceeded as error:
+            return (error.projected_tokens or 0) - 1_000
+    raise AssertionError("a budget of one token has room for a call")
+
+
 class Calls:
     """Makes calls with one client of each kind. To be made while the package is at work."""
 
@@ -174,7 +184,11 @@ class Calls:
             http_client=httpx.AsyncClient(transport=Provider(), trust_env=False), **given
         )
         self._loop = _Loop(self.clock)
-        self.estimate = self._estimate()
+        self.estimate = estimate_of(self._client)
+        # The first asynchronous call asks for the platform in a thread of its own.
+        first = HeldCall(1, self.clock)
+        first.answer.set_result(None)
+        self._loop.run_until_complete(self._in_task(first))
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -185,19 +199,6 @@ class Calls:
         self._client.close()
         self._loop.run_until_complete(self._aclient.close())
         self._loop.close()
-
-    def _estimate(self) -> int:
-        """What the input of each call is estimated at, as a refusal says."""
-        # The first asynchronous call asks for the platform in a thread of its own.
-        first = HeldCall(1, self.clock)
-        first.answer.set_result(None)
-        self._loop.run_until_complete(self._in_task(first))
-        call = HeldCall(1_000, self.clock)
-        with step("estimating", max_tokens=1, preflight="reserve", error_boundary="continue"):
-            self._here(call)
-        assert isinstance(call.error, StepBudgetExceeded)
-        assert call.error.projected_tokens is not None
-        return call.error.projected_tokens - call.cap
 
     # -- making calls --------------------------------------------------------------------------------------------------
 

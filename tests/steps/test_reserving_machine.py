@@ -256,7 +256,7 @@ class ReservingMachine(RuleBasedStateMachine):
 
 TestReserving = ReservingMachine.TestCase
 TestReserving.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=30,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # an example is short enough as it is
