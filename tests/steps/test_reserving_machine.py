@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -17,6 +16,7 @@ from otel_harn_steps import Budget, StepBudgetExceeded
 from tests.instrumented import instrumented
 from tests.provider import PRICES
 from tests.steps.budget_model import INPUT_PICOUSD, NOTHING, OFF_BY, Amount, ModelStep, Verdict, amount_of
+from tests.steps.calls_machine import examples
 from tests.steps.held_calls import Answer, Calls, HeldCall
 
 MOST_AT_ONCE = 6
@@ -255,10 +255,4 @@ class ReservingMachine(RuleBasedStateMachine):
 
 
 TestReserving = ReservingMachine.TestCase
-TestReserving.settings = settings(
-    max_examples=40,
-    stateful_step_count=30,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],  # an example is short enough as it is
-    suppress_health_check=list(HealthCheck),
-)
+TestReserving.settings = examples(40, steps=30)

@@ -14,7 +14,6 @@ from typing import IO, Any
 import httpx
 import openai
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -25,6 +24,7 @@ from otel_harn_steps._steps.shared_budget import SharedBudget
 from tests.instrumented import instrumented
 from tests.provider import PRICES
 from tests.steps.budget_model import NOTHING, OFF_BY, Amount, ModelStep, amount_of
+from tests.steps.calls_machine import examples
 from tests.steps.held_calls import Answer, estimate_of, request_of, response_of
 
 pytestmark = [
@@ -233,10 +233,4 @@ class RunBudgetMachine(RuleBasedStateMachine):
 
 
 TestRunBudget = RunBudgetMachine.TestCase
-TestRunBudget.settings = settings(
-    max_examples=10,
-    stateful_step_count=25,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],  # an example is short enough as it is
-    suppress_health_check=list(HealthCheck),
-)
+TestRunBudget.settings = examples(10, steps=25)
