@@ -82,6 +82,9 @@ class _Event:
             if self._wake():
                 assert self._clock.condition.wait_for(lambda: self._call.state != "running", _PATIENCE_S)
 
+    def clear(self) -> None:
+        self._is_set = False
+
     def wait(self, seconds: float) -> None:
         clock = self._clock
         with clock.condition:
@@ -247,6 +250,12 @@ class Calls:
         call.becomes("running")
         call.answer.set_result(answer)
         self.settle_down()
+
+    def end_in_thread(self, call: HeldCall, answer: Answer) -> None:
+        """Answer one that is in a thread, and let it end, whatever the others do meanwhile."""
+        call.answer.set_result(answer)
+        with self.clock.condition:
+            assert self.clock.condition.wait_for(lambda: call.state == "ended", _PATIENCE_S)
 
     def cancel(self, call: HeldCall) -> None:
         """Cancel the task of a call."""

@@ -233,4 +233,4 @@ class RunBudgetMachine(RuleBasedStateMachine):
 
 
 TestRunBudget = RunBudgetMachine.TestCase
-TestRunBudget.settings = examples(10, steps=25)
+TestRunBudget.settings = examples(8, steps=22)

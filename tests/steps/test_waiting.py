@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from otel_harn_steps import StepBudgetExceeded, step
+from otel_harn_steps._steps.tree import Tree
 from tests.instrumented import instrumented
 from tests.provider import PRICES
 from tests.steps.held_calls import Answer, Calls, HeldCall
@@ -38,6 +40,23 @@ def test_a_call_that_waits_is_sent_when_another_has_ended(calls: Calls, begin) -
         assert (first.state, second.state) == ("sent", "waiting")
         end(calls, first)
         assert second.state == "sent"
+        end(calls, second)
+
+
+def test_a_call_that_begins_to_wait_at_the_moment_at_which_another_ends_is_sent(
+    calls: Calls, begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    when_changed = Tree.when_changed
+
+    def as_the_first_one_ends(tree: Tree, call: Any) -> Any:
+        calls.end_in_thread(first, Answer(10, 5))
+        return when_changed(tree, call)
+
+    with step("s", **BUDGET):
+        first = calls.in_thread(60)
+        monkeypatch.setattr(Tree, "when_changed", as_the_first_one_ends)
+        second = begin(60)
+        assert (first.state, second.state) == ("ended", "sent")
         end(calls, second)
 
 
