@@ -29,18 +29,18 @@ LIMITS: dict[str, st.SearchStrategy[Any]] = {
     "max_cost_per_call": st.integers(20, 50).map(lambda each: each / 100_000),
 }
 HOW: dict[str, st.SearchStrategy[Any]] = {
-    "preflight": st.sampled_from(["reserve", "reserve", "reserve", "exhausted"]),
-    "on_contention": st.sampled_from(["wait", "wait", "refuse"]),
+    "preflight": st.sampled_from(["reserve"] * 5 + ["exhausted"]),
+    "on_contention": st.sampled_from(["wait", "wait", "wait", "refuse"]),
     "wait_seconds": st.sampled_from([2.5, 60.0]),
     "cap_output": st.sampled_from([False, False, True]),
     "hard_stop_after": st.just(10**6),
 }
 BUDGETS = (
-    st.sets(st.sampled_from(list(LIMITS)), min_size=1, max_size=3)
+    st.sets(st.sampled_from([*LIMITS, "max_usd", "max_tokens"]), min_size=1, max_size=2)
     .flatmap(lambda names: st.fixed_dictionaries({**HOW, **{name: LIMITS[name] for name in sorted(names)}}))
     .map(lambda given: Budget(**given))
 )
-CAPS = st.integers(1, 60)
+CAPS = st.integers(1, 40)
 ERRORS = st.integers(-OFF_BY, OFF_BY)
 SHARES = st.sampled_from([0.0, 0.5, 1.0, 1.0])
 PICKS = st.integers(0, MOST_AT_ONCE)
@@ -70,7 +70,7 @@ class ReservingMachine(RuleBasedStateMachine):
     def begin(self, budget: Budget) -> None:
         self.enter(budget, "tree")
 
-    @precondition(lambda self: len(self.entered) < 4)
+    @precondition(lambda self: len(self.entered) < 3)
     @rule(budget=BUDGETS, scope=st.sampled_from(["step", "tree"]))
     def enter(self, budget: Budget, scope: Any) -> None:
         entered = harn.step(f"step {len(self.entered)}", budget=budget, scope=scope)
@@ -105,8 +105,11 @@ class ReservingMachine(RuleBasedStateMachine):
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.of) < MOST_AT_ONCE)
-    @rule(cap=CAPS, in_thread=st.booleans())
+    @rule(caps=st.lists(CAPS, min_size=1, max_size=4), in_threads=st.booleans())
+    def begin_calls(self, caps: list[int], in_threads: bool) -> None:
+        for cap in caps[: MOST_AT_ONCE - len(self.of)]:
+            self.begin_a_call(cap, in_threads)
+
     def begin_a_call(self, cap: int, in_thread: bool) -> None:
         step = self.steps[-1]
         verdict = step.admit(cap, self.calls.estimate)

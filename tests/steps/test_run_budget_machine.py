@@ -31,17 +31,17 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
 ]
-ROOMY = 600
+ROOMY = 300
 LIMITS = st.fixed_dictionaries(
     {"on_contention": st.sampled_from(["wait", "refuse"]), "wait_seconds": st.just(0.002)},
     optional={
-        "max_tokens": st.integers(150, ROOMY),
-        "max_usd": st.integers(60, 300).map(lambda each: each / 100_000),
-        "max_input_tokens": st.integers(60, 200),
-        "max_output_tokens": st.integers(150, ROOMY),
-        "max_calls": st.integers(5, 20),
+        "max_tokens": st.integers(100, 300),
+        "max_usd": st.integers(50, 150).map(lambda each: each / 100_000),
+        "max_input_tokens": st.integers(30, 100),
+        "max_output_tokens": st.integers(80, ROOMY),
+        "max_calls": st.integers(3, 10),
     },
-).filter(lambda limits: len(limits) > 2)
+).filter(lambda limits: 2 < len(limits) < 5)
 CAPS = st.integers(1, 60)
 CHILDREN = st.integers(0, 2)
 ANSWERS = st.tuples(st.integers(-OFF_BY, OFF_BY), st.sampled_from([0.0, 0.5, 1.0]))
@@ -144,7 +144,11 @@ class RunBudgetMachine(RuleBasedStateMachine):
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    @rule(number=CHILDREN, cap=CAPS)
+    @rule(caps=st.lists(CAPS, min_size=1, max_size=3))
+    def call_at_once(self, caps: list[int]) -> None:
+        for number, cap in enumerate(caps):
+            self.call(number, cap)
+
     def call(self, number: int, cap: int) -> None:
         child = self.child(number)
         if child.in_flight is None:
