@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
-from otel_harn_steps._steps.changes import is_in_a_loop, wait_for_change, wait_for_change_async
+from otel_harn_steps._steps.changes import is_in_a_loop, tell
 from otel_harn_steps._steps.pausing import goes_on, goes_on_async
 from otel_harn_steps._steps.reservation import RoomMayComeError, Waits
 
@@ -31,34 +34,67 @@ class Opener(Protocol):
 def opened(opens: Opener) -> Meter | None:
     """What `opens` opens, when there is room for it. A thread whose event loop would stand still does not wait."""
     until: float | None = None
-    while True:
-        left = None if until is None else until - monotonic()
-        may_wait = (left is None or left > 0) and not is_in_a_loop()
-        try:
-            return opens(waits=Waits.FOR_ROOM if may_wait else Waits.FOR_A_DECISION)
-        except RoomMayComeError as error:
-            contended = error
-        if contended.is_paused:
-            if not goes_on(contended.refusal):
-                return opens(waits=Waits.FOR_NOTHING)
-        else:
-            until = monotonic() + contended.seconds if until is None else until
-            wait_for_change(contended.when_changed, min(_LOOK_AGAIN_S, until - monotonic()))
+    changed, forget = Event(), _nothing_to_forget
+    try:
+        while True:
+            may_wait = (until is None or until > monotonic()) and not is_in_a_loop()
+            changed.clear()
+            try:
+                return opens(waits=Waits.FOR_ROOM if may_wait else Waits.FOR_A_DECISION)
+            except RoomMayComeError as error:
+                contended = error
+            if contended.is_paused:
+                if not goes_on(contended.refusal):
+                    return opens(waits=Waits.FOR_NOTHING)
+            elif until is None:
+                until = monotonic() + contended.seconds
+                forget = contended.when_changed(changed.set)
+                # Not yet: a call may have ended before it could tell.
+            else:
+                changed.wait(max(0.0, min(_LOOK_AGAIN_S, until - monotonic())))
+    finally:
+        forget()
 
 
 async def opened_async(opens: Opener) -> Meter | None:
     """As `opened`, in an event loop of asyncio. In any other, a call does not wait for room."""
+    if not is_in_a_loop():
+        return await _decided(opens)
+    import asyncio  # noqa: PLC0415 -- loaded already, where one of its loops runs
+
     until: float | None = None
+    changed, forget = asyncio.Event(), _nothing_to_forget
+    try:
+        while True:
+            may_wait = until is None or until > monotonic()
+            changed.clear()
+            try:
+                return opens(waits=Waits.FOR_ROOM if may_wait else Waits.FOR_A_DECISION)
+            except RoomMayComeError as error:
+                contended = error
+            if contended.is_paused:
+                if not await goes_on_async(contended.refusal):
+                    return opens(waits=Waits.FOR_NOTHING)
+            elif until is None:
+                until = monotonic() + contended.seconds
+                forget = contended.when_changed(partial(tell, asyncio.get_running_loop(), changed.set))
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, min(_LOOK_AGAIN_S, until - monotonic()))):
+                        await changed.wait()
+    finally:
+        forget()
+
+
+async def _decided(opens: Opener) -> Meter | None:
     while True:
-        left = None if until is None else until - monotonic()
-        may_wait = (left is None or left > 0) and is_in_a_loop()
         try:
-            return opens(waits=Waits.FOR_ROOM if may_wait else Waits.FOR_A_DECISION)
+            return opens(waits=Waits.FOR_A_DECISION)
         except RoomMayComeError as error:
-            contended = error
-        if contended.is_paused:
-            if not await goes_on_async(contended.refusal):
-                return opens(waits=Waits.FOR_NOTHING)
-        else:
-            until = monotonic() + contended.seconds if until is None else until
-            await wait_for_change_async(contended.when_changed, min(_LOOK_AGAIN_S, until - monotonic()))
+            paused = error
+        if not await goes_on_async(paused.refusal):
+            return opens(waits=Waits.FOR_NOTHING)
+
+
+def _nothing_to_forget() -> None:
+    """Take back that somebody waits who does not."""

@@ -157,6 +157,7 @@ class Account(Steered):
         if self._is_looked_at:
             of_run = self._look_at_budgets(call, response, held, is_over=is_over)
             first = first or of_run
+        del held  # it holds room until it is freed, and those that wait for room look at once
         if self.tree.waiting:
             self.tree.changed()
         if late:

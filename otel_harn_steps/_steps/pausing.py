@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.changes import is_in_a_loop, wait_for_change, wait_for_change_async
+from otel_harn_steps._steps.changes import is_in_a_loop, tell
 from otel_harn_steps._steps.hooks import pause_hook
 from otel_harn_steps._steps.steering import DECIDING, Steered
 
@@ -51,9 +54,7 @@ def goes_on(error: StepBudgetExceeded) -> bool:
     """Whether the step whose budget it is may spend more. Who decides about it is asked, once, and waited for."""
     account = _pausing(error)
     while account is not None and not account.has_raised(error):
-        if not account.begins_pause(error.limit):
-            wait_for_change(account.tree.when_changed, _LOOK_AGAIN_S)
-        else:
+        if _begins(account, error):
             decider, answer, is_answered = _decider_of(account), None, False
             try:
                 with _ASKING:
@@ -66,12 +67,16 @@ def goes_on(error: StepBudgetExceeded) -> bool:
 
 
 async def goes_on_async(error: StepBudgetExceeded) -> bool:
-    """As `goes_on`, without holding up an event loop of asyncio."""
+    """As `goes_on`, without holding up an event loop of asyncio. In any other, a call does not wait for who asks."""
     account = _pausing(error)
     while account is not None and not account.has_raised(error):
-        if not account.begins_pause(error.limit):
-            await _changed(account)
+        if is_in_a_loop():
+            begins = await _begins_async(account, error)
+        elif not account.begins_pause(error.limit):
+            return False
         else:
+            begins = True
+        if begins:
             decider, answer, is_answered = _decider_of(account), None, False
             try:
                 with _ASKING:
@@ -92,11 +97,37 @@ def _is_raised(error: StepBudgetExceeded) -> bool:
     return isinstance(error.owner, Steered) and error.owner.is_of_pause and error.owner.has_raised(error)
 
 
-async def _changed(account: Steered) -> None:
-    if is_in_a_loop():
-        await wait_for_change_async(account.tree.when_changed, _LOOK_AGAIN_S)
-    else:
-        wait_for_change(account.tree.when_changed, _LOOK_AGAIN_S)
+def _begins(account: Steered, error: StepBudgetExceeded) -> bool:
+    """Whether the caller is to ask. If not, it has waited for another who has asked."""
+    changed = Event()
+    forget = account.tree.when_changed(changed.set)
+    try:
+        while not account.begins_pause(error.limit):
+            changed.wait(_LOOK_AGAIN_S)
+            changed.clear()
+            if account.has_raised(error) or not account.is_pausing:
+                return False
+    finally:
+        forget()
+    return True
+
+
+async def _begins_async(account: Steered, error: StepBudgetExceeded) -> bool:
+    import asyncio  # noqa: PLC0415 -- loaded already, where one of its loops runs
+
+    changed = asyncio.Event()
+    forget = account.tree.when_changed(partial(tell, asyncio.get_running_loop(), changed.set))
+    try:
+        while not account.begins_pause(error.limit):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await changed.wait()
+            changed.clear()
+            if account.has_raised(error) or not account.is_pausing:
+                return False
+    finally:
+        forget()
+    return True
 
 
 def _asked(decider: _Decider, account: Steered, error: StepBudgetExceeded) -> Any:

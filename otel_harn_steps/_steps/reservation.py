@@ -12,7 +12,8 @@ from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.totals import NO_USAGE, ModelCall
 
 if TYPE_CHECKING:
-    from otel_harn_steps._steps.changes import WhenChanged
+    from collections.abc import Callable
+
     from otel_harn_steps._steps.shared_spending import SharedSpending
 
 
@@ -140,12 +141,17 @@ class RoomMayComeError(Exception):
     Attributes:
         refusal: what is raised if no room comes.
         seconds: how long to wait for others at most.
-        when_changed: what to wait for them by.
+        when_changed: calls what it is given when a call has ended; returns what takes that back.
         is_paused: whether somebody is to decide.
     """
 
     def __init__(
-        self, refusal: StepBudgetExceeded, seconds: float, when_changed: WhenChanged, *, is_paused: bool = False
+        self,
+        refusal: StepBudgetExceeded,
+        seconds: float,
+        when_changed: Callable[[Callable[[], None]], Callable[[], None]],
+        *,
+        is_paused: bool = False,
     ) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal

@@ -199,6 +199,8 @@ class StepRun:
                 record = _record(active, verdict, self._start_time_ns, self._end_time_ns)
             self._leaving = LeavingRecord(record)
             active.status = verdict.status
+        if active.tree.waiting:  # for the room of this step's budget, which refuses nothing any more
+            active.tree.changed()
 
     def _keep_record(self) -> None:
         if self._leaving is not None:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 
 from otel_harn_steps import _process
-from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._steps.admission import Admission
 from otel_harn_steps._steps.budget import LIMITS, Limits
 from otel_harn_steps._steps.definition import StepDefinition, StepErrorBoundary, model_of
@@ -146,6 +146,7 @@ class Steered(Admission):
                 self.breach, self.refused = None, 0
             for name, value in limits.items():
                 self._keep(f"raised:{name}={value}")
+        self.tree.changed()
 
     # -- a pause, in which somebody decides: see `_steps.pausing` ------------------------------------------------------
 
@@ -219,8 +220,13 @@ class Steered(Admission):
 
     def _crosses_still(self, breach: StepBudgetExceeded) -> bool:
         spent, max_calls = self._covered(), self.definition.budget.max_calls
-        is_of_calls = breach.limit == "max_calls" and max_calls is not None and spent.llm_calls >= max_calls
-        return self._full(spent) is not None or self._is_late() or is_of_calls or breach.limit in ("loop", REFUSED)
+        if breach.limit == "max_calls" and max_calls is not None and spent.llm_calls >= max_calls:
+            return True
+        if breach.limit == "max_cost_per_call" and not breach.projected and self._max_call_picousd is not None:
+            cost = to_picousd(breach.consumed)
+            if cost is not None and cost > self._max_call_picousd:
+                return True
+        return self._full(spent) is not None or self._is_late() or breach.limit in ("loop", REFUSED)
 
     def _left(self) -> Iterable[tuple[str, float]]:
         """What is left of each limit of this account's own budget."""

@@ -78,6 +78,18 @@ def test_a_raised_budget_lets_an_exhausted_step_go_on(llm: Provider) -> None:
     assert (record.max_tokens, record.budget_events) == (100, ("raised:max_tokens=100",))
 
 
+def test_a_step_whose_call_has_cost_too_much_goes_on_only_when_a_call_may_cost_as_much(llm: Provider) -> None:
+    with step("s", max_tokens=20, max_cost_per_call=0.00005) as active:
+        with pytest.raises(StepBudgetExceeded):
+            llm.ask(10, 5)  # $0.000065
+        active.raise_budget(max_tokens=1_000)
+        with pytest.raises(StepBudgetExceeded):
+            llm.ask(10, 5)
+        active.raise_budget(max_cost_per_call=0.000065)
+        llm.ask(10, 5)
+    assert llm.handed_out.calls == 2
+
+
 @pytest.mark.parametrize("limits", [{"max_tokens": 10}, {"max_usd": 3}, {"max_tokens": None}])
 def test_a_budget_can_only_be_raised(limits: dict[str, Any]) -> None:
     with step("s", max_tokens=20) as active:

@@ -12,11 +12,8 @@ from typing import Any
 
 import openai
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
     consumes,
     initialize,
     invariant,
@@ -27,10 +24,12 @@ from hypothesis.stateful import (
 
 import otel_harn_steps as harn
 from otel_harn_steps import Budget, CallRow, StepBudgetExceeded
+from otel_harn_steps._cost.money import to_picousd, to_usd
+from otel_harn_steps._steps.totals import Tally
 from otel_harn_steps.testing import ReplayServer
 from tests.instrumented import instrumented
-from tests.provider import PRICES, Provider, provider
-from tests.steps.sinks import Ledger
+from tests.provider import INPUT_USD_PER_MTOK, OUTPUT_USD_PER_MTOK, PRICES, Provider, provider
+from tests.steps.calls_machine import CallsMachine
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 TOKENS = st.integers(min_value=1, max_value=9)
@@ -41,6 +40,7 @@ LARGEST_INPUT = 40
 BUDGETS = st.builds(
     Budget,
     max_tokens=st.integers(60, 400),
+    max_usd=st.none() | st.integers(40, 250).map(lambda each: each / 100_000),
     preflight=st.sampled_from(["reserve", "reserve", "exhausted"]),
     on_contention=st.sampled_from(["refuse", "wait"]),
     wait_seconds=st.just(0.002),
@@ -57,24 +57,22 @@ def refusals_accepted() -> Iterator[None]:
         error.accept()
 
 
-class BudgetMachine(RuleBasedStateMachine):
-    """Steps are entered and left like a stack; calls and streams live as long as they like."""
+def room_for_output(budget: Budget, spent: Tally) -> int:
+    """How many output tokens a call may allow for which there is room for certain."""
+    room = (budget.max_tokens or 0) - spent.budget_tokens - LARGEST_INPUT
+    if budget.max_usd is None:
+        return room
+    left = (to_picousd(budget.max_usd) or 0) - spent.budget_picousd - LARGEST_INPUT * INPUT_USD_PER_MTOK * 10**6
+    return min(room, left // (OUTPUT_USD_PER_MTOK * 10**6))
 
-    server: ReplayServer
-    streams = Bundle("streams")
-    tasks = Bundle("tasks")
+
+class BudgetMachine(CallsMachine):
+    """Whatever is in flight may hold room; what is not holds none."""
+
+    streams, tasks = CallsMachine.streams, CallsMachine.tasks
 
     def __init__(self) -> None:
         super().__init__()
-        harn.reset_steps()
-        self.ledger = Ledger()
-        self._instrumented = instrumented(sinks=[self.ledger], prices=PRICES)
-        self._instrumented.__enter__()
-        self._provider = provider(self.server)
-        self.llm: Provider = self._provider.__enter__()
-        self._run = harn.run("machine")
-        self.run = self._run.__enter__()
-        self.loop = asyncio.new_event_loop()
         self.steps: list[tuple[Any, Any]] = []
         self.left: list[Any] = []
         self.in_flight: list[Any] = []
@@ -129,13 +127,8 @@ class BudgetMachine(RuleBasedStateMachine):
             self.loop.run_until_complete(task)
         self.in_flight.remove(task)
 
-    @rule(task=consumes(tasks), ticks=st.integers(0, 20))
-    def cancel_a_task(self, task: asyncio.Task[Any], ticks: int) -> None:
-        for _ in range(ticks):
-            self.loop.run_until_complete(asyncio.sleep(0))
-        task.cancel()
-        self.loop.run_until_complete(asyncio.wait([task]))
-        self.in_flight.remove(task)
+    def has_ended(self, call: Any) -> None:
+        self.in_flight.remove(call)
 
     # -- streams -------------------------------------------------------------------------------------------------------
 
@@ -196,8 +189,7 @@ class BudgetMachine(RuleBasedStateMachine):
             covering = [active for entered, active in self.steps if entered.definition.scope == "tree"]
             if any(active.breach is not None and not active.breach.projected for active in covering):
                 return
-            rooms = [active.definition.budget.max_tokens - active.subtree.budget_tokens for active in covering]
-            allowed = min(rooms) - LARGEST_INPUT
+            allowed = min(room_for_output(active.definition.budget, active.subtree) for active in covering)
             if allowed > 0:
                 self.llm.ask(1, 1, max_tokens=allowed)
 
@@ -209,6 +201,7 @@ class BudgetMachine(RuleBasedStateMachine):
                 # What is estimated of a stream that was left is not what it was measured at.
                 measured = covered.input_tokens + covered.output_tokens
                 assert measured <= active.definition.budget.max_tokens
+                assert to_usd(covered.cost_picousd) <= (active.definition.budget.max_usd or 1)
 
     def teardown(self) -> None:
         for each in self.in_flight:
@@ -224,15 +217,9 @@ class BudgetMachine(RuleBasedStateMachine):
             assert active.open_calls == 0
             with suppress(StepBudgetExceeded):
                 entered.__exit__(None, None, None)
-        self._run.__exit__(None, None, None)
-        try:
-            self.the_totals_are_the_ledger()
-        finally:
-            self._provider.__exit__(None, None, None)
-            self._instrumented.__exit__(None, None, None)
-            self.loop.close()
+        super().teardown()
 
-    def the_totals_are_the_ledger(self) -> None:
+    def what_holds_in_the_end(self) -> None:
         rows: list[CallRow] = self.ledger.of("settled")
         assert self.run.total_input_tokens == sum(row.input_tokens or 0 for row in rows)
         assert self.run.total_output_tokens == sum(row.output_tokens or 0 for row in rows)
@@ -241,15 +228,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_budgets_hold(replay: ReplayServer) -> None:
-    BudgetMachine.server = replay
-    machine = BudgetMachine.TestCase
-    machine.settings = settings(
-        max_examples=20,
-        stateful_step_count=25,
-        phases=[Phase.explicit, Phase.generate],  # an example is short enough as it is
-        suppress_health_check=list(HealthCheck),
-    )
-    machine("runTest").runTest()
+    BudgetMachine.check(replay, 20)
 
 
 # -- a hundred at once -------------------------------------------------------------------------------------------------

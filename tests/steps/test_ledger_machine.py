@@ -14,18 +14,16 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
+from hypothesis.stateful import consumes, invariant, multiple, precondition, rule
 
 import otel_harn_steps as harn
 from otel_harn_steps import CallRow, CompletedStep
 from otel_harn_steps._telemetry.call_row import BILLED
 from otel_harn_steps.testing import ReplayServer
 from tests.guard.interrupting import Lines
-from tests.instrumented import instrumented
-from tests.provider import INPUT_USD_PER_MTOK, OUTPUT_USD_PER_MTOK, PRICES, Provider, provider
-from tests.steps.sinks import Ledger
+from tests.provider import INPUT_USD_PER_MTOK, OUTPUT_USD_PER_MTOK
+from tests.steps.calls_machine import CallsMachine
 
 pytestmark = [pytest.mark.interrupts, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 TOKENS = st.integers(min_value=1, max_value=9)
@@ -48,25 +46,14 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-class LedgerMachine(RuleBasedStateMachine):
-    """Steps are entered and left like a stack; calls and streams live as long as they like."""
+class LedgerMachine(CallsMachine):
+    """What the provider handed out is kept, to be compared in the end."""
 
-    server: ReplayServer
-    streams = Bundle("streams")
-    tasks = Bundle("tasks")
+    streams, tasks = CallsMachine.streams, CallsMachine.tasks
 
     def __init__(self) -> None:
-        super().__init__()
-        harn.reset_steps()
-        self.ledger = Ledger()
         self.moody = Moody()
-        self._instrumented = instrumented(sinks=[self.moody, self.ledger], prices=PRICES)
-        self._instrumented.__enter__()
-        self._provider = provider(self.server)
-        self.llm: Provider = self._provider.__enter__()
-        self._run = harn.run("machine")
-        self.run = self._run.__enter__()
-        self.loop = asyncio.new_event_loop()
+        super().__init__(self.moody)
         self.steps: list[Any] = []
         self.threads: list[Thread] = []
         self.known = Counter[str]()
@@ -165,13 +152,6 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish_a_task(self, task: asyncio.Task[Any]) -> None:
         self.loop.run_until_complete(task)
 
-    @rule(task=consumes(tasks), ticks=st.integers(0, 20))
-    def cancel_a_task(self, task: asyncio.Task[Any], ticks: int) -> None:
-        for _ in range(ticks):
-            self.loop.run_until_complete(asyncio.sleep(0))
-        task.cancel()
-        self.loop.run_until_complete(asyncio.wait([task]))
-
     # -- streams -------------------------------------------------------------------------------------------------------
 
     @rule(target=streams, tokens=TOKENS, words=TOKENS)
@@ -227,15 +207,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.begun.clear()
         for stream in self.opened:  # hypothesis holds them: they are not collected
             stream.close()
-        self._run.__exit__(None, None, None)
-        try:
-            self.check()
-        finally:
-            self._provider.__exit__(None, None, None)
-            self._instrumented.__exit__(None, None, None)
-            self.loop.close()
+        super().teardown()
 
-    def check(self) -> None:
+    def what_holds_in_the_end(self) -> None:
         records: list[CompletedStep] = self.ledger.of("ended")
         rows: list[CallRow] = self.ledger.of("settled")
         cost, cost_in_children = cost_of(self.known), cost_of(self.in_children)
@@ -271,12 +245,4 @@ def cost_of(tokens: Counter[str]) -> int:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_the_ledger_adds_up(replay: ReplayServer) -> None:
-    LedgerMachine.server = replay
-    machine = LedgerMachine.TestCase
-    machine.settings = settings(
-        max_examples=40,
-        stateful_step_count=25,
-        phases=[Phase.explicit, Phase.generate],  # an example is short enough as it is
-        suppress_health_check=list(HealthCheck),
-    )
-    machine("runTest").runTest()
+    LedgerMachine.check(replay, 40)
