@@ -42,6 +42,16 @@ def test_a_runs_budget_reserves_unless_it_says_otherwise(llm: Provider) -> None:
         llm.ask(10, 5, max_tokens=500)
 
 
+def test_a_call_that_would_fit_is_told_that_the_run_has_ended_before(llm: Provider) -> None:
+    with harn.run("nightly", max_tokens=100):
+        with pytest.raises(StepBudgetExceeded) as no_room:
+            llm.ask(10, 5, max_tokens=500)
+        with pytest.raises(StepBudgetExceeded) as later:
+            llm.ask(10, 5, max_tokens=5)
+    assert (no_room.value.projected, later.value.projected, later.value.limit) == (True, False, "max_tokens")
+    assert str(later.value) == "run `nightly` has ended: its max_tokens budget had no room for an earlier call"
+
+
 def test_a_hard_stop_is_turned_back_at_the_runs_edge(llm: Provider) -> None:
     def insist() -> None:
         for _ in range(100):
