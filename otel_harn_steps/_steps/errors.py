@@ -300,3 +300,8 @@ def unmetered_detail(step: str, model: str | None, limit: str) -> str:
 def loop_detail(step: str, times: int) -> str:
     """The message where a step goes round in circles."""
     return f"step `{step}` repeats itself: the same requests got the same answers {times} times in a row (loop={times})"
+
+
+def ended_detail(run: str, limit: str) -> str:
+    """The message where a run has ended, and this call alone would have had room."""
+    return f"run `{run}` has ended: its {limit} budget had no room for an earlier call"

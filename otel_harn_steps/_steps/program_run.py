@@ -15,7 +15,8 @@ from otel_harn_steps._process import in_forked_child, leave_run, new_id, use_run
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.budget import NO_BUDGET, Budget, Limits, budget_of
 from otel_harn_steps._steps.definition import StepDefinition
-from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
+from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop, ended_detail
+from otel_harn_steps._steps.reservation import Held, Projection
 from otel_harn_steps._steps.run_budget import OF_A_RUN, RunBudget
 from otel_harn_steps._steps.totals import NOTHING, Tally
 
@@ -71,6 +72,12 @@ class Run(Account):
             return here
         there = self.shared.elsewhere
         return here.plus(Tally(there.input_tokens, there.output_tokens, there.calls, cost_picousd=there.picousd))
+
+    def _no_room(self, limit: str, asked: Projection, held: Held) -> StepBudgetExceeded:
+        error = super()._no_room(limit, asked, held)
+        if error.projected and error.consumed <= error.limit_value:
+            return self._exceeded(limit, detail=ended_detail(self.name, limit))
+        return error
 
     def _note(self, error: StepBudgetExceeded) -> None:
         super()._note(error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.reservation import Projection
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _SHARING = guard(
     "counting with the other processes of a run", then="this process is counted alone, against the same limits"
 )
+_stopped_here: Final[ContextVar[object]] = ContextVar("otel_harn_steps.stopped_here", default=None)
+"""The `_stopped` of the budget whose hard stop this thread or task has met last."""
 
 
 class SharedSpending:
@@ -27,17 +30,18 @@ class SharedSpending:
         reserves: whether calls hold room, or are only counted.
     """
 
-    __slots__ = ("_budget", "_limits", "_reserves", "elsewhere", "settled")
+    __slots__ = ("_budget", "_limits", "_reserves", "_stopped", "elsewhere", "settled")
 
     def __init__(self, budget: SharedBudget, limits: SharedLimits, *, reserves: bool) -> None:
         self._budget, self._limits, self._reserves = budget, limits, reserves
+        self._stopped: object | None = None
         self.settled = NO_AMOUNT
         self.elsewhere = NO_AMOUNT
         """What the other processes have spent, when it was asked for last."""
 
     def begin_again(self) -> None:
         """Begin at zero, in a forked child."""
-        self.settled = NO_AMOUNT
+        self.settled, self._stopped = NO_AMOUNT, None
 
     def hold(self, reservation: Reservation) -> Reserved | None:
         """Hold the room of a call for all processes. Returns the refusal, if there is none."""
@@ -82,9 +86,17 @@ class SharedSpending:
             self._budget.note_ended(limit)
 
     def stopped(self) -> None:
-        """A call was refused by a hard stop: whoever looks after the run gives the process time to end by it."""
-        with _SHARING:
-            self._budget.note_refused()
+        """A call was refused by a hard stop: whoever looks after the run gives the process time to end by it.
+
+        Where many calls are made at the same time, each of them meets one, and that is no program that goes on. So the
+        first one of the process counts, and later ones of a thread or task that has met one before.
+        """
+        counts = self._stopped is None or _stopped_here.get() is self._stopped
+        self._stopped = self._stopped or object()
+        _stopped_here.set(self._stopped)
+        if counts:
+            with _SHARING:
+                self._budget.note_refused()
 
     def _amount(self, asked: Projection) -> Amount:
         return _amount(asked) if self._reserves else Amount(calls=1)

@@ -7,13 +7,16 @@ import json
 import logging
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from types import ModuleType
 
 import pytest
 
 import otel_harn_steps as harn
-from otel_harn_steps import StepBudgetExceeded, step
+from otel_harn_steps import StepBudgetExceeded, StepBudgetStop, step
 from otel_harn_steps._steps.program_run import RUN_BUDGET
+from otel_harn_steps._steps.shared_budget import SharedBudget
 from tests.provider import Provider
 
 
@@ -39,6 +42,16 @@ def test_a_runs_budget_reserves_unless_it_says_otherwise(llm: Provider) -> None:
         llm.ask(10, 5, max_tokens=500)
 
 
+def test_a_call_that_would_fit_is_told_that_the_run_has_ended_before(llm: Provider) -> None:
+    with harn.run("nightly", max_tokens=100):
+        with pytest.raises(StepBudgetExceeded) as no_room:
+            llm.ask(10, 5, max_tokens=500)
+        with pytest.raises(StepBudgetExceeded) as later:
+            llm.ask(10, 5, max_tokens=5)
+    assert (no_room.value.projected, later.value.projected, later.value.limit) == (True, False, "max_tokens")
+    assert str(later.value) == "run `nightly` has ended: its max_tokens budget had no room for an earlier call"
+
+
 def test_a_hard_stop_is_turned_back_at_the_runs_edge(llm: Provider) -> None:
     def insist() -> None:
         for _ in range(100):
@@ -50,6 +63,29 @@ def test_a_hard_stop_is_turned_back_at_the_runs_edge(llm: Provider) -> None:
     with pytest.raises(StepBudgetExceeded), harn.run("nightly", max_tokens=100, preflight="exhausted"):
         insist()
     assert llm.handed_out.calls == 2
+
+
+def test_calls_at_the_same_time_that_are_all_stopped_do_not_count_as_a_program_that_goes_on(llm: Provider) -> None:
+    with pytest.raises(StepBudgetExceeded), harn.run("nightly", max_calls=1):
+        shared = SharedBudget(json.loads(os.environ[RUN_BUDGET])["file"])
+        llm.ask()
+        with ThreadPoolExecutor(10) as pool:
+            together = Barrier(10)
+            calls = [pool.submit(_ask_after, together, llm) for _ in range(10)]
+        stopped = [call for call in calls if isinstance(call.exception(), StepBudgetStop)]
+        counted = shared.totals().refused
+        for _ in range(2):
+            with pytest.raises(StepBudgetStop):
+                llm.ask()
+        counted_later = shared.totals().refused
+        shared.close()
+        llm.ask()
+    assert (len(stopped), counted, counted_later) == (7, 1, 2)
+
+
+def _ask_after(together: Barrier, llm: Provider) -> None:
+    together.wait()
+    llm.ask()
 
 
 def test_the_budget_ends_with_the_run_and_leaves_nothing_behind(llm: Provider) -> None:

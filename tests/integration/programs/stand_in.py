@@ -49,13 +49,17 @@ class Scripted:
         self.without_usage: list[int] = []
         """The numbers of those in `sent` whose usage was not asked for, and so did not leave."""
 
+    def count(self, number: int, asked: str) -> Sent:
+        """The usage of the answer with this number to what is asked."""
+        return Sent.number(number, self._model)
+
     def answer(self, received: Received) -> Answer:
         asked = received.body.decode()
         with self._lock:
             answers = next(answers for phrase, answers in self._script.items() if phrase in asked)
             says = answers.pop(0) if len(answers) > 1 else answers[0]
             number = len(self.sent)
-            self.sent.append(Sent.number(number, self._model))
+            self.sent.append(self.count(number, asked))
         path = received.path.partition("?")[0]
         protocol = next(protocol for end, protocol in PROTOCOLS.items() if path.endswith(end))
         body = json.loads(asked)

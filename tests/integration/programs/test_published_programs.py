@@ -106,12 +106,6 @@ class Ran:
     """What `--json` wrote."""
 
 
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    with Hosts(tmp_path_factory.mktemp("authority")) as hosts:
-        yield hosts
-
-
 @pytest.fixture
 def run(hosts: Hosts, installed: Path, tmp_path: Path) -> Callable[..., Ran]:
     """Runs a program, by itself or under our command. Its home is made anew each time, at the same place."""
