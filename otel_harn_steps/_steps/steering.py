@@ -204,7 +204,7 @@ class Steered(Admission):
                 detail=f"step `{self.definition.name}` was refused: {reason}",
                 owner=self,
             )
-            self._keep(f"refused:{reason}")
+            self._keep("refused")  # without the reason, which is the app's own text
 
     def _keep(self, event: str) -> None:
         self.budget_events = (*self.budget_events, event)

@@ -9,6 +9,7 @@ import pytest
 
 from otel_harn_steps import StepBudgetExceeded
 from otel_harn_steps._steps.budget import LIMITS
+from otel_harn_steps._steps.errors import ended_detail, loop_detail
 from tests.integration.backends.programs import COLLECTOR, CONFIGS
 
 SECRETS = {"HONEYCOMB_API_KEY": "not-a-key", "INGEST_TOKEN": "not-a-token"}
@@ -121,14 +122,23 @@ def test_redaction_lets_every_field_of_a_record_pass_but_the_free_text_in_it():
     ]
 
 
-@pytest.mark.parametrize("budget_of", ["step", "run", "agent"])
-@pytest.mark.parametrize("projected_tokens", [None, 900], ids=["crossed", "no-room"])
-@pytest.mark.parametrize("limit", [each for each in LIMITS if each != "loop"])
-def test_redaction_lets_our_sentences_about_a_budget_pass(limit, projected_tokens, budget_of):
+def kept_sentences() -> re.Pattern[str]:
     (pattern,) = re.findall(
         r'set\(span.status.message, ""\) where not IsMatch\(span.status.message, "(.*?)"\)',
         (CONFIGS / "redaction.yaml").read_text(),
     )
+    return re.compile(pattern.replace("\\\\", "\\"))
+
+
+@pytest.mark.parametrize("sentence", [loop_detail("draft", 3), ended_detail("nightly", "max_usd")])
+def test_redaction_lets_our_other_sentences_about_a_budget_pass(sentence):
+    assert kept_sentences().search(sentence)
+
+
+@pytest.mark.parametrize("budget_of", ["step", "run", "agent"])
+@pytest.mark.parametrize("projected_tokens", [None, 900], ids=["crossed", "no-room"])
+@pytest.mark.parametrize("limit", [each for each in LIMITS if each != "loop"])
+def test_redaction_lets_our_sentences_about_a_budget_pass(limit, projected_tokens, budget_of):
     error = StepBudgetExceeded(
         step="draft",
         function="draft",
@@ -140,4 +150,4 @@ def test_redaction_lets_our_sentences_about_a_budget_pass(limit, projected_token
         projected_tokens=projected_tokens,
         budget_of=budget_of,
     )
-    assert re.search(pattern.replace("\\\\", "\\"), str(error))
+    assert kept_sentences().search(str(error))
