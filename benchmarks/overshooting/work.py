@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 MOST_CALLS_EACH: Final = 40
 MOST_TRIES_EACH: Final = 200
+MOST_TOGETHER: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Job:
     streams: bool
     reads: int | None
     tries_again: bool
+
+    @property
+    def most_each(self) -> int:
+        """How many calls a worker makes if nothing stops it."""
+        return min(MOST_TRIES_EACH if self.tries_again else MOST_CALLS_EACH, MOST_TOGETHER // self.workers)
 
     @property
     def request(self) -> dict[str, Any]:
@@ -88,7 +94,7 @@ class _App:
         self.job, self.way, self.report = job, way, Report()
 
     async def work(self) -> None:
-        for _ in range(MOST_TRIES_EACH if self.job.tries_again else MOST_CALLS_EACH):
+        for _ in range(self.job.most_each):
             try:
                 await (self._stream() if self.job.streams else self.way.call())
             except BaseException as error:
