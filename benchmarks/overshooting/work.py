@@ -46,7 +46,12 @@ class Job:
     @property
     def most_each(self) -> int:
         """How many calls a worker makes if nothing stops it."""
-        return min(MOST_TRIES_EACH if self.tries_again else MOST_CALLS_EACH, MOST_TOGETHER // self.workers)
+        return MOST_TRIES_EACH if self.tries_again else MOST_CALLS_EACH
+
+    @property
+    def most(self) -> int:
+        """How many all of them make then."""
+        return min(self.workers * self.most_each, MOST_TOGETHER)
 
     @property
     def request(self) -> dict[str, Any]:
@@ -92,9 +97,13 @@ async def done(job: Job, opens: Opens) -> Report:
 class _App:
     def __init__(self, job: Job, way: Way) -> None:
         self.job, self.way, self.report = job, way, Report()
+        self._made = 0
 
     async def work(self) -> None:
         for _ in range(self.job.most_each):
+            if self._made == self.job.most:
+                return
+            self._made += 1
             try:
                 await (self._stream() if self.job.streams else self.way.call())
             except BaseException as error:
