@@ -6,8 +6,8 @@ python benchmarks/overshoot.py --only ours      (or others): one of the two
 
 Needs what `make test` installs, and for the others `benchmarks/setup_venvs.sh others`. A stand-in on this machine
 answers like OpenAI's chat completions. So many workers at once call as long as they may, in asyncio. The limit is what
-20.5 such calls cost (5.5 of the long prompt). What streams and LiteLLM's server spend at once depends on the order of
-events, by a few calls; nothing else depends on time.
+20.5 such calls cost (5.5 of the long prompt). What streams spend at once, and what the others do, depends on the order
+of events; nothing else depends on time.
 """
 
 from __future__ import annotations
