@@ -5,5 +5,7 @@ from contenders.ours import BUDGET, C as Ours
 
 
 class C(Ours):
+    venv = "ours"
+
     def step(self, name):
         return step(name, budget=BUDGET | {"preflight": "reserve", "on_contention": "wait"})

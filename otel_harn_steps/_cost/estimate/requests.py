@@ -50,7 +50,10 @@ _ATTACHED: Final = frozenset(
 )  # fmt: skip
 _ATTACHMENTS: Final = frozenset({"audio", "document", "file", "image", "input_file", "input_image", "video"})
 _WRITTEN: Final = ("content", "text")
-_ENCODED: Final = re.compile(r"data:[^,]{0,99};base64,|[A-Za-z0-9+/_-]{256}")
+_LONG: Final = 256
+_ENCODED: Final = re.compile(rf"data:[^,]{{0,99}};base64,|[A-Za-z0-9+/_-]{{{_LONG}}}")
+# Fields whose names say what they are. Of all others, a text is a part of the prompt.
+_NAMED: Final = _NO_PROMPT | _ATTACHED | {"body"}
 
 
 class RequestSize(NamedTuple):
@@ -105,7 +108,7 @@ class _Request:
 
     def take(self, value: Any, is_verbatim: bool) -> None:
         if isinstance(value, str):
-            if _ENCODED.match(value):
+            if (len(value) >= _LONG or value.startswith("data:")) and _ENCODED.match(value):
                 self.more += ATTACHMENT_TOKENS
             else:
                 self.size += size_of(value)
@@ -115,7 +118,7 @@ class _Request:
             self.waiting.append((value, is_verbatim))
 
     def take_parts(self, value: Any, is_verbatim: bool) -> None:
-        if isinstance(value, Mapping):
+        if isinstance(value, (dict, Mapping)):  # a dict is known at once
             self.take_fields(value, is_verbatim)
         elif isinstance(value, (list, tuple)):
             if value and isinstance(value[0], int):  # a prompt of token ids
@@ -143,7 +146,10 @@ class _Request:
             self.take_cache_mark(fields.get("cache_control"))
         else:
             for name, value in fields.items():
-                self.take_field(name, value)
+                if name not in _NAMED and isinstance(value, str):
+                    self.take(value, False)
+                else:
+                    self.take_field(name, value)
 
     def take_field(self, name: str, value: Any) -> None:
         if name == "body":

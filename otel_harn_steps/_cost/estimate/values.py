@@ -24,7 +24,7 @@ def size_of(text: str) -> int:
 
 def fields_of(source: Any) -> Mapping[str, Any]:
     """The fields of a mapping, or of an object of a client. None of anything else."""
-    if isinstance(source, Mapping):
+    if isinstance(source, (dict, Mapping)):  # a dict is known at once
         return source
     fields = getattr(source, "__dict__", None)
     if not isinstance(fields, dict) or isinstance(source, type):
