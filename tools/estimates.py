@@ -21,7 +21,7 @@ from botocore.eventstream import EventStreamBuffer
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_ROOT))
 
-from otel_harn_steps._cost.estimate import output_tokens, request_tokens, text_size  # noqa: E402 -- of this tree
+from otel_harn_steps._cost.estimate import generated, output_tokens, request_tokens  # noqa: E402 -- of this tree
 from otel_harn_steps.testing import Bill  # noqa: E402
 from otel_harn_steps.testing._answers import events_of  # noqa: E402
 from tests.replay.bills import bill_of  # noqa: E402
@@ -40,7 +40,9 @@ _FAMILIES = {
 _SPREAD = "median | 5 % below | 5 % above"
 _AWS_STREAM = b":event-type"
 # Thoughts that the response shows are text like any other; those that it hides can only be counted by the provider.
-_SHOWS_THOUGHTS = re.compile(rb'"(?:reasoning|reasoning_content|thinking)": ?"[^"]|"thought": ?true')
+_SHOWS_THOUGHTS = re.compile(
+    rb'"(?:reasoning|reasoning_content|thinking)": ?"[^"]|"thought": ?true|"type": ?"(?:reasoning|summary)_text"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,9 @@ def measured() -> dict[str, Measured]:
         hidden = 0 if _SHOWS_THOUGHTS.search(case.body) else usage.reasoning_tokens
         shown = usage.output_tokens - hidden
         if shown > 0:
-            sizes = [size for event in events(case) if (size := text_size(event))]
-            estimate = output_tokens(sum(sizes), len(sizes) if len(sizes) > 1 else 0)
+            came = [each for each in map(generated, events(case)) if each.text or each.more]
+            sizes, more = [each.size for each in came], sum(each.more for each in came)
+            estimate = output_tokens(sum(sizes), len(sizes) if len(sizes) > 1 else 0, more)
             ratios.outputs.append(estimate / shown)
     return dict(sorted(found.items()))
 

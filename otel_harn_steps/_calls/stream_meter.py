@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
 
-from otel_harn_steps._calls.brake import Brake
+from otel_harn_steps._calls.brake import Brake, may_report_usage, output_so_far
 from otel_harn_steps._calls.budget_estimate import Output
 from otel_harn_steps._calls.client import NOT_A_CALL
 from otel_harn_steps._calls.repeating import breach_of_loop
@@ -48,13 +48,23 @@ class StreamMeter(Settlement):
             if self._closer is None:
                 self._state = self._adapter.fold(self._state, event)
                 if self._output is not None:
-                    self._output.add(self._adapter.content(event))
-                    crossed = None if self._brake is None else self._brake.crossed(self._output)
+                    crossed = self._count(self._output, self._adapter.content(event))
             if self._request.asks_usage:
                 shown = self._adapter.restore(event)
         if crossed is not None:
             self._stop(crossed)
         return shown
+
+    def _count(self, output: Output, content: Any) -> StepBudgetExceeded | None:
+        """Count what an event has brought. The breach of a budget that stops the stream, else None."""
+        output.add(content)
+        if self._brake is None:
+            return None
+        if may_report_usage(content):
+            counted = output_so_far(self._read_stream())
+            if counted is not None:
+                output.report(counted)
+        return self._brake.crossed(output)
 
     @property
     def is_stopped(self) -> bool:

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_harn_steps._clients._litellm_streams import StreamedSoFar
-from otel_harn_steps._cost.estimate import ATTACHMENT_TOKENS, generated_text, output_tokens, request_tokens, text_size
+from otel_harn_steps._cost.estimate import (
+    ATTACHMENT_TOKENS,
+    generated,
+    generated_text,
+    output_tokens,
+    request_tokens,
+)
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC
 from tests.replay.answers import events_of, recorded
@@ -31,6 +37,10 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["content", "type", "input"]), inner),
     max_leaves=20,
 )
+
+
+def text_size(event: object) -> int:
+    return generated(event).size
 
 
 @dataclass
