@@ -79,7 +79,7 @@ class StreamMeter(Settlement):
     def _stop(self, crossed: StepBudgetExceeded) -> NoReturn:
         """Bill a stream that a budget has no room for, with what is known, and raise its breach."""
         partial_answer = None if self._output is None else self._output.text
-        self._to_close = [None if self._held is None else self._held()]
+        self._to_close = [None if self._held is None else self._held(), self.http_response]
         error = self._close(self._read_stream(), outcome="cut") or crossed
         error.partial = partial_answer
         self._active.note_breach(error)

@@ -65,6 +65,7 @@ def _seams() -> Iterator[Seam]:
         yield Seam(_MODELS, f"AsyncModels.{method}", "fill")
     yield Seam(_HTTP, "BaseApiClient.request", "body")
     yield Seam(_HTTP, "BaseApiClient.async_request", "body", is_async=True)
+    yield Seam(_HTTP, "BaseApiClient._async_request", "body", is_async=True)  # a stream's, which is to be closed
 
 
 class _GoogleGenAI(ClientAdapter):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otel_harn_steps._cost.estimate import generated, output_tokens
@@ -58,11 +59,25 @@ def shown_output(case: Case) -> int | None:
     bill = bill_of(case) if case.client in {"openai", "anthropic"} else native_bill(case)
     if bill.unmetered_calls:
         return None
-    shows = any(mark in case.body for mark in _SHOWN_THOUGHTS)
-    return bill.output_tokens - (0 if shows else bill.reasoning_tokens)
+    return bill.output_tokens - (0 if _SHOWS_THOUGHTS.search(case.body) else bill.reasoning_tokens)
 
 
-_SHOWN_THOUGHTS = (b'"reasoning":"', b'"reasoning_content":"', b'"thinking":"', b'"reasoning_text"', b'"summary_text"')
+# Those that a response shows are text like any other.
+_SHOWS_THOUGHTS = re.compile(
+    rb'"(?:reasoning|reasoning_content|thinking)": ?"[^"]|"thought": ?true|"type": ?"(?:reasoning|summary)_text"'
+)
+
+
+def first_beyond(found: Sequence[Arrival]) -> Iterator[tuple[int, Arrival]]:
+    """Budgets of output tokens, each with the event at which it stops the stream: for every event that brings any.
+
+    No budget is smaller than a token: what comes first passes where it is not more.
+    """
+    highest = 0
+    for arrival in found:
+        if arrival.budgeted > max(highest, 1):
+            yield max(highest, 1), arrival
+        highest = max(highest, arrival.budgeted)
 
 
 def events_to_come(case: Case) -> Iterator[Event]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -94,12 +95,27 @@ class Brakes:
         **budget: Any,
     ) -> Braked:
         """Call `go` with the client that `opens` opens at an address, in a step with a budget of output tokens."""
+        with self.opened(case, opens) as braked:
+            return braked(limit, go, **budget)
+
+    @contextmanager
+    def opened(
+        self, case: Case, opens: Callable[[str], AbstractContextManager[Any]]
+    ) -> Iterator[Callable[..., Braked]]:
+        """Makes any number of such calls, with one client: `(limit, go, **budget)`."""
         exchange = self.server.serve(held(case))
+        with opens(f"{self.server.address}/{exchange.token}") as client:
+            yield partial(self._brake, exchange, client)
+
+    def _brake(
+        self, exchange: Exchange, client: Any, limit: int, go: Callable[[Any], Awaitable[None]], **budget: Any
+    ) -> Braked:
+        exchange.left.clear()
         left: list[StepBudgetExceeded] = []
         raised: list[BaseException] = []
         opened: list[Any] = []
 
-        async def work(client: Any) -> None:
+        async def work() -> None:
             try:
                 with self.steps.step("s", max_output_tokens=limit, **{"stop_streams": True, **budget}) as active:
                     opened.append(active)
@@ -112,9 +128,8 @@ class Brakes:
             for _ in range(_TURNS if self.mode.name == "async" else 0):
                 await asyncio.sleep(0)  # some clients leave it to the event loop to close what they have dropped
 
-        with self.caplog.at_level(logging.WARNING, "otel_harn_steps"):
-            with opens(f"{self.server.address}/{exchange.token}") as client, uncollected():
-                self.mode.run(work(client))
+        with self.caplog.at_level(logging.WARNING, "otel_harn_steps"), uncollected():
+            self.mode.run(work())
         (record,) = self.steps.drain_completed_steps()
         return Braked(
             limit,
