@@ -6,39 +6,46 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from otel_harn_steps import CallRow, StepBudgetExceeded
 from otel_harn_steps.testing import ReplayServer
-from otel_harn_steps.testing._modes import Mode
 from otel_harn_steps.testing._seen import Seen
 from tests.instrumented import instrumented
-from tests.replay.arrivals import Arrival, arrivals, first_beyond, shown_output
-from tests.replay.brakes import Braked, Brakes
+from tests.replay.arrivals import arrivals, first_beyond, shown_output
+from tests.replay.brakes import Brakes
 from tests.replay.cases import Case, all_cases
 from tests.replay.clients import Clients
-from tests.replay.native import PACKAGES, call, client_for, native_cases, reads
-from tests.replay.stainless import LIBRARIES, clients_of, trips_of
+from tests.replay.native import call, client_for, native_cases, reads
+from tests.replay.stainless import LIBRARIES, Library, clients_of, trips_of
+from tests.replay.stops import check_stops, is_near
 from tests.replay.ways import Call, way, ways_of
 from tests.steps.sinks import Ledger
 
-_OF_LIBRARIES = {trip.case.id: library for library in LIBRARIES for trip in trips_of(library)}
-_NATIVE = {case.id for case in native_cases(stream=True)} if PACKAGES else set()
+_NATIVE = {case.id for case in native_cases(stream=True)}
+_MOST_BYTES_AROUND = 90
+"""What a tool's use has around it in tokens, in bytes."""
+Opens = Callable[[str], AbstractContextManager[Any]]
+Reads = Callable[[Any, Seen], Awaitable[None]]
+pytestmark = pytest.mark.usefixtures("own_faults_dropped")
 
 
-def stoppable(case: Case) -> bool:
+def _is_stoppable(case: Case) -> bool:
     is_answer = case.stream and case.status == 200 and not case.in_stream_error
     has_client = case.id in _NATIVE or (case.client in {"openai", "anthropic"} and bool(ways_of(case)))
     return is_answer and has_client and any(first_beyond(arrivals(case)))
 
 
-STREAMS = [case for case in all_cases().values() if stoppable(case)]
-Opens = Callable[[str], AbstractContextManager[Any]]
-Reads = Callable[[Any, Seen], Awaitable[None]]
-pytestmark = pytest.mark.usefixtures("own_faults_dropped")
+STREAMS = [case for case in all_cases().values() if _is_stoppable(case)]
+OF_LIBRARIES = [
+    (library, trip.case)
+    for library in LIBRARIES
+    for trip in trips_of(library)
+    if trip.way.name == "create.for" and trip.case in STREAMS
+]
 
 
 @pytest.fixture
@@ -62,7 +69,7 @@ def test_a_stream_is_stopped_where_its_budget_ends_and_billed_near_the_truth(
     case: Case, clients: Clients, brakes: Brakes, ledger: Ledger
 ) -> None:
     budgets = list(first_beyond(arrivals(case)))
-    stops_at(budgets[:: max(1, len(budgets) // 2)], case, clients, brakes, ledger)
+    check_stops(budgets[:: max(1, len(budgets) // 2)], case, *_reading(case, clients), brakes, ledger)
 
 
 @pytest.mark.left_out
@@ -70,62 +77,49 @@ def test_a_stream_is_stopped_where_its_budget_ends_and_billed_near_the_truth(
 def test_a_stream_is_stopped_at_each_of_its_events(
     case: Case, clients: Clients, brakes: Brakes, ledger: Ledger
 ) -> None:
-    stops_at(list(first_beyond(arrivals(case))), case, clients, brakes, ledger)
+    budgets = list(first_beyond(arrivals(case)))
+    every = 1 if clients.mode.name == "sync" else max(1, len(budgets) // 10)
+    check_stops(budgets[::every], case, *_reading(case, clients), brakes, ledger)
 
 
-def stops_at(
-    budgets: list[tuple[int, Arrival]], case: Case, clients: Clients, brakes: Brakes, ledger: Ledger
+@pytest.mark.left_out
+@pytest.mark.parametrize("given", OF_LIBRARIES, ids=lambda given: f"{given[0].name}-{given[1].id}")
+def test_a_stream_of_another_generated_client_is_stopped_at_each_of_its_events(
+    given: tuple[Library, Case],
+    replay: ReplayServer,
+    steps: ModuleType,
+    caplog: pytest.LogCaptureFixture,
+    ledger: Ledger,
 ) -> None:
-    opens, go = reading(case, clients)
-    inputs = set()
-    with brakes.opened(case, opens) as braked:
-        for limit, arrival in budgets:
-            seen = Seen("")
-            stopped = braked(limit, lambda client, seen=seen: go(client, seen))
-            stopped.check()
-            assert len(seen.values("event") or seen.values("value")) == arrival.seen, limit
-            row = the_row(ledger)
-            assert row.outcome == "cut"
-            billed = billed_input(row, arrival)
-            inputs |= {billed} if arrival.counted is None else set()
-    assert len(inputs) <= 1, inputs
-    near_the_truth([arrival for _, arrival in budgets], case)
+    library, case = given
+    with clients_of(library, replay.address, "sync") as clients:
+        brakes = Brakes(clients.mode, replay, steps, caplog)
+        check_stops(list(first_beyond(arrivals(case))), case, *_reading(case, clients), brakes, ledger)
 
 
-def the_row(ledger: Ledger) -> CallRow:
-    (row,) = ledger.of("settled")
-    assert isinstance(row, CallRow)
-    ledger.events.clear()
-    return row
+@pytest.mark.parametrize("case", [case for case in all_cases().values() if case.stream], ids=lambda case: case.id)
+def test_what_a_budget_counts_of_a_stream_grows_with_what_comes(case: Case) -> None:
+    for before, after in pairwise(arrivals(case)):
+        assert after.budgeted >= before.budgeted
+        if after.counted is None:
+            assert after.budgeted - before.budgeted <= max(1, after.size + _MOST_BYTES_AROUND * (after.size > 0))
+        assert is_near(after, shown_output(case)), after
 
 
-def billed_input(row: CallRow, arrival: Arrival) -> int:
-    """The input tokens of a row whose output is billed as what had come: by the provider's count, if there is one."""
-    if arrival.counted is not None:
-        assert (row.output_tokens, row.estimated_tokens) == (arrival.counted, 0)
-        return row.input_tokens or 0
-    assert row.output_tokens is None
-    return (row.input_tokens or 0) + row.estimated_tokens - arrival.budgeted
-
-
-def reading(case: Case, clients: Clients) -> tuple[Opens, Reads]:
+def _reading(case: Case, clients: Clients) -> tuple[Opens, Reads]:
     """How a client for this case is opened at an address, and how it reads the stream."""
-    if case.id in _NATIVE:
+    mode = clients.mode
+    if case.id in _NATIVE and case.client not in {"openai", "anthropic"}:
 
         async def go(client: Any, seen: Seen) -> None:
-            await reads(await clients.mode.settle(call(client, case, clients.mode)), clients.mode, seen)
+            await reads(await mode.settle(call(client, case, mode)), mode, seen)
 
-        return partial(client_for, case, clients.mode), go
+        return partial(client_for, case, mode), go
 
-    async def go_the_way(client: Any, seen: Seen) -> None:
-        await way(case, "create.for").run(Call(case, client, clients.mode), seen)
+    def opens(address: str) -> AbstractContextManager[Any]:
+        return nullcontext(clients.for_case(case, re.sub("//[^/]+", f"//{case.host}", address)))
 
-    return (lambda address: nullcontext(clients.for_case(case, re.sub("//[^/]+", f"//{case.host}", address)))), go_the_way
+    async def go_that_way(client: Any, seen: Seen) -> None:
+        await way(case, "create.for").run(Call(case, client, mode), seen)
 
-
-def near_the_truth(found: list[Arrival], case: Case) -> None:
-    whole = shown_output(case)
-    for arrival in found:
-        if whole is not None and arrival.counted is None:
-            truth = whole * arrival.share
-            assert 0.5 * truth - 10 <= arrival.budgeted <= 1.4 * truth + 10, arrival
+    return opens, go_that_way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,15 +38,15 @@ class Arrival(NamedTuple):
 
 def arrivals(case: Case) -> list[Arrival]:
     """The events that a client gets of a stream whose last piece never comes, up to the one that reports its usage."""
-    events = list(events_to_come(case))
-    sizes = [sum(len(text.encode()) for text in _texts(case, event)) for event in events]
+    events = list(_events_to_come(case))
+    sizes = [sum(len(text.encode()) for text in _texts(case, event)) for _, event in events]
     found: list[Arrival] = []
     size = more = texts = came = 0
     count = _Count()
-    for seen, (event, bytes_of_text) in enumerate(zip(events, sizes, strict=True)):
+    for seen, ((raw, event), bytes_of_text) in enumerate(zip(events, sizes, strict=True)):
         if _is_report(event):
             break
-        brings = generated(event)
+        brings = generated(raw)
         size, more, texts = size + brings.size, more + brings.more, texts + bool(brings.text)
         came += bytes_of_text
         counted = count.after(event)
@@ -56,8 +57,11 @@ def arrivals(case: Case) -> list[Arrival]:
 
 def shown_output(case: Case) -> int | None:
     """The output tokens of the whole stream, without thoughts that it does not show. None: nobody has counted them."""
+    if case.provider == "bedrock":
+        usage = case.expected_usage or {}
+        return usage.get("outputTokens") or usage.get("output_tokens")
     bill = bill_of(case) if case.client in {"openai", "anthropic"} else native_bill(case)
-    if bill.unmetered_calls:
+    if bill.unmetered_calls or not bill.llm_calls:
         return None
     return bill.output_tokens - (0 if _SHOWS_THOUGHTS.search(case.body) else bill.reasoning_tokens)
 
@@ -80,15 +84,24 @@ def first_beyond(found: Sequence[Arrival]) -> Iterator[tuple[int, Arrival]]:
         highest = max(highest, arrival.budgeted)
 
 
-def events_to_come(case: Case) -> Iterator[Event]:
-    """What the client makes events of: it passes over the pings of Anthropic."""
-    for chunk in recorded(case).chunks[:-1]:
-        for line in chunk.splitlines():
-            data = line.removeprefix(b"data:").strip()
-            if data.startswith(b"{"):
-                event: Event = json.loads(data)
-                if event.get("type") != "ping":
-                    yield event
+def _events_to_come(case: Case) -> Iterator[tuple[object, Event]]:
+    """What the client makes events of, and what that says: it passes over the pings of Anthropic."""
+    pieces = recorded(case).chunks[:-1]
+    if b":event-type" in case.body:
+        from botocore.eventstream import EventStreamBuffer
+
+        buffer = EventStreamBuffer()
+        buffer.add_data(b"".join(pieces))
+        for raw in buffer:
+            said: dict[str, Any] = json.loads(raw.payload)
+            yield raw, json.loads(base64.b64decode(said["bytes"])) if "bytes" in said else said
+        return
+    for line in (line for piece in pieces for line in piece.splitlines()):
+        data = line.removeprefix(b"data:").strip()
+        if data.startswith(b"{"):
+            event: Event = json.loads(data)
+            if event.get("type") != "ping":
+                yield event, event
 
 
 def _is_report(event: Event) -> bool:
@@ -132,8 +145,11 @@ def _chat(event: Event) -> Iterator[Any]:
                 yield from (each.get("text") for each in part.get("thinking") or ())
         else:
             yield content
-        thoughts = delta.get("reasoning") or delta.get("reasoning_content")
-        yield None if "<output>" in (thoughts or "") else thoughts  # what Groq's tools have found
+        before, has_found, found = (delta.get("reasoning") or delta.get("reasoning_content") or "").partition(
+            "<output>"
+        )
+        yield before
+        yield found.rpartition("</output>")[2] if has_found else None  # without what Groq's tools have found
         yield delta.get("refusal")
         for tool in delta.get("tool_calls") or ():
             yield from (tool["function"].get(name) for name in ("name", "arguments"))
@@ -172,8 +188,19 @@ def _interactions(event: Event) -> Iterator[Any]:
     yield (event.get("delta") or {}).get("text")
 
 
-def _mistral(event: Event) -> Iterator[Any]:
-    yield from _chat(event)
+def _converse(event: Event) -> Iterator[Any]:
+    for part in (event, *(event.get(name) or {} for name in ("contentBlockStart", "contentBlockDelta"))):
+        yield ((part.get("start") or {}).get("toolUse") or {}).get("name")
+        delta = part.get("delta") or {}
+        yield delta.get("text")
+        yield (delta.get("reasoningContent") or {}).get("text")
+        tool = delta.get("toolUse")
+        yield tool.get("input") if isinstance(tool, dict) else None
+
+
+def _invoked(event: Event) -> Iterator[Any]:
+    yield event.get("outputText")
+    yield from _messages(event) if event.get("type") else _converse(event)
 
 
 def _cohere_1(event: Event) -> Iterator[Any]:
@@ -202,13 +229,14 @@ _OF_ENDPOINTS: Mapping[str, _Texts] = {
     "messages": _messages,
     "beta.messages": _messages,
     "interactions": _interactions,
+    "converse-stream": _converse,
+    "invoke-with-response-stream": _invoked,
     "v1/chat": _cohere_1,
     "v2/chat": _cohere_2,
 }
 _OF_PROVIDERS: Mapping[str, _Texts] = {
     "google_genai": _google,
     "google_vertex": _google,
-    "mistral": _mistral,
     "ollama": _ollama,
     "huggingface": _chat,
 }

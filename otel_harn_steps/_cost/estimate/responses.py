@@ -49,8 +49,8 @@ _TOOL_RESULT: Final = re.compile(r"(?<!advisor)(?<!advisor_tool)_result$")
 _TOOL_OUTPUT: Final = re.compile(r"<output>.{200,}?</output>", re.DOTALL)
 _DEEPEST: Final = 12
 
-TOOL_USE_TOKENS: Final = 30
-"""What the use of a tool has in tokens besides its name and arguments, about, in the form of Anthropic and of Bedrock."""
+TOOL_USE_TOKENS: Final = 25
+"""What the use of a tool has besides its name and arguments, about, in the form of Anthropic and of Bedrock."""
 IMAGE_TOKENS: Final = 1290
 """What a generated image is taken for: what Gemini's models need for one of up to 1024 by 1024 pixels."""
 SOUND_BYTES_PER_TOKEN: Final = 1920
