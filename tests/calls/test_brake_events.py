@@ -15,6 +15,7 @@ import pytest
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._seen import Seen
 from tests.instrumented import instrumented
+from tests.replay.answers import recorded
 from tests.replay.arrivals import arrivals, first_beyond, shown_output
 from tests.replay.brakes import Brakes
 from tests.replay.cases import Case, all_cases
@@ -123,3 +124,40 @@ def _reading(case: Case, clients: Clients) -> tuple[Opens, Reads]:
         await way(case, "create.for").run(Call(case, client, mode), seen)
 
     return opens, go_that_way
+
+
+# -- what a provider counts as it goes ---------------------------------------------------------------------------------
+
+
+def test_where_each_event_says_what_has_been_used_that_stops_the_stream_and_is_billed(
+    replay: ReplayServer, steps: ModuleType, ledger: Ledger, clients: Clients
+) -> None:
+    case = all_cases()["openai.chat-completions.stream.async_chat_completion_streaming"]
+    counts = iter(range(0, 1_000, 100))
+
+    def counting(event: dict[str, Any]) -> dict[str, Any]:
+        so_far = {"prompt_tokens": 7, "completion_tokens": next(counts)}
+        return {**event, "usage": so_far}
+
+    exchange = replay.serve(recorded(case, counting))
+    client = clients.for_case(case, exchange.url_at(case.host))
+    seen = Seen("")
+    with pytest.raises(steps.StepBudgetExceeded), steps.step("s", max_output_tokens=299, stop_streams=True):
+        clients.mode.run(way(case, "create.for").run(Call(case, client, clients.mode), seen))
+    (row,) = ledger.of("settled")
+    assert (row.input_tokens, row.output_tokens, row.estimated_tokens, row.certainty) == (7, 300, 0, "measured")
+    assert len(seen.values("event")) == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "billed"), [(1, 152), (200, 241), (250, 265)], ids=["thoughts", "second turn", "later"]
+)
+def test_what_google_counts_of_a_turn_is_added_to_the_turns_before(
+    limit: int, billed: int, clients: Clients, brakes: Brakes, ledger: Ledger
+) -> None:
+    case = all_cases()["google_genai.streamGenerateContent.stream.code_execution_stream"]
+    opens, go = _reading(case, clients)
+    with brakes.opened(case, opens) as braked:
+        braked(limit, lambda client: go(client, Seen(""))).check()
+    (row,) = ledger.of("settled")
+    assert (row.output_tokens, row.estimated_tokens) == (billed, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from otel_harn_steps._clients._litellm_streams import StreamedSoFar
 from otel_harn_steps._cost.estimate import (
     ATTACHMENT_TOKENS,
+    Generated,
     generated,
     generated_text,
     output_tokens,
@@ -160,7 +162,11 @@ def test_a_body_that_contains_itself_has_an_end() -> None:
         {"choices": [{"delta": {"reasoning_content": "four"}}]},
         {"choices": [{"delta": {"refusal": "four"}}]},
         {"choices": [{"delta": {"tool_calls": [{"id": "no", "type": "function", "function": {"arguments": "four"}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"id": "no", "custom": {"name": "fo", "input": "ur"}}]}}]},
+        {"choices": [{"delta": {"audio": {"id": "no", "transcript": "four"}}}]},
+        {"choices": [{"delta": {"reasoning": f"fo<output>{TEXT}</output>ur"}}]},
         {"choices": [{"text": "four", "logprobs": {"tokens": ["no"]}}]},
+        {"type": "response.output_item.added", "item": {"type": "function_call", "name": "four", "arguments": ""}},
         {"type": "response.output_text.delta", "item_id": "no", "delta": "four"},
         {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "four"}},
         {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "four"}},
@@ -192,6 +198,60 @@ def test_arguments_that_are_objects_count_as_json() -> None:
     assert text_size({"candidates": [{"content": {"parts": [{"functionCall": {"args": {"a": 1}}}]}}]}) == len(
         '{"a": 1}'
     )
+
+
+def test_what_a_call_of_openais_own_tools_asks_for_counts_when_it_is_done() -> None:
+    item = {"type": "shell_call", "action": {"commands": ["ls"]}}
+    assert generated_text({"type": "response.output_item.added", "item": item}) == ""
+    assert generated_text({"type": "response.output_item.done", "item": item}) == '{"commands": ["ls"]}'
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [{"delta": {"audio": {"data": base64.b64encode(bytes(48_000)).decode()}}}]},
+        {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "audio/L16", "data": "AAAA" * 16_000}}]}}]},
+        {"candidates": [{"content": {"parts": [{"inline_data": {"mime_type": "audio/L16", "data": bytes(48_000)}}]}}]},
+    ],
+    ids=lambda event: str(event)[:50],
+)
+def test_sound_counts_by_its_seconds(event: object) -> None:
+    assert generated(event) == Generated("", 25)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": PNG}}]}}]},
+        {"choices": [{"delta": {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}}]},
+    ],
+    ids=lambda event: str(event)[:50],
+)
+def test_a_generated_image_counts_the_same_whatever_its_size(event: object) -> None:
+    assert generated(event) == Generated("", 1290)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "content_block_start", "content_block": {"type": "tool_use", "id": "no", "name": "f", "input": {}}},
+        {"start": {"toolUse": {"toolUseId": "no", "name": "f"}}},
+    ],
+    ids=lambda event: str(event)[:50],
+)
+def test_the_use_of_a_tool_has_tokens_around_it(event: object) -> None:
+    assert generated(event) == Generated("f", 25)
+
+
+@pytest.mark.parametrize("kind", ["web_fetch_tool_result", "mcp_tool_result", "text_editor_code_execution_view_result"])
+def test_what_a_tool_has_answered_is_no_output(kind: str) -> None:
+    block = {"type": kind, "content": [{"type": "text", "text": TEXT}]}
+    assert text_size({"type": "content_block_start", "content_block": block}) == 0
+
+
+def test_what_an_advisor_has_answered_is_output() -> None:
+    block = {"type": "advisor_tool_result", "content": {"type": "advisor_result", "text": TEXT}}
+    assert text_size({"type": "content_block_start", "content_block": block}) == len(TEXT)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +359,7 @@ def test_each_event_with_text_is_a_token_at_least() -> None:
     assert output_tokens(20, 10) == 10
     assert output_tokens(1, 0) == 1
     assert output_tokens(0, 0) == 0
+    assert output_tokens(350, 1, 25) == 125
 
 
 @given(json_values)
