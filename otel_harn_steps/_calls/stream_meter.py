@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
 
@@ -15,6 +16,7 @@ from otel_harn_steps._guard.finalisers import from_a_finaliser, is_collecting
 from otel_harn_steps._settings import settings
 
 if TYPE_CHECKING:
+    from otel_harn_steps._calls.client import ParsedResponse
     from otel_harn_steps._steps.errors import StepBudgetExceeded
 
 # Made once: they are entered at every event.
@@ -62,9 +64,20 @@ class StreamMeter(Settlement):
             return None
         if may_report_usage(content):
             counted = output_so_far(self._read_stream())
-            if counted is not None:
+            if counted:
                 output.report(counted)
         return self._brake.crossed(output)
+
+    def _read_cut_stream(self) -> ParsedResponse:
+        """What a stream has reported that has not been read to its end: no output is no count where some has come.
+
+        Some servers report the input first, with zeros for the rest.
+        """
+        parsed = self._read_stream()
+        if self._output is None or not self._output.tokens or output_so_far(parsed) != 0:
+            return parsed
+        parts = [replace(part, usage=replace(part.usage, output_tokens=None)) for part in parsed.parts]
+        return replace(parsed, parts=parts)
 
     @property
     def is_stopped(self) -> bool:
@@ -80,7 +93,7 @@ class StreamMeter(Settlement):
         """Bill a stream that a budget has no room for, with what is known, and raise its breach."""
         partial_answer = None if self._output is None else self._output.text
         self._to_close = [None if self._held is None else self._held(), self.http_response]
-        error = self._close(self._read_stream(), outcome="cut") or crossed
+        error = self._close(self._read_cut_stream(), outcome="cut") or crossed
         error.partial = partial_answer
         self._active.note_breach(error)
         raise error
@@ -131,7 +144,7 @@ class StreamMeter(Settlement):
 
         What comes later is added then; where the step has ended, it amends the step.
         """
-        parsed = self._read_stream()
+        parsed = self._read_cut_stream()
         if parsed is NOT_A_CALL:
             self.abandoned()
             return
@@ -148,8 +161,8 @@ class StreamMeter(Settlement):
         if is_collecting():
             from_a_finaliser(self.settle)
         elif self._closer is None:
-            self._close(self._read_stream(), outcome="cut")
+            self._close(self._read_cut_stream(), outcome="cut")
 
     def stream_broke(self, error: BaseException) -> None:
         """The stream raised `error`, which goes on to the app."""
-        self._close(self._read_stream(), error=error, outcome="cut")
+        self._close(self._read_cut_stream(), error=error, outcome="cut")

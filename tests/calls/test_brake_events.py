@@ -149,6 +149,29 @@ def test_where_each_event_says_what_has_been_used_that_stops_the_stream_and_is_b
     assert len(seen.values("event")) == 3
 
 
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "left"])
+def test_a_count_of_no_output_is_no_count_where_some_has_come(
+    is_stopped: bool, replay: ReplayServer, steps: ModuleType, ledger: Ledger, clients: Clients
+) -> None:
+    case = all_cases()["openai.chat-completions.stream.async_chat_completion_streaming"]
+    first = {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}
+    exchange = replay.serve(recorded(case, lambda event: {**event, "usage": first}))
+    client = clients.for_case(case, exchange.url_at(case.host))
+
+    async def three_events() -> None:
+        stream = await clients.mode.settle(client.chat.completions.create(**case.request))
+        for _ in range(3):
+            await clients.mode.pull(stream)
+        await clients.mode.settle(stream.close())
+
+    limits = {"max_output_tokens": 1 if is_stopped else 100}
+    with pytest.raises(steps.StepBudgetExceeded) if is_stopped else nullcontext():
+        with steps.step("s", stop_streams=True, **limits):
+            clients.mode.run(three_events())
+    (row,) = ledger.of("settled")
+    assert (row.input_tokens, row.output_tokens, row.estimated_tokens) == (7, None, 2)
+
+
 @pytest.mark.parametrize(
     ("limit", "billed"), [(1, 152), (200, 241), (250, 265)], ids=["thoughts", "second turn", "later"]
 )

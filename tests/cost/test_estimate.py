@@ -223,6 +223,7 @@ def test_sound_counts_by_its_seconds(event: object) -> None:
     "event",
     [
         {"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": PNG}}]}}]},
+        {"event_type": "step.delta", "delta": {"type": "image", "mime_type": "image/png", "data": PNG}},
         {"choices": [{"delta": {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}}]},
     ],
     ids=lambda event: str(event)[:50],

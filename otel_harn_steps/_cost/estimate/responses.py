@@ -46,7 +46,8 @@ _ASKED_AT_ONCE: Final = {
 # What a tool that the provider runs has answered is no output of the model. An advisor is a model.
 _TOOL_RESULT: Final = re.compile(r"(?<!advisor)(?<!advisor_tool)_result$")
 # Groq's systems put it among the thoughts, all of it in one event.
-_TOOL_OUTPUT: Final = re.compile(r"<output>.{200,}?</output>", re.DOTALL)
+_TOOL_OUTPUT: Final = "<output>", "</output>"
+_LEAST_TOOL_OUTPUT: Final = 200
 _DEEPEST: Final = 12
 
 TOOL_USE_TOKENS: Final = 25
@@ -146,16 +147,27 @@ class _Found:
                 self.collect(each, depth + 1)
         else:
             fields = value if kind is dict else fields_of(value)
-            said = fields.get("type")
-            if said is not None and isinstance(said, str) and _is_tool_result(said):
-                return
-            for name, inner in fields.items():
-                if inner is not None:
-                    where = _GENERATED.get(name)
-                    if where == _WITHIN:
-                        self.collect(inner, depth + 1)
-                    elif where is not None:
-                        self.take(where, fields, name, inner, depth)
+            if not self.has_no_text(fields):
+                self.collect_fields(fields, depth)
+
+    def has_no_text(self, fields: Mapping[str, Any]) -> bool:
+        """Whether an object holds no text that was generated, whatever the names in it."""
+        said = fields.get("type")
+        if said is not None and isinstance(said, str) and _is_tool_result(said):
+            return True
+        if "mime_type" in fields and fields.get("data") is not None:  # of an interaction with Google's models
+            self.more += _media_tokens(fields)
+            return True
+        return False
+
+    def collect_fields(self, fields: Mapping[str, Any], depth: int) -> None:
+        for name, inner in fields.items():
+            if inner is not None:
+                where = _GENERATED.get(name)
+                if where == _WITHIN:
+                    self.collect(inner, depth + 1)
+                elif where is not None:
+                    self.take(where, fields, name, inner, depth)
 
     def take(self, where: int, fields: Mapping[str, Any], name: str, value: Any, depth: int) -> None:
         if where == _NAME:
@@ -163,7 +175,7 @@ class _Found:
                 self.texts.append(value)
                 self.more += TOOL_USE_TOKENS * _is_tool_use(fields)
         elif where == _THOUGHTS:
-            self.collect(_TOOL_OUTPUT.sub("", value) if isinstance(value, str) else value, depth + 1)
+            self.collect(_without_tool_output(value) if isinstance(value, str) else value, depth + 1)
         elif where == _SOUND:
             spoken = fields_of(value)
             self.texts.append(_text_of_field(spoken, "transcript", spoken.get("transcript")))
@@ -172,6 +184,12 @@ class _Found:
             self.more += _media_tokens(value)
         else:
             self.texts.append(_text_of_field(fields, name, value))
+
+
+def _without_tool_output(thoughts: str) -> str:
+    start, end = thoughts.find(_TOOL_OUTPUT[0]), thoughts.rfind(_TOOL_OUTPUT[1])
+    is_found = start >= 0 and end - start > _LEAST_TOOL_OUTPUT
+    return thoughts[:start] + thoughts[end + len(_TOOL_OUTPUT[1]) :] if is_found else thoughts
 
 
 def _is_tool_use(fields: Mapping[str, Any]) -> bool:
