@@ -57,7 +57,7 @@ class Braked:
     """What came of a stream that a budget of output tokens was to stop."""
 
     limit: int
-    exchange: Exchange
+    was_left: bool
     raised: BaseException | None
     left: StepBudgetExceeded | None
     record: Any
@@ -68,7 +68,7 @@ class Braked:
         """Assert that it was stopped, closed, billed once, and that nothing is left of it."""
         assert self.warned == []
         assert self.left is not None, self.raised
-        assert not is_closed or self.exchange.was_left()
+        assert not is_closed or self.was_left
         assert self.left.limit == "max_output_tokens"
         assert isinstance(self.left.partial, str)
         assert self.left.partial or self.record.output_tokens > self.limit  # thoughts that only the provider counts
@@ -133,7 +133,7 @@ class Brakes:
         (record,) = self.steps.drain_completed_steps()
         return Braked(
             limit,
-            exchange,
+            exchange.was_left(),  # before the client itself is closed
             raised[0] if raised else None,
             left[0] if left else None,
             record,
