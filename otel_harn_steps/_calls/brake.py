@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_harn_steps._calls.fields import fields_of
 
 if TYPE_CHECKING:
     from otel_harn_steps._calls.budget_estimate import Output
+    from otel_harn_steps._calls.client import ParsedResponse
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.ledger import OpenCall
 
 # What is held more than has come, so that the accounts are not asked at each event.
 _AHEAD: Final = 32
+# Where events say what has been used. Some providers do in each event, and then nothing is to be estimated.
+_USAGE: Final = ("usage", "usage_metadata", "usageMetadata")
 
 
 class Brake:
@@ -37,3 +42,16 @@ class Brake:
         if self._account.grow(reservation, asked.with_output(came + _AHEAD)) is None:
             return None
         return self._account.grow(reservation, asked.with_output(came))
+
+
+def may_report_usage(content: Any) -> bool:
+    """Whether an event of a stream may say what the stream has used so far."""
+    fields = fields_of(content)
+    return any(fields.get(name) is not None for name in _USAGE)
+
+
+def output_so_far(parsed: ParsedResponse) -> int | None:
+    """The output tokens that the provider has counted so far. None: it has not."""
+    counts = [part.usage.output_tokens for part in parsed.parts]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_harn_steps._cost.estimate import generated_text, output_tokens, request_tokens, size_of, text_size
+from otel_harn_steps._cost.estimate import generated, output_tokens, request_tokens
 from otel_harn_steps._cost.price_book import dearest_picousd, price_of
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
@@ -29,37 +29,42 @@ class Output:
         is_whole: whether all of it is to be known, its text too.
     """
 
-    __slots__ = ("_events", "_parts", "_seen", "_size")
+    __slots__ = ("_events", "_more", "_parts", "_reported", "_seen", "_size")
 
     def __init__(self, *, is_whole: bool = False) -> None:
-        self._size = self._events = self._seen = 0
+        self._size = self._more = self._events = self._seen = self._reported = 0
         self._parts: list[str] | None = [] if is_whole else None
 
     def add(self, event: Any) -> None:
         """Take in one event. Most streams report their usage: what is for those that do not has to be cheap."""
         if self._parts is not None:
-            text = generated_text(event)
-            if text:
-                self._parts.append(text)
-                self._size += size_of(text)
-                self._events += 1
-            return
-        self._seen += 1
-        if self._seen <= _MEASURED_WHOLE:
+            found = generated(event)
+            if found.text:
+                self._parts.append(found.text)
             weight = 1
-        elif self._seen % _MEASURED_WHOLE == 0:
-            weight = _MEASURED_WHOLE
         else:
-            return
-        size = text_size(event)
-        if size:
-            self._size += size * weight
+            self._seen += 1
+            if self._seen <= _MEASURED_WHOLE:
+                weight = 1
+            elif self._seen % _MEASURED_WHOLE == 0:
+                weight = _MEASURED_WHOLE
+            else:
+                return
+            found = generated(event)
+        if found.text or found.more:
+            self._size += found.size * weight
+            self._more += found.more * weight
             self._events += weight
+
+    def report(self, tokens: int) -> None:
+        """The provider has said what all that came so far has used."""
+        self._reported = tokens
+        self._size = self._more = self._events = 0
 
     @property
     def tokens(self) -> int:
-        """The estimate."""
-        return output_tokens(self._size, self._events)
+        """What the provider has counted, and an estimate of what came since."""
+        return self._reported + output_tokens(self._size, self._events, self._more)
 
     @property
     def text(self) -> str | None:
@@ -120,5 +125,5 @@ def bill_at_once(account: Account, call: ModelCall, at: float) -> StepBudgetExce
 def _output(output: Output | None, response: Any) -> int:
     if output is not None:
         return output.tokens
-    size = text_size(response)
-    return output_tokens(size, 1 if size else 0)
+    found = generated(response)
+    return output_tokens(found.size, 1 if found.text else 0, found.more)

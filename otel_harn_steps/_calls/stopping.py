@@ -43,7 +43,9 @@ def _sources(meter: Meter, inner: Any) -> Iterator[Any]:
     for each in meter.stopped(inner):
         stream = getattr(each, "__wrapped__", each)
         yield stream
-        yield getattr(stream, "response", None)  # of streams that have no way to close them
+        # Of streams that have no way to close them; of google-genai's, which asynchronously stays open when they are.
+        yield getattr(stream, "response", None)
+        yield getattr(stream, "response_stream", None)
 
 
 @contextmanager

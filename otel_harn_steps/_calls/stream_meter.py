@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import ref
 
-from otel_harn_steps._calls.brake import Brake
+from otel_harn_steps._calls.brake import Brake, may_report_usage, output_so_far
 from otel_harn_steps._calls.budget_estimate import Output
 from otel_harn_steps._calls.client import NOT_A_CALL
 from otel_harn_steps._calls.repeating import breach_of_loop
@@ -16,6 +17,7 @@ from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.pausing import goes_on, goes_on_async
 
 if TYPE_CHECKING:
+    from otel_harn_steps._calls.client import ParsedResponse
     from otel_harn_steps._steps.errors import StepBudgetExceeded
 
 # Made once: they are entered at every event.
@@ -51,8 +53,7 @@ class StreamMeter(Settlement):
             if self._closer is None:
                 self._state = self._adapter.fold(self._state, event)
                 if self._output is not None:
-                    self._output.add(self._adapter.content(event))
-                    crossed = None if self._brake is None else self._brake.crossed(self._output)
+                    crossed = self._count(self._output, self._adapter.content(event))
             if self._request.asks_usage:
                 shown = self._adapter.restore(event)
         if crossed is not None and self.crossing is None:
@@ -61,6 +62,28 @@ class StreamMeter(Settlement):
             elif not goes_on(crossed):
                 self.stop(crossed)
         return shown
+
+    def _count(self, output: Output, content: Any) -> StepBudgetExceeded | None:
+        """Count what an event has brought. The breach of a budget that stops the stream, else None."""
+        output.add(content)
+        if self._brake is None:
+            return None
+        if may_report_usage(content):
+            counted = output_so_far(self._read_stream())
+            if counted:
+                output.report(counted)
+        return self._brake.crossed(output)
+
+    def _read_cut_stream(self) -> ParsedResponse:
+        """What a stream has reported that has not been read to its end: no output is no count where some has come.
+
+        Some servers report the input first, with zeros for the rest.
+        """
+        parsed = self._read_stream()
+        if self._output is None or not self._output.tokens or output_so_far(parsed) != 0:
+            return parsed
+        parts = [replace(part, usage=replace(part.usage, output_tokens=None)) for part in parsed.parts]
+        return replace(parsed, parts=parts)
 
     @property
     def is_stopped(self) -> bool:
@@ -75,8 +98,8 @@ class StreamMeter(Settlement):
     def stop(self, crossed: StepBudgetExceeded) -> NoReturn:
         """Bill a stream that a budget has no room for, with what is known, and raise its breach."""
         partial_answer = None if self._output is None else self._output.text
-        self._to_close = [None if self._held is None else self._held()]
-        error = self._close(self._read_stream(), outcome="cut") or crossed
+        self._to_close = [None if self._held is None else self._held(), self.http_response]
+        error = self._close(self._read_cut_stream(), outcome="cut") or crossed
         error.partial = partial_answer
         self._active.note_breach(error)
         raise error
@@ -143,7 +166,7 @@ class StreamMeter(Settlement):
 
         What comes later is added then; where the step has ended, it amends the step.
         """
-        parsed = self._read_stream()
+        parsed = self._read_cut_stream()
         if parsed is NOT_A_CALL:
             self.abandoned()
             return
@@ -160,8 +183,8 @@ class StreamMeter(Settlement):
         if is_collecting():
             from_a_finaliser(self.settle)
         elif self._closer is None:
-            self._close(self._read_stream(), outcome="cut")
+            self._close(self._read_cut_stream(), outcome="cut")
 
     def stream_broke(self, error: BaseException) -> None:
         """The stream raised `error`, which goes on to the app."""
-        self._close(self._read_stream(), error=error, outcome="cut")
+        self._close(self._read_cut_stream(), error=error, outcome="cut")

@@ -25,6 +25,7 @@ def watch_events(stream: Any, meter: Meter) -> None:
     stream._event_generator = (
         watched_events_async(inner, meter) if hasattr(inner, "__anext__") else watched_events(inner, meter)
     )
+    meter.http_response = stream._raw_stream  # closing what reads it leaves it open where that is asynchronous
     stream._raw_stream = _Closing(stream._raw_stream, meter)
     meter.stream_opened()
 

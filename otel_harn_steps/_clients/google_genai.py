@@ -65,6 +65,7 @@ def _seams() -> Iterator[Seam]:
         yield Seam(_MODELS, f"AsyncModels.{method}", "fill")
     yield Seam(_HTTP, "BaseApiClient.request", "body")
     yield Seam(_HTTP, "BaseApiClient.async_request", "body", is_async=True)
+    yield Seam(_HTTP, "BaseApiClient._async_request", "body", is_async=True)  # a stream's, which is to be closed
 
 
 class _GoogleGenAI(ClientAdapter):
@@ -102,6 +103,7 @@ class _Stream:
         self.model_version = self.response_id = self.usage_metadata = None
         self.candidates: list[Any] = []
         self.is_finished = False
+        self.earlier_output = self.earlier_thoughts = 0
 
     def take(self, event: Any) -> None:
         """Take in an event. Each reports the usage of all so far, and it may fall: the last one counts, whole."""
@@ -109,11 +111,18 @@ class _Stream:
             reported = _at(event, name)
             # Vertex AI sends some that report nothing.
             if reported is not None and (name != "usage_metadata" or self.usage_metadata is None or _counts(reported)):
+                if name == "usage_metadata" and not _counts(reported, "candidates", "thoughts"):
+                    self._begin_turn()
                 setattr(self, name, reported)
         for candidate in items_of(_at(event, "candidates")):
             self.is_finished |= _at(candidate, "finish_reason") is not None
             if any(_at(candidate, f"{name}_metadata") is not None for name in ("grounding", "url_context")):
                 self.candidates.append(candidate)
+
+    def _begin_turn(self) -> None:
+        """One of Google's own tools has answered: the count begins anew, and only the last event counts all turns."""
+        self.earlier_output += _token_count(self.usage_metadata, "candidates")
+        self.earlier_thoughts += _token_count(self.usage_metadata, "thoughts")
 
 
 def _cloud(api_client: Any) -> str:
@@ -139,6 +148,10 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
     else:  # a count that is zero is left out
         thoughts = thoughts or _thoughts_in_total(usage, metadata)
         output = (usage.output_tokens or 0) + thoughts
+    if isinstance(response, _Stream) and not response.is_finished:
+        thoughts += response.earlier_thoughts
+        earlier = response.earlier_output + response.earlier_thoughts
+        output = (output or 0) + earlier if earlier else output
     ins = [
         *items_of(_at(metadata, "prompt_tokens_details")),
         *items_of(_at(metadata, "tool_use_prompt_tokens_details")),
@@ -159,10 +172,13 @@ def _parts(request: Request, model: str | None, metadata: Any, response: Any) ->
     return (Part(tokens, _terms(metadata)),)
 
 
-def _counts(metadata: Any) -> bool:
-    """Whether it reports anything but zeros."""
-    names = ("prompt", "candidates", "thoughts", "total")
-    return any(token_count(_at(metadata, f"{name}_token_count")) for name in names)
+def _counts(metadata: Any, *names: str) -> bool:
+    """Whether it reports anything but zeros, of these counts or of any."""
+    return any(_token_count(metadata, name) for name in names or ("prompt", "candidates", "thoughts", "total"))
+
+
+def _token_count(metadata: Any, name: str) -> int:
+    return token_count(_at(metadata, f"{name}_token_count")) or 0
 
 
 def _thoughts_in_total(usage: Usage, metadata: Any) -> int:

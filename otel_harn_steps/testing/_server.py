@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _PATIENCE_S = 10.0
-_HELD_S = 3.0
+_HELD_S = 10.0  # a client may take seconds on a busy machine to make its types, at its first event
 _STOPS_WITHIN_S = 0.02
 
 

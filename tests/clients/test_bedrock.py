@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from decimal import Decimal
 from types import ModuleType
 from typing import Any
@@ -16,13 +16,16 @@ from otel_harn_steps._cost.estimate import output_cap
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
 from otel_harn_steps.testing._seen import Seen, first_difference
-from tests.instrumented import Instrumented
+from tests.instrumented import Instrumented, instrumented
 from tests.replay.answers import Answer, recorded
+from tests.replay.arrivals import arrivals, first_beyond
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill
 from tests.replay.brakes import Brakes
 from tests.replay.cases import Case, all_cases, case, cases
 from tests.replay.native import json_answer
 from tests.replay.results import replayed
+from tests.replay.stops import check_stops
+from tests.steps.sinks import Ledger
 
 pytest.importorskip("botocore")
 
@@ -331,6 +334,28 @@ def test_a_stream_is_stopped_by_a_budget_closed_and_billed_once(  # noqa: PLR091
     stopped = Brakes(mode, replay, steps, caplog)(limit, case, nullcontext, go)
     assert isinstance(stopped.raised, StepBudgetExceeded)
     stopped.check()
+
+
+@pytest.mark.parametrize("case", LONGER_STREAMS, ids=lambda case: case.id)
+@pytest.mark.usefixtures("own_faults_dropped")
+def test_a_stream_is_stopped_where_its_budget_ends_and_billed_near_the_truth(
+    case: Case, mode: Mode, replay: ReplayServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextmanager
+    def opens(url: str) -> Iterator[Any]:
+        aws = Aws(mode)
+        yield mode.run(aws.client(url))
+        mode.run(aws.close())
+
+    async def go(client: Any, seen: Seen) -> None:
+        result = await mode.settle(getattr(client, METHODS[case.endpoint])(**arguments(case)))
+        async for event in mode.each(result.get("stream") or result["body"]):
+            seen.note("event", event)
+
+    ledger = Ledger()
+    with instrumented(sinks=[ledger]) as steps:
+        brakes = Brakes(mode, replay, steps, caplog)
+        check_stops(list(first_beyond(arrivals(case))), case, opens, go, brakes, ledger)
 
 
 @pytest.mark.parametrize("method", ["converse", "invoke_model"])

@@ -2,6 +2,7 @@
 
 Tests over recorded traffic multiply cases, ways to call and modes. `make test` runs of each such test what says
 something new; `--full-product` runs all of it, and `--left-out` (`make test-traffic`, CI) what `make test` does not.
+A test with the mark `left_out` is left out by `make test` as a whole.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def representative(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[py
     left_out: list[pytest.Item] = []
     for item in items:
         facets = {(_function_of(item), *facet) for facet in _facets_of(item)}
-        is_kept = sizes[_function_of(item)] <= _FEWEST or not facets or not facets <= seen
+        says_new = sizes[_function_of(item)] <= _FEWEST or not facets or not facets <= seen
+        is_kept = says_new and item.get_closest_marker("left_out") is None
         seen |= facets
         (kept if is_kept else left_out).append(item)
     return kept, left_out

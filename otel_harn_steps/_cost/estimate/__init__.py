@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from otel_harn_steps._cost.estimate.caps import lower_output_cap, output_cap
 from otel_harn_steps._cost.estimate.requests import ATTACHMENT_TOKENS, RequestSize, request_size, request_tokens
-from otel_harn_steps._cost.estimate.responses import generated_text, output_tokens, text_size
+from otel_harn_steps._cost.estimate.responses import Generated, generated, generated_text, output_tokens
 from otel_harn_steps._cost.estimate.values import size_of
 
 __all__ = [
     "ATTACHMENT_TOKENS",
+    "Generated",
     "RequestSize",
+    "generated",
     "generated_text",
     "lower_output_cap",
     "output_cap",
@@ -21,5 +23,4 @@ __all__ = [
     "request_size",
     "request_tokens",
     "size_of",
-    "text_size",
 ]
