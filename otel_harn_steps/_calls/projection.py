@@ -39,24 +39,27 @@ def projection_of(account: Account, request: Request, body: Any) -> Projection:
         output_tokens = 0 if window is None else max(0, window - input_tokens)
     cached = input_tokens if size.writes_cache or size.writes_cache_1h else 0
     for_1h = input_tokens if size.writes_cache_1h else 0
-    of_input, _ = _cost_of(request, Usage(input_tokens, 0, 0, cached, for_1h))
-    of_some, is_priced = _cost_of(request, Usage(input_tokens, _SOME, 0, cached, for_1h))
+    at = time()
+    of_input, _ = _cost_of(request, Usage(input_tokens, 0, 0, cached, for_1h), at)
+    of_some, is_priced = _cost_of(request, Usage(input_tokens, _SOME, 0, cached, for_1h), at)
     is_refused = not is_priced and settings().unpriced == "refuse" and request.model is not None
-    known = Projection(
+    of_token = -(-(of_some - of_input) // _SOME)
+    return Projection(
         input_tokens,
+        output_tokens,
+        of_input + output_tokens * of_token,
         input_picousd=of_input,
-        token_picousd=-(-(of_some - of_input) // _SOME),
+        token_picousd=of_token,
         cap=cap,
         is_firm=is_firm,
         estimated_input=size.tokens,
         unpriced_model=request.model if is_refused else None,
     )
-    return known.with_output(output_tokens)
 
 
-def _cost_of(request: Request, usage: Usage) -> tuple[int, bool]:
+def _cost_of(request: Request, usage: Usage, at: float) -> tuple[int, bool]:
     """What a budget assumes that `usage` costs, and whether its price is known."""
-    cost, _ = price_of(request.provider, request.model, usage, request.terms, time(), host=request.host)
+    cost, _ = price_of(request.provider, request.model, usage, request.terms, at, host=request.host)
     if cost is not None:
         return cost, True
     return (dearest_picousd(request.provider, usage) if settings().unpriced == "estimate" else 0), False

@@ -59,8 +59,8 @@ class Admission(Budgeted):
         if project is None or not self._holds:
             self._check_time(covering)
             return None
-        projection = project() if any(account._wants_projection for account in covering) else NOTHING_PROJECTED
-        if not any(account._reserves for account in covering):
+        projection = project() if self._projects else NOTHING_PROJECTED
+        if not self._is_reserving:
             projection = projection.with_output(0)  # as a stream brings output, it is held for it
         if self.tree.unread:
             reservation = self._hold(projection, covering, refuses=False)
@@ -189,10 +189,6 @@ class Admission(Budgeted):
     def _reserves(self) -> bool:
         return self.definition.budget.preflight == "reserve"
 
-    @property
-    def _wants_projection(self) -> bool:
-        return self._reserves or bool(self.definition.budget.stop_streams)
-
     # -- while a stream is read ------------------------------------------------------------------------------------
 
     @property
@@ -307,10 +303,12 @@ def _room_for(asked: Projection, covering: Sequence[Admission], *, waits: Waits,
     Raises:
         StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `Budgeted.admit`.
     """
-    takes_all, output_cap = False, None
+    takes_all, output_cap, is_full = False, None, False
     for account in covering:
         held = account._in_flight()
-        if account._lacks(asked, held) not in OF_OUTPUT:
+        limit = account._lacks(asked, held)
+        is_full = is_full or limit is not None
+        if limit not in OF_OUTPUT:
             continue
         room = account._output_room(asked, held)
         if account.definition.budget.cap_output and room > 0 and not held.takes_all:
@@ -318,7 +316,7 @@ def _room_for(asked: Projection, covering: Sequence[Admission], *, waits: Waits,
         elif not asked.is_firm and not held.in_flight and room >= 0:
             # Nobody knows how much it will be, and to refuse it would be to refuse every such call.
             asked, takes_all = asked.with_output(room), True
-    for account in covering:
+    for account in covering if is_full else ():
         held = account._in_flight()
         limit = account._lacks(asked, held)
         if limit is not None and not refuses:

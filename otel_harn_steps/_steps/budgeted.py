@@ -57,9 +57,11 @@ class Budgeted(Spent):
         "_holds",
         "_is_limited",
         "_is_looked_at",
+        "_is_reserving",
         "_last_input",
         "_max_call_picousd",
         "_max_picousd",
+        "_projects",
         "above",
         "breach",
         "definition",
@@ -94,7 +96,7 @@ class Budgeted(Spent):
         self._coverers: tuple[Any, ...] = (self, *around) if is_limited else around
         self._covering_below: tuple[Any, ...] = self._coverers if definition.scope == "tree" else around
         self.is_covered = bool(self._coverers)
-        self.watches_loops = self._holds = self._is_looked_at = False
+        self.watches_loops = self._holds = self._is_looked_at = self._projects = self._is_reserving = False
         for each in self._coverers:
             self._heed(each)
         self.loop_watch: object = None
@@ -105,6 +107,8 @@ class Budgeted(Spent):
         held: Budget = coverer.definition.budget
         self.watches_loops |= held.loop is not None
         self._holds |= held.holds
+        self._is_reserving |= held.preflight == "reserve"
+        self._projects |= self._is_reserving or bool(held.stop_streams)
         self._is_looked_at |= bool(held.thresholds) or (coverer is not self and coverer.shared is not None)
 
     def _take_limits(self) -> None:

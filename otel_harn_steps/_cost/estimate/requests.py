@@ -108,14 +108,17 @@ class _Request:
 
     def take(self, value: Any, is_verbatim: bool) -> None:
         if isinstance(value, str):
-            if (len(value) >= _LONG or value.startswith("data:")) and _ENCODED.match(value):
-                self.more += ATTACHMENT_TOKENS
-            else:
-                self.size += size_of(value)
+            self.take_text(value)
         elif isinstance(value, (bytes, bytearray, memoryview)):
             self.more += ATTACHMENT_TOKENS
         elif value is not None and not isinstance(value, (int, float)):
             self.waiting.append((value, is_verbatim))
+
+    def take_text(self, text: str) -> None:
+        if (len(text) >= _LONG or text.startswith("data:")) and _ENCODED.match(text):
+            self.more += ATTACHMENT_TOKENS
+        else:
+            self.size += len(text) if text.isascii() else size_of(text)
 
     def take_parts(self, value: Any, is_verbatim: bool) -> None:
         if isinstance(value, (dict, Mapping)):  # a dict is known at once
@@ -147,7 +150,7 @@ class _Request:
         else:
             for name, value in fields.items():
                 if name not in _NAMED and isinstance(value, str):
-                    self.take(value, False)
+                    self.take_text(value)
                 else:
                     self.take_field(name, value)
 
