@@ -10,12 +10,14 @@ import os
 import stat
 import threading
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, Protocol
 from weakref import WeakSet
 
 from otel_harn_steps._process import in_forked_child
 
+_LOOKS: Final = 5
+_LOOK_AGAIN_S: Final = 0.001
 _FLAGS: Final = os.O_APPEND | os.O_CREAT | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -181,7 +183,10 @@ def _open(path: str, mode: int, header: str | None) -> _OpenFile:
 
 
 def _ends_torn(path: str, size: int) -> bool:
-    """Whether a file was left in the middle of a line, by a process that was killed or found the disk full."""
+    """Whether a file was left in the middle of a line, by a process that was killed or found the disk full.
+
+    A line that another process is writing at this moment may be seen in part, too: that one is whole soon.
+    """
     if size == 0:
         return False
     try:
@@ -191,8 +196,13 @@ def _ends_torn(path: str, size: int) -> bool:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
-        os.lseek(descriptor, size - 1, os.SEEK_SET)
-        return os.read(descriptor, 1) not in (b"\n", b"")
+        for look in range(_LOOKS):
+            if look:
+                sleep(_LOOK_AGAIN_S)
+            os.lseek(descriptor, -1, os.SEEK_END)
+            if os.read(descriptor, 1) in (b"\n", b""):
+                return False
+        return True
     finally:
         os.close(descriptor)
 

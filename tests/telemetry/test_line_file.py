@@ -52,6 +52,17 @@ def test_a_torn_end_that_another_process_left_does_not_stick_to_the_next_line(pa
     assert path.read_text() == "whole\nto\nnext\n"
 
 
+def test_a_line_that_another_process_is_writing_at_this_moment_is_no_torn_end(path, monkeypatch):
+    path.write_text("whole\nin the mid")
+
+    def other_goes_on(_seconds):
+        path.write_text("whole\nin the middle\n")
+
+    monkeypatch.setattr("otel_harn_steps._telemetry.line_file.sleep", other_goes_on)
+    LineFile(path).append("next")
+    assert path.read_text() == "whole\nin the middle\nnext\n"
+
+
 def cut_writes(monkeypatch, *limits):
     """The next writes take so many bytes each; None fails with a full disk."""
     real, waiting = os.write, list(limits)
