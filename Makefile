@@ -70,7 +70,7 @@ test-soak: $(VENV)/.installed-test
 
 test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix
-	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -m "backends or slow" tests/integration/backends tests/dashboard
+	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -n 3 --dist loadscope -m "backends or slow" tests/integration/backends tests/dashboard
 
 # What an installation brings along, by CycloneDX: the core, and each extra. In dist/sbom.
 sbom: $(VENV)/.installed-release

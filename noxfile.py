@@ -15,15 +15,16 @@ os.environ["PATH"] = os.pathsep.join([*map(str, sorted(_PYENV.glob("versions/3.1
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = False
 
+# What depends on the Python: threads, forks, the garbage collector, interrupts, frames.
 SUITES = (
     "tests/steps",
     "tests/telemetry",
     "tests/guard",
-    "tests/instrument",
-    "tests/cost",
     "tests/calls/test_forks.py",
     "tests/calls/test_streams_watched.py",
 )
+# What depends on the versions of others, and on the newest Python's functions.
+MORE = ("tests/instrument", "tests/cost")
 # In one resolution, so that nothing raises the versions that are tested.
 OLDEST_TOGETHER_WITH = (
     "anthropic>=0.125",
@@ -45,7 +46,8 @@ OLDEST_TOGETHER_WITH = (
 def suites(session: nox.Session) -> None:
     """The suites of the core, with the versions of constraints.txt."""
     session.install("-e", ".[cli,otlp]", "--group", "test", "--constraint", "constraints.txt")
-    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *SUITES)
+    more = MORE if session.python == "3.13" else ()
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *SUITES, *more)
 
 
 @nox.session(python="3.11")
@@ -54,4 +56,4 @@ def oldest(session: nox.Session) -> None:
     session.install("-e", ".[cli,otlp]", *OLDEST_TOGETHER_WITH, "--resolution", "lowest-direct")
     # The HTTP library of an old client leaves sockets to the garbage collector.
     left_sockets = "ignore::pytest.PytestUnraisableExceptionWarning"
-    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-W", left_sockets, "-p", "no:cacheprovider", *SUITES)
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-W", left_sockets, "-p", "no:cacheprovider", *SUITES, *MORE)
