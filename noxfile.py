@@ -56,4 +56,6 @@ def oldest(session: nox.Session) -> None:
     session.install("-e", ".[cli,otlp]", *OLDEST_TOGETHER_WITH, "--resolution", "lowest-direct")
     # The HTTP library of an old client leaves sockets to the garbage collector.
     left_sockets = "ignore::pytest.PytestUnraisableExceptionWarning"
-    session.run("python", "-m", "pytest", "-q", "-n", "auto", "-W", left_sockets, "-p", "no:cacheprovider", *SUITES, *MORE)
+    session.run(
+        "python", "-m", "pytest", "-q", "-n", "auto", "-W", left_sockets, "-p", "no:cacheprovider", *SUITES, *MORE
+    )
