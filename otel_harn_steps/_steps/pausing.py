@@ -19,7 +19,7 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.changes import is_in_a_loop, tell
 from otel_harn_steps._steps.hooks import pause_hook
-from otel_harn_steps._steps.steering import DECIDING, Steered
+from otel_harn_steps._steps.steering import DECIDING, Asker, Steered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,9 +52,9 @@ class _Decider(NamedTuple):
 
 def goes_on(error: StepBudgetExceeded) -> bool:
     """Whether the step whose budget it is may spend more. Who decides about it is asked, once, and waited for."""
-    account = _pausing(error)
+    account, asker = _pausing(error), Asker()
     while account is not None and not account.has_raised(error):
-        if _begins(account, error):
+        if _begins(account, error, asker):
             decider, answer, is_answered = _decider_of(account), None, False
             try:
                 with _ASKING:
@@ -68,11 +68,11 @@ def goes_on(error: StepBudgetExceeded) -> bool:
 
 async def goes_on_async(error: StepBudgetExceeded) -> bool:
     """As `goes_on`, without holding up an event loop of asyncio. In any other, a call does not wait for who asks."""
-    account = _pausing(error)
+    account, asker = _pausing(error), Asker()
     while account is not None and not account.has_raised(error):
         if is_in_a_loop():
-            begins = await _begins_async(account, error)
-        elif not account.begins_pause(error.limit):
+            begins = await _begins_async(account, error, asker)
+        elif not account.begins_pause(error.limit, asker):
             return False
         else:
             begins = True
@@ -97,12 +97,12 @@ def _is_raised(error: StepBudgetExceeded) -> bool:
     return isinstance(error.owner, Steered) and error.owner.is_of_pause and error.owner.has_raised(error)
 
 
-def _begins(account: Steered, error: StepBudgetExceeded) -> bool:
+def _begins(account: Steered, error: StepBudgetExceeded, asker: Asker) -> bool:
     """Whether the caller is to ask. If not, it has waited for another who has asked."""
     changed = Event()
     forget = account.tree.when_changed(changed.set)
     try:
-        while not account.begins_pause(error.limit):
+        while not account.begins_pause(error.limit, asker):
             changed.wait(_LOOK_AGAIN_S)
             changed.clear()
             if account.has_raised(error) or not account.is_pausing:
@@ -112,13 +112,13 @@ def _begins(account: Steered, error: StepBudgetExceeded) -> bool:
     return True
 
 
-async def _begins_async(account: Steered, error: StepBudgetExceeded) -> bool:
+async def _begins_async(account: Steered, error: StepBudgetExceeded, asker: Asker) -> bool:
     import asyncio  # noqa: PLC0415 -- loaded already, where one of its loops runs
 
     changed = asyncio.Event()
     forget = account.tree.when_changed(partial(tell, asyncio.get_running_loop(), changed.set))
     try:
-        while not account.begins_pause(error.limit):
+        while not account.begins_pause(error.limit, asker):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_S):
                     await changed.wait()

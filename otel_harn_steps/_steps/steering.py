@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
+from weakref import ref
 
 from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_picousd, to_usd
@@ -56,11 +57,25 @@ class Remaining(NamedTuple):
         return f"Budget: {' and '.join(known)} left." if known else ""
 
 
+class Asker:
+    """Who asks whether a step may spend more, for as long as it does: one that was interrupted is gone."""
+
+    __slots__ = ("__weakref__",)
+
+
 class _Pause(NamedTuple):
     """Somebody is asked whether a step may spend more; or has said that it may not."""
 
     forks: int
-    is_over: bool = False
+    asker: ref[Asker] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.asker is None
+
+    @property
+    def is_asking(self) -> bool:
+        return self.forks == _process.forks and self.asker is not None and self.asker() is not None
 
 
 def _counted(left: float | None, unit: str) -> str | None:
@@ -166,12 +181,12 @@ class Steered(Admission):
         limit = getattr(self.definition.budget, error.limit, None)
         return limit is not None and limit > error.limit_value
 
-    def begins_pause(self, limit: str) -> bool:
-        """Whether the caller is the first to ask who decides. Else it is to wait for that one's `end_pause`."""
+    def begins_pause(self, limit: str, asker: Asker) -> bool:
+        """Whether `asker` is the first to ask who decides. Else it is to wait for that one's `end_pause`."""
         with self.tree.lock:
-            if self._pause is not None and self._pause.forks == _process.forks:
+            if self._pause is not None and self._pause.is_asking:
                 return False
-            self._pause = _Pause(_process.forks)
+            self._pause = _Pause(_process.forks, ref(asker))
             self._keep(f"paused:{limit}")
         return True
 
@@ -182,7 +197,7 @@ class Steered(Admission):
     def end_pause(self, stopped: str | None) -> None:
         """Let others go on. `stopped` is the limit that stops the step from now on; None where it is not stopped."""
         with self.tree.lock:
-            self._pause = None if stopped is None else _Pause(_process.forks, is_over=True)
+            self._pause = None if stopped is None else _Pause(_process.forks)
             if stopped is not None:
                 self._keep(f"stopped:{stopped}")
         self.tree.changed()

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, drain_completed_steps, step
 from otel_harn_steps._steps.deciders import limits_of
+from otel_harn_steps._steps.steering import Asker, Steered
 from tests.provider import PRICES, Provider
 
 RAISED = ("paused:max_calls", "decided:hook", "raised:max_calls=4")
@@ -270,6 +272,25 @@ def test_an_interrupt_while_somebody_is_asked_passes_and_the_next_call_asks_agai
     assert events() == ("paused:max_calls", "paused:max_calls", "decided:hook", "raised:max_calls=2")
 
 
+def test_an_interrupt_where_the_answer_is_taken_lets_the_next_call_ask_again(
+    llm: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([None, {"max_calls": 2}])
+    harn.on_budget_pause(lambda _active, _error: next(answers))
+
+    def interrupted(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with paused(max_calls=1):
+        llm.ask()
+        monkeypatch.setattr(Steered, "end_pause", interrupted)
+        with suppress(KeyboardInterrupt):
+            llm.ask()
+        llm.ask()
+    assert llm.handed_out.calls == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_child_that_is_forked_while_somebody_is_asked_asks_by_itself(llm: Provider) -> None:
     codes: list[int] = []
@@ -281,7 +302,7 @@ def test_a_child_that_is_forked_while_somebody_is_asked_asks_by_itself(llm: Prov
             pid = os.fork()
             if not pid:
                 codes.append(-2)
-                os._exit(7 if active.begins_pause("max_calls") else 1)
+                os._exit(7 if active.begins_pause("max_calls", Asker()) else 1)
             codes[0] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return {"max_calls": 2}
 
