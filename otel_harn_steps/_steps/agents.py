@@ -13,6 +13,8 @@ from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.program_run import current_run
 from otel_harn_steps._steps.tree import Tree, use_tree
 
+_MOST_AGENTS: Final = 10_000  # names made at run time must not fill the memory: the first of so many begins anew
+
 
 class Agent(Account):
     """What the calls of an agent's steps are held against, besides the budgets of the steps themselves."""
@@ -30,23 +32,26 @@ class _Agents:
         # The steps of an agent may be anywhere: they are counted under one lock.
         self.tree = Tree()
         self._run_id = _process.run_id
-        self._accounts: dict[str, Agent | None] = {}
+        self._accounts: dict[str, Agent] = {}
 
     def of(self, name: str) -> Agent | None:
         """The agent of that name. None: it has no budget."""
         if self._run_id != _process.run_id:
             self._run_id, self._accounts = _process.run_id, {}
-        accounts = self._accounts
-        if name not in accounts:
-            # In one step, because another thread may have found none as well.
-            accounts.setdefault(name, self._opened(name))
-        return accounts[name]
+        found = self._accounts.get(name)
+        return self._opened(name) if found is None else found
 
     def _opened(self, name: str) -> Agent | None:
         budget = self.budgets.get(name)
         if budget is None:
             budget = next((each for pattern, each in self.budgets.items() if fnmatchcase(name, pattern)), None)
-        return None if budget is None else Agent(StepDefinition(name, name, scope="tree", budget=budget), None)
+        if budget is None:
+            return None
+        opened = Agent(StepDefinition(name, name, scope="tree", budget=budget), None)
+        with self.tree.lock:
+            if len(self._accounts) >= _MOST_AGENTS:
+                del self._accounts[next(iter(self._accounts))]
+            return self._accounts.setdefault(name, opened)  # another thread may have found none as well
 
 
 _declared: Final[dict[str, Mapping[str, Budget]]] = {}
