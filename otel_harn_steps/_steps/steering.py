@@ -115,7 +115,7 @@ class Steered(Admission):
     @property
     def is_told(self) -> bool:
         """Whether a budget that covers its own calls is so far spent that its model is to be told what is left."""
-        return self.is_covered and any(account._tells() for account in self.covering())
+        return self.is_covered and any(account._tells() for account in self._coverers)
 
     def _tells(self) -> bool:
         # A budget that was raised is not spent so far any more.
