@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_harn_steps._cost.estimate import output_cap, request_size
 from otel_harn_steps._cost.list_prices import context_window
-from otel_harn_steps._cost.price_book import dearest_picousd, price_of
+from otel_harn_steps._cost.price_book import card_of, dearest_picousd
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.history import expected_output
@@ -39,11 +40,8 @@ def projection_of(account: Account, request: Request, body: Any) -> Projection:
         output_tokens = 0 if window is None else max(0, window - input_tokens)
     cached = input_tokens if size.writes_cache or size.writes_cache_1h else 0
     for_1h = input_tokens if size.writes_cache_1h else 0
-    at = time()
-    of_input, _ = _cost_of(request, Usage(input_tokens, 0, 0, cached, for_1h), at)
-    of_some, is_priced = _cost_of(request, Usage(input_tokens, _SOME, 0, cached, for_1h), at)
+    of_input, of_token, is_priced = _prices_of(request, Usage(input_tokens, 0, 0, cached, for_1h))
     is_refused = not is_priced and settings().unpriced == "refuse" and request.model is not None
-    of_token = -(-(of_some - of_input) // _SOME)
     return Projection(
         input_tokens,
         output_tokens,
@@ -57,9 +55,16 @@ def projection_of(account: Account, request: Request, body: Any) -> Projection:
     )
 
 
-def _cost_of(request: Request, usage: Usage, at: float) -> tuple[int, bool]:
-    """What a budget assumes that `usage` costs, and whether its price is known."""
-    cost, _ = price_of(request.provider, request.model, usage, request.terms, at, host=request.host)
-    if cost is not None:
-        return cost, True
-    return (dearest_picousd(request.provider, usage) if settings().unpriced == "estimate" else 0), False
+def _prices_of(request: Request, usage: Usage) -> tuple[int, int, bool]:
+    """What a budget assumes that an input and each token of output cost, and whether their prices are known."""
+    card = None
+    if request.model:
+        card = card_of(request.provider, request.model, request.terms, time(), host=request.host)
+    cost = None if card is None else card.cost_picousd(usage)
+    if card is not None and cost is not None:
+        return cost, card.output_picousd(usage.input_tokens or 0), True
+    if settings().unpriced != "estimate":
+        return 0, 0, False
+    of_input = dearest_picousd(request.provider, usage)
+    of_some = dearest_picousd(request.provider, replace(usage, output_tokens=_SOME))
+    return of_input, -(-(of_some - of_input) // _SOME), False

@@ -56,6 +56,16 @@ def price_of(
     """
     if not model:
         return _UNKNOWN
+    card = card_of(provider, model, terms, at, host=host)
+    cost = None if card is None else card.cost_picousd(usage)
+    if card is None or cost is None:
+        _warn_unpriced(provider, model)
+        return _UNKNOWN
+    return cost, card.book
+
+
+def card_of(provider: str | None, model: str, terms: Terms, at: float, *, host: str | None = None) -> RateCard | None:
+    """The rates of a model. None: its price is unknown. Arguments as those of `price_of`."""
     key = (provider, model, terms, host)
     try:
         card = _cards[key]
@@ -63,11 +73,7 @@ def price_of(
         card = _cards_add(key, at)
     if card is not None and not card.valid_from <= at < card.valid_until:
         card = _cards_add(key, at)
-    cost = None if card is None else card.cost_picousd(usage)
-    if card is None or cost is None:
-        _warn_unpriced(provider, model)
-        return _UNKNOWN
-    return cost, card.book
+    return card
 
 
 def dearest_picousd(provider: str | None, usage: Usage) -> int:

@@ -73,7 +73,8 @@ class TieredRate:
 Prices = Mapping[str, Decimal | TieredRate]
 
 # A call that used these at no known price has an unknown cost. Everything else without a price is a part of these.
-_NEED_A_PRICE: Final = ("input_mtok", "output_mtok", "web_searches_kcount")
+_OUTPUT: Final = "output_mtok"
+_NEED_A_PRICE: Final = ("input_mtok", _OUTPUT, "web_searches_kcount")
 _AUDIO: Final = ("input_audio_mtok", "output_audio_mtok")
 
 
@@ -86,7 +87,7 @@ class RateCard:
         valid_from, valid_until: when these rates hold, in seconds since the epoch.
     """
 
-    _tiers: tuple[tuple[int, tuple[tuple[Callable[[Usage], int], int], ...]], ...]
+    _tiers: tuple[tuple[int, tuple[tuple[Callable[[Usage], int], int], ...], int], ...]
     _scale: int
     _unknown: tuple[Callable[[Usage], int], ...]
     book: str
@@ -100,7 +101,7 @@ class RateCard:
                 return None
         input_tokens = usage.input_tokens or 0
         rates = self._tiers[0][1]
-        for start, tier in self._tiers[1:]:
+        for start, tier, _ in self._tiers[1:]:
             if input_tokens > start:
                 rates = tier
         total = 0
@@ -110,8 +111,16 @@ class RateCard:
             return None
         return total if self._scale == 1 else round(Fraction(total, self._scale))
 
+    def output_picousd(self, input_tokens: int) -> int:
+        """Pico-dollars for one more token of output, rounded up, where the input has so many tokens."""
+        of_output = self._tiers[0][2]
+        for start, _, rate in self._tiers[1:]:
+            if input_tokens > start:
+                of_output = rate
+        return -(-of_output // self._scale)
 
-FREE: Final = RateCard(((-1, ()),), 1, (), "local")
+
+FREE: Final = RateCard(((-1, (), 0),), 1, (), "local")
 """The card of a model that nobody bills for."""
 
 
@@ -144,7 +153,11 @@ def compile_card(
     scale = lcm(*(rate.denominator for _, rates in tiers for rate in rates.values())) if known else 1
     return RateCard(
         tuple(
-            (start, tuple((_UNITS[key].count, int(rate * scale)) for key, rate in rates.items() if rate))
+            (
+                start,
+                tuple((_UNITS[key].count, int(rate * scale)) for key, rate in rates.items() if rate),
+                int(rates.get(_OUTPUT, Fraction(0)) * scale),
+            )
             for start, rates in tiers
         ),
         scale,
