@@ -11,6 +11,7 @@ from weakref import ref
 
 from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_picousd, to_usd
+from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.admission import Admission
 from otel_harn_steps._steps.budget import LIMITS, Limits
 from otel_harn_steps._steps.definition import StepDefinition, StepErrorBoundary, model_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _logger = logging.getLogger("otel_harn_steps")
+_EMITTING: Final = guard("emitting the event of a share of a budget", ours=False)
 DECIDING: Final[ContextVar[bool]] = ContextVar("otel_harn_steps.deciding", default=False)
 """Whether this is who decides about a pause: a call to a model that is made here would wait for itself."""
 REFUSED: Final = "refused"
@@ -301,6 +303,22 @@ class Steered(Admission):
         name = self.definition.name
         _logger.info("%s %r has spent %.0f %% of its budget", self.kind, name, threshold.share * 100)
         metrics.count_threshold(name, threshold.share)
+        with _EMITTING:
+            from otel_harn_steps._telemetry.threshold_events import emit_threshold  # noqa: PLC0415 -- hardly ever needed
+
+            spent = self._covered()
+            emit_threshold(
+                {
+                    "name": name,
+                    "budget_of": self.kind,
+                    "share": threshold.share,
+                    "action": threshold.action,
+                    "tokens": spent.budget_tokens,
+                    "cost_usd": to_usd(spent.budget_picousd),
+                    "llm_calls": spent.llm_calls,
+                    "run_id": _process.run_id,
+                }
+            )
         threshold_reached(self, threshold.share)
 
 

@@ -205,3 +205,4 @@ OF_STEP: Final = {
 
 # -- events ---------------------------------------------------------------------------------------------------------
 COMPLETED_EVENT: Final = "harn.step.completed"
+THRESHOLD_EVENT: Final = "harn.step.budget.threshold"

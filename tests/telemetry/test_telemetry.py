@@ -281,6 +281,26 @@ def test_a_log_event_carries_the_record_in_the_context_of_its_span(spans):
     assert (f"{event.trace_id:032x}", f"{event.span_id:016x}") == (record.trace_id, record.span_id)
 
 
+def test_a_share_of_a_budget_that_is_reached_is_a_log_event_in_the_calls_context(spans):
+    exporter = InMemoryLogRecordExporter()
+    loggers = LoggerProvider()
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    harn.instrument(tracer_provider=spans.provider, logger_provider=loggers)
+    with step("s", max_usd=1, at={0.5: "notify"}) as active:
+        spend(10, 0.25)
+        spend(10, 0.25)
+        with suppress_instrumentation(), step("quiet", max_usd=1, at={0.5: "notify"}):
+            spend(10, 0.5)
+    harn.uninstrument()
+    harn.reset_steps()
+    (event,) = [each.log_record for each in exporter.get_finished_logs()]
+    assert event.event_name == "harn.step.budget.threshold"
+    assert f"{event.span_id:016x}" == active.step_id
+    assert {name: value for name, value in event.attributes.items() if name not in ("run_id", "tokens")} == {
+        "name": "s", "budget_of": "step", "share": 0.5, "action": "notify", "cost_usd": 0.5, "llm_calls": 2,
+    }  # fmt: skip
+
+
 def test_under_suppression_there_is_no_log_event():
     exporter = InMemoryLogRecordExporter()
     loggers = LoggerProvider()
