@@ -128,9 +128,9 @@ def page() -> str:
             ),
             (
                 "Each share of a budget that is reached and has an action (`at`) is an event "
-                f"{code(names.THRESHOLD_EVENT)} of severity INFO, in the context of the call that reached it, wherever there "
-                "is a logger provider. It has `name`, `budget_of` (`step`, `run` or `agent`), `share`, `action`, `run_id`, and "
-                "what the budget had counted by then: `tokens`, `cost_usd`, `llm_calls`."
+                f"{code(names.THRESHOLD_EVENT)} of severity INFO, in the context of the call that reached it, "
+                "wherever there is a logger provider. It has `name`, `budget_of` (`step`, `run` or `agent`), `share`, "
+                "`action`, `run_id`, and what the budget had counted by then: `tokens`, `cost_usd`, `llm_calls`."
             ),
         )
     )
