@@ -316,11 +316,24 @@ def _room_for(asked: Projection, covering: Sequence[Admission], *, waits: Waits,
         elif not asked.is_firm and not held.in_flight and room >= 0:
             # Nobody knows how much it will be, and to refuse it would be to refuse every such call.
             asked, takes_all = asked.with_output(room), True
-    for account in covering if is_full else ():
+    if is_full and not _is_let_in(asked, covering, waits=waits, refuses=refuses):
+        return None
+    return Reservation(asked, takes_all=takes_all, output_cap=output_cap)
+
+
+def _is_let_in(asked: Projection, covering: Sequence[Admission], *, waits: Waits, refuses: bool) -> bool:
+    """Whether no budget keeps the call from being sent. Who may wait for one of them does so if no other refuses it."""
+    waiting: RoomMayComeError | None = None
+    for account in covering:
         held = account._in_flight()
         limit = account._lacks(asked, held)
         if limit is not None and not refuses:
-            return None
+            return False
         if limit is not None and account._stops(limit):
-            account.refuse(limit, asked, held, waits=waits)
-    return Reservation(asked, takes_all=takes_all, output_cap=output_cap)
+            try:
+                account.refuse(limit, asked, held, waits=waits)
+            except RoomMayComeError as error:
+                waiting = waiting or error
+    if waiting is not None:
+        raise waiting
+    return True

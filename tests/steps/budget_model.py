@@ -135,14 +135,16 @@ class ModelStep:
             for each in covering:
                 cap = each.capped(amount_of(input_tokens, cap))
             asked = amount_of(input_tokens, cap)
+        waiting: Verdict | None = None
         for each in covering:
             limit = each.lacks(asked, each.held)
             if limit is None:
                 continue
             is_contended = bool(each.held) and each.lacks(asked, {}) is None
-            waits = is_contended and may_wait and each.budget.on_contention == "wait"
-            return Verdict("waits" if waits else "refused", cap, each, limit, is_contended)
-        return Verdict("sent", cap, holds=asked)
+            if not (is_contended and may_wait and each.budget.on_contention == "wait"):
+                return Verdict("refused", cap, each, limit, is_contended)
+            waiting = waiting or Verdict("waits", cap, each, limit, is_contended)
+        return waiting or Verdict("sent", cap, holds=asked)
 
     def lacks(self, asked: Amount, held: dict[Any, Amount]) -> str | None:
         """The limit that has no room for a call, next to what others hold."""

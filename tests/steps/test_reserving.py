@@ -378,3 +378,22 @@ def test_requests_that_alternate_are_a_loop_and_those_that_change_are_none(llm: 
         for size in range(10):
             llm.ask(10, 1 + size % 2)
     assert llm.handed_out.calls == 5 + 4
+
+
+def test_a_refusal_of_an_outer_budget_comes_before_waiting_for_an_inner_one(llm: Provider) -> None:
+    waits: Any = {"preflight": "reserve", "on_contention": "wait"}
+
+    async def main() -> str:
+        async with step("outer", max_tokens=70, scope="tree", **waits), step("inner", max_tokens=80, **waits):
+            first = asyncio.ensure_future(llm.ask_async(10, 40, max_tokens=40))
+            await asyncio.sleep(0)
+            try:
+                await llm.ask_async(10, 50, max_tokens=65)
+            except StepBudgetExceeded as error:
+                error.accept()
+                return f"{error.step} {first.done()}"
+            finally:
+                await first
+        return "sent"
+
+    assert asyncio.run(main()) == "outer False"
