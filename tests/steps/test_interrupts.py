@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_harn_steps as harn
 from otel_harn_steps import current_step, drain_completed_steps, step
+from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._steps import decorator
 from otel_harn_steps._steps.decorator import Step
 from tests.guard.interrupting import Lines, TimeLimitError, by_signal, time_limit
@@ -224,7 +225,8 @@ class Attack:
 
     def interrupt(self, at: int) -> None:
         """Do it once, in a context of its own, and look at what is left."""
-        gc.collect()  # a step that could not be left ends with its context
+        gc.collect()  # a step that could not be left ends with its context,
+        finish_freed()  # and here, at the latest
         self.ledger.events.clear()
         drain_completed_steps()
         contextvars.copy_context().run(self._interrupted, at)
@@ -243,6 +245,7 @@ class Attack:
             sys.unraisablehook = hook
         where = lines.seen[at] if at < len(lines.seen) else None
         gc.collect()  # what the exception's frames held, such as generators, is closed
+        finish_freed()
         wrong = set(self._left_behind(work, where))
         if where is not None and raised is not self.kind and self.kind not in [type(error) for error in lost]:
             wrong.add(f"the exception is {raised}")
