@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 from collections import Counter
@@ -19,6 +20,7 @@ from hypothesis.stateful import consumes, invariant, multiple, precondition, rul
 
 import otel_harn_steps as harn
 from otel_harn_steps import CallRow, CompletedStep
+from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._telemetry.call_row import BILLED
 from otel_harn_steps.testing import ReplayServer
 from tests.guard.interrupting import Lines
@@ -127,9 +129,13 @@ class LedgerMachine(CallsMachine):
     @rule(tokens=TOKENS, at=st.integers(0, 400))
     def interrupt_a_call(self, tokens: int, at: int) -> None:
         self.let_threads_end()
+        gc.collect()  # what else is freed is not interrupted,
+        finish_freed()
         before = len(self.ledger.events)
         with contextlib.suppress(KeyboardInterrupt):
             Lines(at, interrupt, room="_calls/").run(lambda: self.llm.ask(tokens, 5))
+        gc.collect()  # and what this leaves is settled here, and not in a later example
+        finish_freed()
         news = self.ledger.events[before:]
         settled = {row.call_id: row for kind, row in news if kind == "settled"}
         for row in settled.values():
