@@ -357,8 +357,10 @@ def test_an_exit_stack_leaves_its_steps_in_order(llm: Provider, ledger: Ledger) 
 
 def test_threads_that_share_a_step_object_keep_to_their_own_runs(llm: Provider) -> None:
     shared, wrong = step("shared", max_tokens=1_000), list[Any]()
+    all_there = threading.Barrier(17, timeout=20)  # a thread that is traced cannot start at such an interval
 
     def work() -> None:
+        all_there.wait()
         for _ in range(60):
             with shared as active, shared as nested:
                 spend(1)
@@ -368,12 +370,13 @@ def test_threads_that_share_a_step_object_keep_to_their_own_runs(llm: Provider) 
             if ends != ("completed", "completed", 1, 1) or current_step() is not None:
                 wrong.append(ends)
 
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        threads = [threading.Thread(target=work) for _ in range(16)]
-        for thread in threads:
-            thread.start()
+        all_there.wait()
         for thread in threads:
             thread.join()
     finally:
