@@ -8,7 +8,7 @@ from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
-from otel_harn_steps._steps.changes import is_in_a_loop, tell
+from otel_harn_steps._steps.event_loops import is_in_a_loop, tell
 from otel_harn_steps._steps.pausing import goes_on, goes_on_async
 from otel_harn_steps._steps.reservation import RoomMayComeError, Waits
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from inspect import isawaitable
 from threading import Event
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
-from otel_harn_steps._steps.changes import is_in_a_loop, tell
+from otel_harn_steps._steps.event_loops import is_in_a_loop, tell
 from otel_harn_steps._steps.hooks import pause_hook
 from otel_harn_steps._steps.steering import DECIDING, Asker, Steered
 
@@ -130,25 +130,29 @@ async def _begins_async(account: Steered, error: StepBudgetExceeded, asker: Aske
     return True
 
 
-def _asked(decider: _Decider, account: Steered, error: StepBudgetExceeded) -> Any:
+@contextmanager
+def _deciding() -> Iterator[None]:
+    """Refuse the decider's own calls to models, which would wait for its decision."""
     token = DECIDING.set(True)
     try:
-        return decider.ask(account, error)
+        yield
     finally:
         DECIDING.reset(token)
 
 
+def _asked(decider: _Decider, account: Steered, error: StepBudgetExceeded) -> Any:
+    with _deciding():
+        return decider.ask(account, error)
+
+
 async def _asked_async(decider: _Decider, account: Steered, error: StepBudgetExceeded) -> Any:
-    token = DECIDING.set(True)
-    try:
+    with _deciding():
         if decider.blocks and is_in_a_loop():
             import asyncio  # noqa: PLC0415 -- loaded already, where one of its loops runs
 
             return await asyncio.to_thread(decider.ask, account, error)
         answer = decider.ask(account, error)
         return await answer if isawaitable(answer) else answer
-    finally:
-        DECIDING.reset(token)
 
 
 def _awaited(answer: Any) -> Any:
@@ -160,11 +164,8 @@ def _awaited(answer: Any) -> Any:
     from contextvars import copy_context  # noqa: PLC0415 -- as above
 
     async def wait(awaitable: Awaitable[Any]) -> Any:
-        token = DECIDING.set(True)
-        try:
+        with _deciding():
             return await awaitable
-        finally:
-            DECIDING.reset(token)
 
     if not is_in_a_loop():
         return asyncio.run(wait(answer))

@@ -1,4 +1,4 @@
-"""Event loops, as those need them who wait until something has changed."""
+"""Event loops of asyncio: whether one runs here, and calling something in one from another thread."""
 
 from __future__ import annotations
 
