@@ -9,7 +9,7 @@ SELECTED := -m "not slow and not backends"
 # An interrupt takes away the trace function that coverage measures by.
 MEASURED := -m "not slow and not backends and not interrupts" --cov --cov-report=
 
-.PHONY: demo test test-traffic coverage coverage-report test-interrupts test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit mutation fuzz lint types bench clean
+.PHONY: demo test test-traffic coverage coverage-report test-interrupts test-pythons docs lock upgrade test-clients newest-clients test-coexistence test-frameworks test-step-sources test-programs test-soak test-backends sbom audit mutation fuzz lint types bench bench-gate bench-figures bench-all clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed-demo
@@ -70,7 +70,7 @@ test-soak: $(VENV)/.installed-test
 
 test-backends: $(VENV)/.installed-test
 	$(BIN)/python tools/backends.py all phoenix
-	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -n 3 --dist loadscope -m "backends or slow" tests/integration/backends tests/dashboard
+	OTEL_HARN_STEPS_REQUIRE_BACKENDS=1 $(BIN)/python -m pytest -n 3 --dist loadscope -m "backends or slow" tests/integration/backends tests/dashboard tests/page
 
 # What an installation brings along, by CycloneDX: the core, and each extra. In dist/sbom.
 sbom: $(VENV)/.installed-release
@@ -96,12 +96,29 @@ bench: $(VENV)/.installed-demo
 	$(BIN)/python benchmarks/run.py --quick
 	$(BIN)/python benchmarks/providers.py
 
+# What a step, a call and a chunk of a stream cost, in instructions: fails where one is more than 3 % above its figure in
+# benchmarks/figures.json. The second one makes what is measured the figures.
+bench-gate: $(VENV)/.installed-test
+	@$(BIN)/python tools/backends.py valgrind
+	$(BIN)/python benchmarks/gate.py
+
+bench-figures: $(VENV)/.installed-test
+	@$(BIN)/python tools/backends.py valgrind
+	$(BIN)/python benchmarks/gate.py --write
+
+# To be run now and then, about an hour: all peers at the versions of benchmarks/setup_venvs.sh, into docs/performance.md
+# and its plot.
+bench-all: $(VENV)/.installed-bench
+	@$(BIN)/python tools/backends.py valgrind
+	UV=$(CURDIR)/$(BIN)/uv benchmarks/setup_venvs.sh field
+	$(BIN)/python benchmarks/field.py --measure
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-test
-	MYPYPATH=examples $(BIN)/mypy --strict otel_harn_steps examples tests/typing/api.py
+	MYPYPATH=examples $(BIN)/mypy --strict otel_harn_steps otel_harn_steps_pytest.py examples tests/typing/api.py
 	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing
 
 clean:
@@ -112,12 +129,12 @@ clean:
 upgrade: LOCK_OPTIONS = --upgrade
 lock upgrade: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet $(LOCK_OPTIONS) --universal --python-version 3.11 --no-header --no-annotate \
-		--extra cli --extra otlp --group test --group docs --group mutation --group fuzz --group release pyproject.toml -o constraints.txt
+		--extra serve --extra otlp --group test --group docs --group bench --group mutation --group fuzz --group release pyproject.toml -o constraints.txt
 
 # A group of pyproject.toml is installed once, and again when that file or the versions change.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[cli,otlp]' --group $* --constraint constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[serve,otlp]' --group $* --constraint constraints.txt
 	@touch $@
 
 # Half a venv is removed again: with it the next run would not try to make a whole one.

@@ -45,7 +45,7 @@ OLDEST_TOGETHER_WITH = (
 @nox.session(python=["3.12", "3.13"])
 def suites(session: nox.Session) -> None:
     """The suites of the core, with the versions of constraints.txt."""
-    session.install("-e", ".[cli,otlp]", "--group", "test", "--constraint", "constraints.txt")
+    session.install("-e", ".[serve,otlp]", "--group", "test", "--constraint", "constraints.txt")
     more = MORE if session.python == "3.13" else ()
     session.run("python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *SUITES, *more)
 

@@ -203,26 +203,34 @@ def memory(args, names):
     return {"rss": rss, "traced": traced}
 
 
+def counted(python, name, jobs, samples=1, seed=0):
+    """Thousand instructions per unit of each job by callgrind, the median of the samples, in a process of its own.
+
+    `jobs` maps a workload to the number of its units in a sample. {"error": why} where the process does not work.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out_file = os.path.join(folder, "callgrind")
+        valgrind = ("valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out_file}", "--instr-atstart=no",
+                    "--dump-before=getppid")
+        w = Worker(name, python, prefix=valgrind, env={**ENV, "BENCH_CALLGRIND": out_file, "PYTHONHASHSEED": str(seed)})
+        if not w.alive:
+            return {"error": "did not start; see " + w.err.name}
+        asked = {load: {"op": "time", "w": load, "n": n} for load, n in jobs.items()}
+        warm = {load: w.ask(**job) for load, job in asked.items()}
+        begun = w.ask(op="begin")
+        taken = {load: [w.ask(**job) for _ in range(samples)] for load, job in asked.items()} if "begun" in begun else {}
+        w.close()
+    failed = {load: answer["error"] for load, answer in [*warm.items(), ("begin", begun)] if "error" in answer}
+    counts = {load: st.median(each["kinstr"] for each in ss) for load, ss in taken.items() if load not in failed}
+    return {**counts, **({"error": "; ".join(f"{load}: {error}" for load, error in failed.items())} if failed else {})}
+
+
 def instructions(args, names, table):
     """Instructions per unit by callgrind, over bare and as a ratio to the floor's. Deterministic to about a percent,
     so one sample each is enough, on the busiest machine; needs valgrind and no rights."""
-    def one(name):
-        with tempfile.TemporaryDirectory() as folder:
-            out_file = os.path.join(folder, "callgrind")
-            valgrind = ("valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out_file}", "--dump-before=getppid")
-            env = {**ENV, "BENCH_CALLGRIND": out_file, "PYTHONHASHSEED": "0"}
-            w = Worker(name, python_of(name, args.venvs), prefix=valgrind, env=env)
-            if not w.alive:
-                return {"error": "did not start; see " + w.err.name}
-            counts = {}
-            for load in args.workloads:
-                job = {"op": "time", "w": load, "n": max(2, table[load][0] // 10) if load != "W3" else 1}
-                w.ask(**job)                                     # warm-up
-                counts[load] = w.ask(**job).get("kinstr")
-            w.close()
-            return counts
+    jobs = {load: max(2, table[load][0] // 10) if load != "W3" else 1 for load in args.workloads}
     with ThreadPoolExecutor(args.jobs) as pool:
-        found = dict(zip(names, pool.map(one, names)))
+        found = dict(zip(names, pool.map(lambda name: counted(python_of(name, args.venvs), name, jobs), names)))
     print("\nthousand instructions over bare per unit, by callgrind (ratio to otel_floor's); bare's own row: totals\n"
           "| contender | " + " | ".join(args.workloads) + " |\n|---" + "|---" * len(args.workloads) + "|")
     for name, counts in found.items():

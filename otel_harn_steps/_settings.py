@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
@@ -32,9 +32,13 @@ class Settings:
     unpriced: UnknownSpend | Rates = "estimate"
     unmetered: UnknownSpend = "estimate"
     call_spans: CallSpans = "auto"
+    emit: Sequence[str] = ()
+    conversation_label: str = "conversation"
     stream_usage: bool = True
     metrics: bool = True
     metric_step_names: int = 1000
+    metric_labels: Sequence[str] = ()
+    metric_label_values: int = 100
     redact_errors: bool = False
     pause_folder: str | None = None
     tracer_provider: TracerProvider | None = None

@@ -58,6 +58,14 @@ def no_step_left_open() -> Iterator[None]:
         assert not any_step_is_open(), "the test left a step open"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def records_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The commands that tests start keep nothing among the records of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_HARN_STEPS_RECORDS", str(tmp_path_factory.mktemp("records")))
+        yield
+
+
 @pytest.fixture
 def own_faults_dropped() -> Iterator[None]:
     """Our own faults are logged and dropped, as they are for users."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_harn_steps.store import Store
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Step, model, calls, tokens in, cached and out as the recordings in examples/recorded have them, the dollars as an
@@ -31,11 +33,17 @@ SPENT = [
 
 
 @pytest.fixture(scope="module")
-def output() -> list[str]:
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the demo's runs are kept in."""
+    return tmp_path_factory.mktemp("records")
+
+
+@pytest.fixture(scope="module")
+def output(records: Path) -> list[str]:
     """The lines that the demo prints to a pipe."""
     meddling = ("PYTHON", "OTEL_", "FORCE_COLOR", "COLUMNS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(meddling)}
-    environment |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    environment |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "OTEL_HARN_STEPS_RECORDS": str(records)}
     ran = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "demo.py")],
         env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False,
@@ -90,7 +98,8 @@ def test_each_boundary_decides_once(output: list[str], boundary: str, breach: st
 
 
 def test_the_trees_show_each_call_below_its_step(output: list[str]) -> None:
-    assert calls_by_step(output[output.index("Its traces") + 1 :]) == {
+    trees = takewhile(bool, output[output.index("Its traces") + 1 :])
+    assert calls_by_step(list(trees)) == {
         "newsletter": ["15 in, 993 out"],
         "embed": ["4 in"],
         "digest": ["1171 in, 289 out", "1169 in (1165 cached), 224 out"],
@@ -117,4 +126,20 @@ def calls_by_step(lines: list[str]) -> dict[str, list[str]]:
 
 
 def test_no_line_is_wider_than_a_hundred_columns(output: list[str]) -> None:
-    assert max(map(len, output)) <= 100
+    assert max(len(line) for line in output if not line.startswith("$ ")) <= 100  # which has a path
+
+
+def test_an_agent_that_knows_nothing_of_us_is_stopped_at_its_limit(output: list[str]) -> None:
+    begin = output.index("$ otel-harn-steps run --max-usd 0.002 -- python examples/plain_agent.py")
+    shown = "\n".join(output[begin:])
+    assert "I stop after 5 jokes:\n  run `plain_agent.py` has no room in its max_usd budget" in shown
+    assert re.search(r"\(no step\) +5 +75 +0 +4,965 +\$0\.0020 +\$0\.0020", shown)
+    assert "ended by its budget: max_usd, $0.0020 of $0.0020" in shown
+
+
+def test_both_runs_are_kept_and_the_last_line_shows_them(output: list[str], records: Path) -> None:
+    assert output[-1].endswith(f"otel-harn-steps serve --records {records}")
+    with Store(records) as store:
+        store.update()
+        runs = {run.name: (run.spend.calls, run.breached, run.over) for run in store.runs()}
+    assert runs == {"newsletter": (9, 3, None), "plain_agent.py": (5, 0, "max_usd, $0.0020 of $0.0020")}

@@ -84,10 +84,53 @@ def test_the_code_of_a_page_runs_and_prints_what_its_comments_say(page, recorded
     assert printed.splitlines() == said
 
 
-def test_the_tests_of_the_page_on_pytest_pass(tmp_path):
-    program = tmp_path / "test_page.py"
-    program.write_text(program_of(ROOT / "docs" / "how-to" / "pytest.md"), encoding="utf-8")
-    assert "1 passed" in output_of("-m", "pytest", "-q", "-p", "no:cacheprovider", str(program))
+PYTEST_PAGE = ROOT / "docs" / "pytest.md"
+
+
+@pytest.fixture
+def tests_of_the_page(tmp_path):
+    """Runs the tests of the page on pytest, with something in them replaced. Returns what is printed."""
+
+    def run(*arguments, replaces=("", ""), fails=False):
+        (tmp_path / "test_page.py").write_text(program_of(PYTEST_PAGE).replace(*replaces), encoding="utf-8")
+        plugin = ("-p", "otel_harn_steps_pytest", "-p", "no:cacheprovider", "-o", "addopts=")
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", *plugin, *arguments],
+            cwd=tmp_path, env=environment(), capture_output=True, encoding="utf-8", timeout=120, check=False,
+        )  # fmt: skip
+        assert ran.returncode == int(fails), ran.stdout
+        return ran.stdout
+
+    return run
+
+
+def test_the_tests_of_the_page_on_pytest_pass_once_their_snapshot_is_written(tests_of_the_page):
+    assert "1 failed, 2 passed" in tests_of_the_page(fails=True)
+    assert "3 passed" in tests_of_the_page("--update-cost-snapshots")
+    assert "3 passed" in tests_of_the_page()
+
+
+@pytest.mark.parametrize(
+    ("block", "replaces"),
+    [
+        (0, ('cent():\n    plan("why?")', 'cent():\n    plan("why?")\n    plan("why?")')),
+        (1, ('record_llm_usage("gpt-5", 1200', 'for _ in "ab": record_llm_usage("gpt-5-mini", 1200')),
+    ],
+)
+def test_the_page_on_pytest_shows_what_its_tests_say(tests_of_the_page, block, replaces):
+    tests_of_the_page("--update-cost-snapshots")
+    printed = {line.removeprefix("E").strip() for line in tests_of_the_page(replaces=replaces, fails=True).splitlines()}
+    shown = [line.strip() for line in blocks(PYTEST_PAGE, "text")[block].splitlines()]
+    first = shown.pop(0)
+    assert any(line.endswith(first) for line in printed)
+    assert [line for line in shown if line not in printed] == []
+
+
+def test_the_page_on_jupyter_shows_what_the_report_prints(tmp_path):
+    page = ROOT / "docs" / "how-to" / "jupyter.md"
+    program = tmp_path / "cells.py"
+    program.write_text("".join([*blocks(page, "python")[:2], "print(report())\n"]), encoding="utf-8")
+    assert output_of(str(program)).partition("\n")[2] == blocks(page, "text")[0]
 
 
 def test_the_readme_shows_what_the_demo_prints():
@@ -120,6 +163,8 @@ def test_the_attributes_of_metrics_are_those_that_the_page_names():
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+    from otel_harn_steps._telemetry.metrics import count_unseen
+
     reader = InMemoryMetricReader()
     otel_harn_steps.instrument(meter_provider=MeterProvider([reader]))
     try:
@@ -127,6 +172,9 @@ def test_the_attributes_of_metrics_are_those_that_the_page_names():
             otel_harn_steps.record_llm_usage("no price for this", 1, 1)
         with otel_harn_steps.step("plan"):
             otel_harn_steps.record_llm_usage("a price for this", 1, 1, 0.5)
+            otel_harn_steps.record_llm_usage("gpt-5", 9, 9, provider="openai", cache_read_tokens=5, reasoning_tokens=5)
+            otel_harn_steps.record_llm_usage("gpt-5", 9, None, provider="openai")
+        count_unseen("api.openai.com")
     finally:
         otel_harn_steps.uninstrument()
         otel_harn_steps.reset_steps()
@@ -134,7 +182,8 @@ def test_the_attributes_of_metrics_are_those_that_the_page_names():
     counted = {metric.name: set(metric.data.data_points[0].attributes) for metric in scope.metrics}
     page = (ROOT / "docs" / "attributes.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w.]+)` \| (?:counter|histogram) .*\| ([^|]+) \|$", page, re.MULTILINE)
-    assert counted == {name: set(re.findall(r"`([\w.]+)`", attributes)) for name, attributes in rows}
+    ours = [(name, attributes) for name, attributes in rows if not name.startswith("gen_ai.")]  # those are of calls
+    assert counted == {name: set(re.findall(r"`([\w.]+)`", attributes)) for name, attributes in ours}
 
 
 @pages

@@ -1,10 +1,12 @@
-"""Gets the real programs that the backend tests run: an OpenTelemetry Collector, Jaeger v2, Prometheus, Phoenix.
+"""Gets the real programs of the backend tests (a Collector, Jaeger v2, Prometheus, VictoriaMetrics, Phoenix, Chromium),
+and Valgrind for `make bench-gate`.
 
-    python tools/backends.py collector|jaeger|prometheus|phoenix|all ...
+    python tools/backends.py collector|jaeger|prometheus|victoriametrics|phoenix|chromium|axe|valgrind|all ...
 
-prints the path of each; `all` leaves out Phoenix, 855 MB of PyPI packages that only a slow test needs. A program is
-taken from PATH, else from the cache, else made: the Collector and Jaeger are built with `go` from the Go module proxy
-(4 and 8 minutes on two cores, once), Prometheus is Debian's package. The cache is
+prints the path of each; `all` leaves out Phoenix, 855 MB of PyPI packages that only a slow test needs, and Valgrind. A
+program is taken from PATH, else from the cache, else made: the Collector, Jaeger and VictoriaMetrics are built with
+`go` from the Go module proxy (4, 8 and 1 minutes on two cores, once), Prometheus, Chromium and Valgrind are Debian's
+packages, axe (a script that looks for what keeps people from reading a page) is a package of npm. The cache is
 `~/.cache/otel-harn-steps/backends`, or the directory that OTEL_HARN_STEPS_BACKENDS names; it is outside the checkout.
 """
 
@@ -30,7 +32,11 @@ JAEGER_MODULE = "github.com/jaegertracing/jaeger"
 # v1.76.0 is the last tag that the go command accepts: the module's path has no /v2, so it refuses every v2 tag. The
 # program `cmd/jaeger` in it is Jaeger v2, release v2.13.0.
 JAEGER_VERSION = "v1.76.0"
+VICTORIAMETRICS_MODULE = "github.com/VictoriaMetrics/VictoriaMetrics"
+# The newest release that Go 1.26 builds: from v1.152.0 on they want Go 1.27. Its web pages are part of the module.
+VICTORIAMETRICS_VERSION = "v1.151.0"
 PHOENIX_VERSION = "20.26.1"
+AXE_VERSION = "4.14.1"
 BUILD_LIMIT_S = 45 * 60
 
 
@@ -183,6 +189,15 @@ def _make_jaeger() -> Path:
         return _keep(shop / "jaeger", "jaeger", started)
 
 
+def _make_victoriametrics() -> Path:
+    started = time.monotonic()
+    with _workshop() as shop:
+        version = f"-X={VICTORIAMETRICS_MODULE}/lib/buildinfo.Version=victoria-metrics-{VICTORIAMETRICS_VERSION}"
+        program = f"{VICTORIAMETRICS_MODULE}/app/victoria-metrics@{VICTORIAMETRICS_VERSION}"
+        _run([_go(), "install", "-trimpath", f"-ldflags=-s -w {version}", program], shop)
+        return _keep(shop / "victoria-metrics", "victoriametrics", started)
+
+
 def _make_prometheus() -> Path:
     apt = shutil.which("apt-get")
     if apt is None:
@@ -212,6 +227,36 @@ def _make_phoenix() -> Path:
     return home / "phoenix"
 
 
+def _make_debian(package: str) -> Path:
+    """Install the Debian package that has the program's name."""
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        raise BuildError(f"run `apt-get install --no-install-recommends {package}` as root, or put {package} on PATH")
+    _run([apt, "update", "-qq"], cache())
+    _run(
+        ["env", "DEBIAN_FRONTEND=noninteractive", apt, "install", "-qq", "-y", "--no-install-recommends", package],
+        cache(),
+    )
+    found = find(package)
+    if isinstance(found, Missing):
+        raise BuildError(f"the Debian package brought no `{package}`")
+    return found
+
+
+def _make_axe() -> Path:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise BuildError("it is fetched with npm, and there is no `npm` on PATH")
+    home = cache() / PROGRAMS["axe"].key()
+    home.mkdir(parents=True, exist_ok=True)
+    with _workshop() as shop:
+        _run([npm, "pack", "--silent", f"axe-core@{AXE_VERSION}"], shop)
+        _run(["tar", "-xzf", f"axe-core-{AXE_VERSION}.tgz"], shop)
+        shutil.copy(shop / "package" / "LICENSE", home)
+        shutil.move(shop / "package" / "axe.min.js", home / "axe.min.js")
+    return home / "axe.min.js"
+
+
 def _says(*command: str) -> str:
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -239,6 +284,10 @@ def _is_jaeger(path: Path) -> bool:
     return "--config" in _says(str(path), "--help")
 
 
+def _is_victoriametrics(path: Path) -> bool:
+    return "-vmui.customDashboardsPath" in _says(str(path), "--help")
+
+
 def _is_prometheus(path: Path) -> bool:
     return path.with_name("promtool").is_file()
 
@@ -260,14 +309,28 @@ PROGRAMS = {
     ),
     "jaeger": _Program(("jaeger",), lambda: f"jaeger-{JAEGER_VERSION}", _is_jaeger, _make_jaeger),
     "prometheus": _Program(("prometheus",), lambda: "prometheus", _is_prometheus, _make_prometheus),
+    "victoriametrics": _Program(
+        ("victoria-metrics",),
+        lambda: f"victoriametrics-{VICTORIAMETRICS_VERSION}",
+        _is_victoriametrics,
+        _make_victoriametrics,
+    ),
     # Never from PATH: other programs have that name, and asking this one takes half a minute.
     "phoenix": _Program(("phoenix",), lambda: f"phoenix-{PHOENIX_VERSION}", lambda _: False, _make_phoenix),
+    "chromium": _Program(("chromium",), lambda: "chromium", lambda _: True, lambda: _make_debian("chromium")),
+    "axe": _Program(("axe.min.js",), lambda: f"axe-{AXE_VERSION}", lambda _: False, _make_axe),
+    "valgrind": _Program(
+        ("valgrind",),
+        lambda: "valgrind",
+        lambda path: path.with_name("vgdb").is_file(),
+        lambda: _make_debian("valgrind"),
+    ),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Print the path of each program that is asked for; 1 if one cannot be had."""
-    most = [name for name in PROGRAMS if name != "phoenix"]
+    most = [name for name in PROGRAMS if name not in ("phoenix", "valgrind")]
     names = [name for argument in arguments for name in (most if argument == "all" else [argument])]
     if not names or not set(names) <= set(PROGRAMS):
         print(f"usage: python tools/backends.py {'|'.join(PROGRAMS)}|all ...", file=sys.stderr)

@@ -63,6 +63,7 @@ def tables() -> dict[str, str]:
         "steps": _table(model.StepTable),
         "budget": _table(BudgetTable),
         "sinks": _table(model.SinksTable),
+        "records": _table(model.RecordsTable),
         "prices": ", ".join(f"`{key}`" for key in PRICE_KEYS) + "\n",
     }
 

@@ -3,7 +3,7 @@
     python -m tools.pictures          from the checkout, with the packages that the backend tests need
 
 Needs the programs of tools/backends.py (`all`, and `phoenix`), and chromium on PATH (Debian: apt-get install chromium).
-Takes about six minutes. The pictures are written to docs/pictures/.
+Takes about ten minutes. The pictures are written to docs/pictures/. One alone: `graph`, `trace` or `dashboard`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ import urllib.parse
 from contextlib import ExitStack
 from pathlib import Path
 
+from playwright.sync_api import expect, sync_playwright
+
+from otel_harn_steps.dashboard import victoriametrics
+from tests.integration.backends.apps import App
 from tests.integration.backends.backend import GrpcBackend
-from tests.integration.backends.programs import ROOT, Collector, Phoenix, Prometheus, fetch, wait_for
+from tests.integration.backends.programs import ROOT, Collector, Phoenix, Prometheus, VictoriaMetrics, fetch, wait_for
 from tools import backends
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -121,10 +125,50 @@ def trace_page() -> None:
         photograph(f"{phoenix.url}/projects/{project}/traces/{trace}", "phoenix-trace.png", "1440,900")
 
 
+def dashboard_page() -> None:
+    """The dashboard in VictoriaMetrics, over some minutes of work that has something for every panel."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        dashboards = folder / "dashboards"
+        dashboards.mkdir()
+        (dashboards / victoriametrics.FILE.name).write_bytes(victoriametrics.FILE.read_bytes())
+        traces = stack.enter_context(GrpcBackend())
+        server = stack.enter_context(VictoriaMetrics(program("victoriametrics"), folder / "v", dashboards))
+        app = stack.enter_context(
+            App(
+                "varied", str(60 * MINUTES), "1", "0.6", endpoint=traces.address, OTLP_METRICS="http",
+                OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=server.otlp, OTEL_RESOURCE_ATTRIBUTES="tenant.id=acme",
+            )
+        )  # fmt: skip
+        began = int(time.time())
+        app.report()
+        time.sleep(3)
+        end = int(time.time()) // 10 * 10 + 10
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1760, "height": 1180}, timezone_id="UTC")
+        page.goto(server.dashboards(end, end - began + 10, 10))
+        for name, title in {
+            "victoriametrics-totals.png": "Spend",
+            "victoriametrics-steps.png": "Spend over time by step",
+        }.items():
+            panel = page.locator(".vm-predefined-panel", has=page.get_by_role("heading", name=title, exact=True))
+            if title != "Spend":  # with which the page begins
+                panel.evaluate("panel => panel.scrollIntoView()")
+            expect(panel.locator(".vm-legend-item-info__label").first).to_be_visible(timeout=60_000)
+            page.wait_for_timeout(15_000)  # all that are in sight
+            file = PICTURES / name
+            page.screenshot(path=file)
+            print(f"{file.relative_to(ROOT)}: {file.stat().st_size} bytes")
+        browser.close()
+
+
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    chosen = sys.argv[1:] or ["graph", "trace"]
+    chosen = sys.argv[1:] or ["graph", "trace", "dashboard"]
     if "graph" in chosen:
         graph_page()
     if "trace" in chosen:
         trace_page()
+    if "dashboard" in chosen:
+        dashboard_page()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otel_harn_steps._cost.money import to_picousd
-from otel_harn_steps._cost.price_book import price_of
+from otel_harn_steps._cost.price_book import cache_savings_of, price_of
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.totals import ModelCall
 
@@ -39,22 +39,26 @@ def measured(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
 
 
 def _added_up(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
-    if not parsed.parts:
+    parts = parsed.parts
+    if not parts:
         return unknown(request, parsed)
     model = parsed.model or request.model
-    usage: Usage = parsed.parts[0].usage
-    for part in parsed.parts[1:]:
+    usage: Usage = parts[0].usage
+    for part in parts[1:]:
         usage = usage + part.usage
-    cost, book = None, None
-    certainty: Certainty = "measured" if usage.is_complete else "unknown"
+    is_complete = usage.is_complete
+    certainty: Certainty = "measured" if is_complete else "unknown"
+    cost, book, saved = None, None, None
     with _PRICING_CALL:  # what it used is known all the same
-        cost = to_picousd(parsed.reported_usd)
+        reported = parsed.reported_usd
+        cost = None if reported is None else to_picousd(reported)
         if cost is not None:
-            certainty, book = "reported" if usage.is_complete else "unknown", "provider"
+            certainty, book = "reported" if is_complete else "unknown", "provider"
         else:
-            cost, book = _cost_of(request, parsed.parts, model, at)
-    terms = parsed.parts[0].terms + request.terms
-    return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, terms)
+            cost, book = _cost_of(request, parts, model, at)
+            if usage.cache_read_tokens and cost is not None:
+                saved = _savings_of(request, parts, model, at)
+    return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, parts[0].terms + request.terms, saved)
 
 
 def _cost_of(request: Request, parts: Sequence[Part], model: str | None, at: float) -> tuple[int | None, str | None]:
@@ -67,3 +71,16 @@ def _cost_of(request: Request, parts: Sequence[Part], model: str | None, at: flo
             return None, None
         total += cost
     return total, book
+
+
+def _savings_of(request: Request, parts: Sequence[Part], model: str | None, at: float) -> int | None:
+    """What reading from caches saved. None where that is unknown of any part that read from one."""
+    saved = [
+        cache_savings_of(
+            request.provider, part.model or model, part.usage, part.terms + request.terms, at, host=request.host
+        )
+        for part in parts
+        if part.usage.cache_read_tokens
+    ]
+    known = [each for each in saved if each is not None]
+    return sum(known) if len(known) == len(saved) else None

@@ -38,10 +38,11 @@ class Brake:
         came = output.tokens if asked.cap is None else min(output.tokens, asked.cap)
         reservation.arrived = came
         if came <= asked.output_tokens:
-            return self._account.overspent()
-        if self._account.grow(reservation, asked.with_output(came + _AHEAD)) is None:
+            return self._account.overspent(self._row.labelled)
+        labelled = self._row.labelled
+        if self._account.grow(reservation, asked.with_output(came + _AHEAD), labelled) is None:
             return None
-        return self._account.grow(reservation, asked.with_output(came))
+        return self._account.grow(reservation, asked.with_output(came), labelled)
 
 
 def may_report_usage(content: Any) -> bool:

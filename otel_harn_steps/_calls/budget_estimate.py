@@ -5,56 +5,44 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_harn_steps._cost.estimate import generated, output_tokens, request_tokens
+from otel_harn_steps._cost.estimate import Generated, generated, output_tokens, request_tokens
 from otel_harn_steps._cost.price_book import dearest_picousd, price_of
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.by_label import by_label
 from otel_harn_steps._steps.ledger import bill
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.totals import ModelCall
 
 
-_MEASURED_WHOLE: Final = 8
-"""As many events of a stream are measured one by one; then one in as many, which stands for all of them."""
+_MOST_KEPT: Final = 32
+"""As many events of a stream are kept. Then every other one goes, and each of the others stands for twice as many."""
 
 
 class Output:
-    """What a stream has sent so far, as numbers.
+    """What a stream has sent so far: its text, and numbers."""
 
-    Args:
-        is_whole: whether all of it is to be known, its text too.
-    """
+    __slots__ = ("_events", "_more", "_parts", "_reported", "_size")
 
-    __slots__ = ("_events", "_more", "_parts", "_reported", "_seen", "_size")
+    def __init__(self) -> None:
+        self._size = self._more = self._events = self._reported = 0
+        self._parts: list[str] = []
 
-    def __init__(self, *, is_whole: bool = False) -> None:
-        self._size = self._more = self._events = self._seen = self._reported = 0
-        self._parts: list[str] | None = [] if is_whole else None
-
-    def add(self, event: Any) -> None:
-        """Take in one event. Most streams report their usage: what is for those that do not has to be cheap."""
-        if self._parts is not None:
-            found = generated(event)
-            if found.text:
-                self._parts.append(found.text)
-            weight = 1
-        else:
-            self._seen += 1
-            if self._seen <= _MEASURED_WHOLE:
-                weight = 1
-            elif self._seen % _MEASURED_WHOLE == 0:
-                weight = _MEASURED_WHOLE
-            else:
-                return
-            found = generated(event)
+    def add(self, content: Any) -> None:
+        """Take in what one event has brought."""
+        found = generated(content)
+        if found.text:
+            self._parts.append(found.text)
         if found.text or found.more:
-            self._size += found.size * weight
-            self._more += found.more * weight
-            self._events += weight
+            self._size += found.size
+            self._more += found.more
+            self._events += 1
 
     def report(self, tokens: int) -> None:
         """The provider has said what all that came so far has used."""
@@ -68,8 +56,58 @@ class Output:
 
     @property
     def text(self) -> str | None:
-        """The text. It stays in this process."""
-        return None if self._parts is None else "".join(self._parts)
+        """The text. It stays in this process. None: it is not known."""
+        return "".join(self._parts)
+
+
+class SampledOutput(Output):
+    """What a stream has sent so far, as numbers: some events stand for all.
+
+    Most streams report their usage, so nothing is measured until somebody asks.
+
+    Attributes:
+        until_next: the events until the next that is kept, that one included. The reader of the stream counts it down.
+    """
+
+    __slots__ = ("_content", "_kept", "until_next")
+
+    def __init__(self, content: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._content = content
+        # How many events each stands for, and each in a list, in which what was found in it takes its place. Another
+        # thread may look at any time.
+        self._kept: tuple[int, list[list[Any]]] = (1, [])
+        self.until_next = 1
+
+    def keep(self, event: Any) -> int:
+        """Take in the event that `until_next` has counted down to, and begin anew."""
+        weight, kept = self._kept
+        kept.append([event])
+        if len(kept) >= _MOST_KEPT:
+            weight *= 2
+            self._kept = weight, kept[1::2]
+        self.until_next = weight
+        return weight
+
+    @property
+    def tokens(self) -> int:
+        """An estimate of what came."""
+        weight, kept = self._kept
+        found = [self._found_in(each) for each in list(kept)]
+        bringing = [each for each in found if each.text or each.more]
+        size, more = sum(each.size for each in bringing), sum(each.more for each in bringing)
+        return output_tokens(size * weight, len(bringing) * weight, more * weight)
+
+    def _found_in(self, kept: list[Any]) -> Generated:
+        found = kept[0]
+        if not isinstance(found, Generated):
+            found = kept[0] = generated(self._content(found))
+        return found
+
+    @property
+    def text(self) -> str | None:
+        """It is not known."""
+        return None
 
 
 def estimated(
@@ -116,7 +154,7 @@ def bill_at_once(account: Account, call: ModelCall, at: float) -> StepBudgetExce
         call: what is known of it.
         at: when it was made, in seconds since the epoch.
     """
-    if account.is_covered:
+    if account.is_covered or by_label(account).accounts:
         with guard("estimating a call"):
             call = estimated(call, asked=None, output=None, response=None, at=at, host=None)
     return bill(account, call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -11,7 +11,7 @@ from otel_harn_steps._cost.estimate import lower_output_cap
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage
 from otel_harn_steps._cost.values import value
 
-Role = Literal["call", "send", "response", "body", "fill"]
+Role = Literal["call", "send", "response", "body", "fill", "parent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Seam:
         target: the function or method in it, as "Class.method".
         role: "call": every request to the provider passes here and its result returns to the app. "send": a request
             passes here just before it is sent. "response": the HTTP response of a call passes here before the client
-            parses it; "body": it is returned here. "fill": the app names a model here.
+            parses it; "body": it is returned here. "fill": the app names a model here. "parent": the client's own
+            tracing asks here for the span around the call, and writes to it.
         is_async: whether the function is a coroutine function.
         deferred: whether a call here sends nothing before its result (a generator, a context manager) is first
             advanced; "stream": only where the call says `stream=True`.
@@ -72,6 +73,7 @@ class Request:
         terms: what the request itself says about its price.
         job: "fetch": it looks at a job in the background; "resume": it lets one go on. Such a look is no call.
         host: the name of the host that it goes to, which may say who bills. None: unknown, or the provider's own.
+        port: the port there. None: that of the protocol, or unknown.
         is_read: whether the call could be read. If not, nothing is known of what it costs.
     """
 
@@ -84,6 +86,7 @@ class Request:
     terms: Terms = LIST_PRICE
     job: Literal["", "fetch", "resume"] = ""
     host: str | None = None
+    port: int | None = None
     is_read: bool = True
 
 
@@ -209,6 +212,14 @@ class ClientAdapter(Protocol):
     def fold(self, state: Any, event: Any) -> Any:
         """The state after one more event of a stream. Begins with None."""
         return event
+
+    def plain(self, request: Request, state: Any) -> Callable[[Any], bool] | None:
+        """A quick look that knows most of the events for which `fold` would leave `state` as it is.
+
+        Where the engine asked for usage, it restores them too: the app gets the same object. None: each event has to
+        be folded. It is asked for again whenever the state has changed.
+        """
+        return None
 
     def content(self, event: Any) -> Any:
         """What of an event holds generated text, where a budget counts it: an object of the client, or decoded JSON."""

@@ -6,7 +6,7 @@ That is the moment when such a call is made: the step that is active then admits
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, contextmanager, nullcontext
+from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, contextmanager
 from inspect import isawaitable
 from itertools import chain, islice
 from types import AsyncGeneratorType, GeneratorType
@@ -23,6 +23,7 @@ from otel_harn_steps._calls.streams import (
 from otel_harn_steps._calls.waiting import Opener, opened, opened_async
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.frames import passed_over
+from otel_harn_steps._steps.labels import carries_baggage, keeping_baggage
 
 _END = object()
 
@@ -62,12 +63,33 @@ def _sending(meter: Meter) -> Iterator[None]:
         raise
 
 
+def _unmetered(inner: Generator[Any, Any, Any]) -> Iterator[Any]:
+    """The events of a call that no meter is opened for, sent without the baggage that is kept from providers."""
+    if not carries_baggage():
+        return inner
+    with keeping_baggage():
+        first = list(islice(inner, 1))
+    return chain(first, inner)
+
+
+def _unmetered_async(inner: AsyncGenerator[Any, Any]) -> AsyncIterator[Any]:
+    return _kept_async(inner) if carries_baggage() else inner
+
+
+@passed_over
+async def _kept_async(inner: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, None]:
+    with keeping_baggage():
+        first = await anext(inner, _END)
+    async for event in _chain_async(first, inner):
+        yield event
+
+
 @passed_over
 def _deferred(inner: Generator[Any, Any, Any], opens: Opener, again: Callable[[], Any]) -> Generator[Any, Any, None]:
     meter = opened(opens)
     try:
         if meter is None:
-            yield from inner
+            yield from _unmetered(inner)
             return
         if meter.is_lowered:
             inner = again()
@@ -93,7 +115,7 @@ async def _deferred_async(
     meter = await opened_async(opens)
     try:
         if meter is None:
-            async for event in inner:
+            async for event in _unmetered_async(inner):
                 yield event
             return
         if meter.is_lowered:
@@ -136,14 +158,12 @@ async def _chain_async(first: Any, rest: AsyncIterator[Any]) -> AsyncGenerator[A
 def _entered(inner: Generator[Any, Any, Any], opens: Opener, again: Callable[[], Any]) -> Generator[Any, None, None]:
     meter = opened(opens)
     try:
-        if meter is None:
-            yield from inner
-            return
-        if meter.is_lowered:
+        if meter is not None and meter.is_lowered:
             inner = again().gen
-        with _sending(meter):
+        with keeping_baggage() if meter is None else _sending(meter):
             response = next(inner)
-        _watch_entered(response, meter)
+        if meter is not None:
+            _watch_entered(response, meter)
         try:
             yield response
         except BaseException as error:  # noqa: BLE001 -- the client's to see, and to raise again
@@ -166,7 +186,7 @@ async def _entered_async(
     try:
         if meter is not None and meter.is_lowered:
             inner = again().gen
-        with nullcontext() if meter is None else _sending(meter):
+        with keeping_baggage() if meter is None else _sending(meter):
             response = await anext(inner)
         if meter is not None:
             _watch_entered(response, meter)

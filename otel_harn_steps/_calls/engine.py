@@ -16,12 +16,14 @@ from otel_harn_steps._calls.fields import field
 from otel_harn_steps._calls.meter import Meter, current_meter
 from otel_harn_steps._calls.opening import admit, open_meter, prepare_deferred, request_of
 from otel_harn_steps._calls.raw_bodies import body_of, decoded, watch_body
+from otel_harn_steps._calls.shared_spans import not_ours
 from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._calls.waiting import opened, opened_async
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.frames import passed_over
 from otel_harn_steps._steps.active import current_account
 from otel_harn_steps._steps.errors import StepBudgetExceeded
+from otel_harn_steps._steps.labels import keeping_baggage
 from otel_harn_steps._steps.pausing import goes_on, goes_on_async
 from otel_harn_steps._steps.reservation import RoomMayComeError, Waits
 
@@ -29,6 +31,7 @@ from otel_harn_steps._steps.reservation import RoomMayComeError, Waits
 _WATCHING_RESULT = guard("watching a result")
 _PATCHING_CLIENT_AGAIN = guard("patching a client again")
 _REMEMBERING_RESPONSE = guard("remembering a response")
+_FINDING_PARENT = guard("looking at the span that a client writes to", ours=False)
 
 _NO_ROOM: Final[Any] = object()
 """In the place of a meter: there may be room for the call later."""
@@ -51,7 +54,7 @@ def wrapper_for(adapter: ClientAdapter, seam: Seam) -> Wrapper:
         return _WRAPPERS_OF_CALLS[seam.is_async, seam.deferred](adapter, seam.operation)
     if seam.role == "body":
         return (_body_async if seam.is_async else _body)(adapter)
-    return {"send": _send, "response": _response, "fill": _fill}[seam.role](adapter)
+    return {"send": _send, "response": _response, "fill": _fill, "parent": _parent}[seam.role](adapter)
 
 
 def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
@@ -63,7 +66,8 @@ def _call(adapter: ClientAdapter, operation: str) -> Wrapper:
         if meter is _NO_ROOM:
             meter = opened(partial(_admitted, adapter, instance, args, kwargs, operation))
         if meter is None:
-            return wrapped(*args, **kwargs)
+            with keeping_baggage():
+                return wrapped(*args, **kwargs)
         try:
             try:
                 meter.begin()
@@ -96,7 +100,8 @@ def _call_async(adapter: ClientAdapter, operation: str) -> Wrapper:
         if meter is _NO_ROOM:
             meter = await opened_async(partial(_admitted, adapter, instance, args, kwargs, operation))
         if meter is None:
-            return await wrapped(*args, **kwargs)
+            with keeping_baggage():
+                return await wrapped(*args, **kwargs)
         try:
             try:
                 meter.begin()
@@ -231,8 +236,8 @@ def _send(adapter: ClientAdapter) -> Wrapper:
     """Refuse what an exhausted step sends."""
 
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        active = current_account()
-        if active is not None and not _is_metered(adapter):
+        active = None if _is_metered(adapter) else current_account()
+        if active is not None:
             # A request is built from its options alone, which come second where it is made.
             request = request_of(adapter, Call(instance, (None, *args), kwargs))
             if request is not None:
@@ -249,6 +254,7 @@ def _response(adapter: ClientAdapter) -> Wrapper:
         meter = current_meter()
         if meter is not None and meter.is_of(adapter):
             meter.http_response = kwargs.get("response")
+            meter.meet_clients_span()
             return wrapped(*args, **kwargs)
         active = current_account()
         meter = None if active is None else open_meter(adapter, active, Call(instance, args, kwargs), is_sent=True)
@@ -324,3 +330,16 @@ def _fill(_: ClientAdapter) -> Wrapper:
         return wrapped(*args, **kwargs)
 
     return fill
+
+
+def _parent(_: ClientAdapter) -> Wrapper:
+    """Keep what the client's own tracing says of a call off a step's span, which a backend would take for a call."""
+
+    def parent(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = wrapped(*args, **kwargs)
+        with _FINDING_PARENT:
+            around, span = found
+            return around, not_ours(span)
+        return found
+
+    return parent

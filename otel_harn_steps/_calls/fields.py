@@ -7,7 +7,6 @@ from typing import Any, Final, Protocol
 
 from otel_harn_steps._cost.usage import token_count
 
-_NO_MODEL: Final = object()
 _NOTHING: Final[dict[str, Any]] = {}
 
 
@@ -39,8 +38,9 @@ def fields_of(source: object) -> Fields:
     if source is None:
         return _NOTHING
     # A pydantic model is asked for what it holds, because it takes ten times as long to say that it has no such name.
-    extra: Any = getattr(source, "__pydantic_extra__", _NO_MODEL)
-    if extra is _NO_MODEL:
+    try:
+        extra: Any = source.__pydantic_extra__  # type: ignore[attr-defined]  # of a model
+    except AttributeError:
         return _ObjectFields(source)
     held: dict[str, Any] = source.__dict__
     return {**extra, **held} if extra else held

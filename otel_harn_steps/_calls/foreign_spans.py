@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
 
 _MOST_CALLS: Final = 1024
 """As many calls of a step are remembered, at most, to be recognised in spans."""
@@ -48,10 +49,10 @@ class BilledCall:
         """Whether a span that started at that time reports this call."""
         if self.response_id is not None and reported.response_id is not None:
             return self.response_id == reported.response_id
-        models = _plain(reported.models)
+        models = plain_models(reported.models)
         # Some make a span of a stream when it has been read. It has the same numbers.
         is_over = self.end_time_ns is not None and self.end_time_ns < start_time_ns
-        if not is_over and (not models or models & _plain(self.models)):
+        if not is_over and (not models or models & plain_models(self.models)):
             return True
         return self.usage is not None and _tokens(self.usage) == _tokens(reported.usage)
 
@@ -60,28 +61,38 @@ class Watch:
     """What a step remembers while spans of others are open in it.
 
     Attributes:
-        open_spans: how many there are.
+        open: these spans, by span id, oldest first.
         late_spans: how many of them show only when they end whether they report a call.
         calls: the calls that they may be of.
         held: spans of ours that are made if none of them was.
         releases_on_leave: whether the step has been asked to have these made when it is left.
     """
 
-    __slots__ = ("calls", "held", "late_spans", "open_spans", "releases_on_leave")
+    __slots__ = ("calls", "held", "late_spans", "open", "releases_on_leave")
 
     def __init__(self) -> None:
-        self.open_spans = self.late_spans = 0
+        self.open: dict[int, OpenSpan] = {}
+        self.late_spans = 0
         self.calls: list[BilledCall] = []
         self.held: list[tuple[BilledCall, Callable[[], None]]] = []
         self.releases_on_leave = False
 
 
 class OpenSpan:
-    """A span of another instrumentation that started in a step and has not ended."""
+    """A span of another instrumentation that started in a step and has not ended.
 
-    __slots__ = ("active", "is_billed", "is_late", "parent")
+    Attributes:
+        span: the span itself.
+        active: what its call is billed to.
+        parent: the span around it, where that is one of these.
+        is_billed: whether the engine bills what it reports.
+        is_late: whether it shows only when it ends whether it reports a call.
+    """
 
-    def __init__(self, active: Account, parent: OpenSpan | None, *, is_billed: bool, is_late: bool) -> None:
+    __slots__ = ("active", "is_billed", "is_late", "parent", "span")
+
+    def __init__(self, span: Span, active: Account, parent: OpenSpan | None, *, is_billed: bool, is_late: bool) -> None:
+        self.span = span
         self.active = active
         self.parent = parent
         self.is_billed = is_billed
@@ -123,6 +134,11 @@ def _step_around(span_id: int) -> ActiveStep | None:
     span = _open.get(span_id)
     active = None if span is None else span.active
     return active if isinstance(active, ActiveStep) and active.status is None else None
+
+
+def open_span_of(span: Span) -> OpenSpan | None:
+    """What is remembered of a span. None: nothing, as of the spans of steps, and where no processor sees spans."""
+    return _open.get(span.get_span_context().span_id) if _open else None
 
 
 # -- the engine's side -----------------------------------------------------------------------------------------------
@@ -190,12 +206,12 @@ def release(active: Account, *, at_exit: bool = False) -> None:
 
 
 def span_started(
-    span_id: int, parent_id: int | None, context: Context | None, *, is_in_call: bool, is_late: bool
+    span: Span, parent_id: int | None, context: Context | None, *, is_in_call: bool, is_late: bool
 ) -> None:
     """A span of another instrumentation has started. Remembered if a step is active where it did.
 
     Args:
-        span_id: the span's.
+        span: the span.
         parent_id: its parent's, if that is a span of this process or of another.
         context: where it started; None for here.
         is_in_call: whether the engine is making a call there.
@@ -207,12 +223,13 @@ def span_started(
         active = parent.active
     if active is None:
         return
+    span_id = span.get_span_context().span_id
     with _lock:
         if span_id in _open:  # another processor was here first
             return
-        _open[span_id] = OpenSpan(active, parent, is_billed=is_in_call, is_late=is_late)
+        started = _open[span_id] = OpenSpan(span, active, parent, is_billed=is_in_call, is_late=is_late)
     with active.tree.lock:
-        _watch_of(active).open_spans += 1
+        _watch_of(active).open[span_id] = started
         _watch_of(active).late_spans += is_late
 
 
@@ -224,7 +241,7 @@ def span_ended(span_id: int) -> OpenSpan | None:
         span = _open.pop(span_id, None)
     if span is not None:
         with span.active.tree.lock:
-            _watch_of(span.active).open_spans -= 1
+            _watch_of(span.active).open.pop(span_id, None)
             _watch_of(span.active).late_spans -= span.is_late
     return span
 
@@ -256,7 +273,7 @@ def _remember(active: Account, call: BilledCall) -> None:
     with active.tree.lock:
         watch = _watch_of(active)
         calls = watch.calls
-        if not watch.open_spans:  # no open span is left that could report what is over
+        if not watch.open:  # no open span is left that could report what is over
             while calls and calls[0].end_time_ns is not None:
                 del calls[0]
         if len(calls) >= _MOST_CALLS:
@@ -276,7 +293,7 @@ def _watch_of(active: Account) -> Watch:
     return watch
 
 
-def _plain(models: tuple[str | None, ...]) -> set[str]:
+def plain_models(models: tuple[str | None, ...]) -> set[str]:
     """The names without routing prefixes (`openai/`), lowercased."""
     return {model.rpartition("/")[2].lower() for model in models if model}
 

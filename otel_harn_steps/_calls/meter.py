@@ -15,12 +15,14 @@ from otel_harn_steps._calls.span import CallSpan
 from otel_harn_steps._calls.stream_meter import StreamMeter
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.boundary import budget_error_behind
+from otel_harn_steps._steps.labels import without_baggage
 from otel_harn_steps._steps.ledger import OpenCall
 
 # Made once: they are entered at every call.
 _ASKING_WHETHER_CALL_WAS_SENT = guard("asking whether a call was sent")
 _READING_ERROR = guard("reading an error")
 _OPENING_METER = guard("opening a meter")
+_PRICING_CLIENTS_SPAN = guard("pricing a call on the client's own span")
 
 _METER_KEY = create_key("otel_harn_steps.meter")
 
@@ -48,9 +50,10 @@ class Meter(StreamMeter):
                 outer.delegate(self._open)
             if self._request.job != "fetch":  # a look at a job is a call where it is the first to report its usage
                 self._open.send()
-            self._span = CallSpan(self._request, self._active, self._around, self._start_time_ns)
+            self._span = CallSpan(self._request, self._active, self._around, self._start_time_ns, self._open.labels)
+            self._prices_early = self._span.is_shared
             if not is_sent:
-                attach(set_value(_METER_KEY, self, self._span.context))
+                attach(set_value(_METER_KEY, self, without_baggage(self._span.context)))
         self.is_calling, self._is_begun = not is_sent, True
 
     def leave(self) -> None:
@@ -59,6 +62,19 @@ class Meter(StreamMeter):
         # Not by a token: an interrupt may have come before there was one.
         if current_meter() is self:
             attach(self._around)
+
+    def meet_clients_span(self) -> None:
+        """The client has the answer, and its own span of the call, if it makes one, is current: that gets the price.
+
+        The span ends before the client's function does, or with the last event of a stream.
+        """
+        if not self._request.makes_own_span or self._request.job or self._span is None:
+            return
+        with _PRICING_CLIENTS_SPAN:
+            body = body_of(self.http_response)
+            self._prices_early = self._span.enter_clients_own(is_whole=body is not None) or self._prices_early
+            if body is not None and self._prices_early:
+                self._price_early(decoded(body))
 
     def delegate(self, below: OpenCall) -> None:
         """A client below makes the call: it bills, and its span is the call's."""
@@ -108,6 +124,7 @@ class Meter(StreamMeter):
             StepBudgetExceeded: the call crossed a limit.
         """
         parsed = self._parse(response)
+        self._said = response
         kept = result if parsed.response is None else parsed.response
         breach = self._close(parsed, response=kept)
         if breach is None and self._asked is not None:
@@ -117,7 +134,8 @@ class Meter(StreamMeter):
 
     def answered_quietly(self, body: bytes) -> None:
         """Bill the call from the bytes that the app has read. The step's next call or its exit raises."""
-        self._close(self._parse(decoded(body)))
+        self._said = decoded(body)
+        self._close(self._parse(self._said))
 
     def failed(self, error: BaseException) -> None:
         """The call raised. What was spent all the same is billed quietly: the app's exception goes first.

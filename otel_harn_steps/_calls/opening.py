@@ -15,9 +15,11 @@ from otel_harn_steps._calls.repeating import asked_by
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import finish_freed, freed
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.by_label import by_label
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
 from otel_harn_steps._steps.ledger import OpenCall
 from otel_harn_steps._steps.reservation import NOTHING_PROJECTED, Projection, Reservation, Waits
+from otel_harn_steps._steps.tree import COMMON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,12 +53,12 @@ def open_meter(
     request = request_of(adapter, call)
     if request is None:
         return None
-    asked = asked_by(adapter, call, request) if active.watches_loops else None
+    asked = asked_by(adapter, call, request) if active.wants.watches_loops else None
     context = get_current()
     reservation = None
     if not is_sent:
         request = _with_model(active, request)
-        if active.is_covered:
+        if active.is_covered or (active.tree is COMMON and by_label(active).accounts):
             reservation = _reserved(adapter, active, call, request, context, waits=waits)
         # Last: a call that waits for room, or is refused, is as the app wrote it.
         request = _prepared(adapter, call, request)

@@ -70,16 +70,23 @@ def record_llm_usage(
     usage = Usage(*sides, **{name: count or 0 for name, count in known_counts.items()})
     known = usage.input_tokens is not None or usage.output_tokens is not None
     cost = None if given_cost is None else to_picousd(given_cost)
-    book = None if cost is None else "given"
+    book, saved = None if cost is None else "given", None
     with guard("pricing a call"):
         if given_cost is None and known:
-            from otel_harn_steps._cost.price_book import price_of  # noqa: PLC0415 -- only for who prices
+            from otel_harn_steps._cost.price_book import cache_savings_of, price_of  # noqa: PLC0415 -- only for who prices
 
             cost, book = price_of(provider, priced_as, usage, LIST_PRICE, time())
+            saved = cache_savings_of(provider, priced_as, usage, LIST_PRICE, time())
     billed_as = priced_as if model is None else model or None
     certainty: Certainty = "measured" if usage.is_complete else "unknown"
     call = ModelCall(
-        provider or "unknown", billed_as, usage if known else None, cost, certainty=certainty, price_book=book
+        provider or "unknown",
+        billed_as,
+        usage if known else None,
+        cost,
+        certainty=certainty,
+        price_book=book,
+        cache_savings_picousd=saved,
     )
     breach = bill_at_once(active, call, time())
     if breach is not None and not goes_on(breach):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from threading import Lock
 from time import time_ns
@@ -10,6 +11,7 @@ from weakref import ref
 
 from opentelemetry.context import Context
 
+from otel_harn_steps._calls.answers import UNSEEN, Ending
 from otel_harn_steps._calls.billing import measured, unknown
 from otel_harn_steps._calls.brake import Brake
 from otel_harn_steps._calls.budget_estimate import Output, estimated
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 # Made once: they are entered at every call.
 _READING_USAGE = guard("reading usage")
 _ESTIMATING = guard("estimating a call")
+_READING_ENDING = guard("reading why an answer ended")
 _READING_SENT_BODY = guard("reading what a call sends")
 
 _LEFT_CALL = Call(None, (), {})
@@ -50,6 +53,7 @@ class Settlement:
         is_calling: whether the client's function runs: what is called within it makes this call.
         is_async: whether a coroutine reads its stream, which asks itself whether it goes on after a breach.
         crossing: the breach that it is to ask about.
+        light: what is asked first of each event of the stream: the event, where it changes nothing, else None.
         is_delegated: whether a client below this one makes the real call. The layer closest to the wire bills.
     """
 
@@ -62,22 +66,27 @@ class Settlement:
         "_call",
         "_closer",
         "_complete",
+        "_first_chunk_ns",
         "_held",
         "_is_begun",
         "_lock",
         "_on_leave",
         "_open",
         "_output",
+        "_prices_early",
         "_request",
+        "_said",
         "_span",
         "_start_time_ns",
         "_state",
+        "_tail",
         "_to_close",
         "crossing",
         "http_response",
         "is_async",
         "is_calling",
         "is_delegated",
+        "light",
     )
 
     def __init__(
@@ -107,9 +116,15 @@ class Settlement:
         self._held: ref[Any] | None = None
         self._on_leave: Callable[[], None] | None = None
         self._open = OpenCall(
-            active, request.provider, request.operation, request.model, self._start_time_ns, reservation=reservation
+            active,
+            request.provider,
+            request.operation,
+            request.model,
+            self._start_time_ns,
+            reservation=reservation,
+            context=context,
         )
-        self.is_calling = self._is_begun = False
+        self.is_calling = self._is_begun = self._prices_early = False
         self._span: CallSpan | None = None
         self._around = context
         self._brake: Brake | None = None
@@ -117,6 +132,10 @@ class Settlement:
         self._to_close: list[Any] | None = None
         self.is_async = False
         self.crossing: StepBudgetExceeded | None = None
+        self._said: object = None  # the whole answer
+        self._tail: deque[Any] | None = None  # the last events of a stream
+        self._first_chunk_ns: int | None = None
+        self.light: Callable[[Any], Any] | None = None
 
     def abandoned(self) -> None:
         """Close the meter of a call that somebody else bills, or that was none."""
@@ -200,17 +219,34 @@ class Settlement:
             self._on_leave = None
         # They lead back here; only the garbage collector frees a cycle.
         self.http_response, self._call, self._held = None, _LEFT_CALL, None
+        self._said = self._tail = self._output = None
         return breach
+
+    def _price_early(self, response: Any) -> None:
+        """Say on another's span what the call costs, if `response`, or what came of a stream, has all of its usage."""
+        call = measured(self._request, self._adapter.parse(self._request, response), self._start_time_ns / 1e9)
+        if self._span is not None and call.cost_picousd is not None and call.certainty != "unknown":
+            self._span.price(call.cost_picousd)
 
     def _end_span(self, parsed: ParsedResponse | None, call: ModelCall | None, error: BaseException | None) -> None:
         if self._span is not None:
-            self._span.end(self._request, parsed, call, error)
+            self._span.end(self._request, parsed, call, error, self._ending())
+
+    def _ending(self) -> Ending:
+        if self._said is not None:
+            return Ending((self._said,))
+        if not self._tail:
+            return UNSEEN
+        said: list[Any] = []
+        with _READING_ENDING:
+            said = [self._adapter.content(each) for each in self._tail]
+        return Ending(said, is_stream=True, first_chunk_ns=self._first_chunk_ns)
 
     def _bill_of(self, parsed: ParsedResponse, asked: Call, response: Any = None) -> ModelCall:
         request, at = self._request, self._start_time_ns / 1e9
         call = measured(request, parsed, at)
         is_known = call.cost_picousd is not None and call.certainty != "unknown"
-        if not is_known and self._active.is_covered:
+        if not is_known and self._open.is_covered:
             with _ESTIMATING:
                 body = None if asked is _LEFT_CALL else self._sent_body(asked)
                 return estimated(call, asked=body, output=self._output, response=response, at=at, host=request.host)

@@ -43,7 +43,13 @@ _REASONING: Final = (
 )
 _PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system")
 _RESPONSE_MODEL: Final = ("gen_ai.response.model", "llm.response.model")
-_REQUEST_MODEL: Final = ("gen_ai.request.model", "llm.request.model", "llm.model_name", "embedding.model_name")
+_REQUEST_MODEL: Final = (
+    "gen_ai.request.model",
+    "llm.request.model",
+    "llm.model_name",
+    "embedding.model_name",
+    "langfuse.observation.model.name",
+)
 _RESPONSE_ID: Final = ("gen_ai.response.id", "llm.response.id")
 
 # The attributes that say what a span is, with the values of one call to a model. Spans of agents, chains, tools and
@@ -56,6 +62,8 @@ _KINDS: Final = (
     ("openinference.span.kind", frozenset({"LLM", "EMBEDDING"})),
     ("traceloop.span.kind", frozenset({"llm"})),
     ("llm.request.type", frozenset({"chat", "completion", "embedding"})),
+    ("langfuse.observation.type", frozenset({"generation", "embedding"})),
+    ("mlflow.spanType", frozenset({"CHAT_MODEL", "LLM", "EMBEDDING"})),
 )
 # By the conventions a span's name begins with its operation.
 _AROUND_CALLS: Final = frozenset({"create_agent", "execute_tool", "invoke_agent", "invoke_workflow"})
@@ -81,7 +89,7 @@ def parse_span_attributes(attributes: Mapping[str, object]) -> ReportedCall | No
     input_tokens, output_tokens = _count(attributes, _INPUT), _count(attributes, _OUTPUT)
     if input_tokens is None and output_tokens is None:
         return None
-    requested, answered = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
+    requested, answered = models_of(attributes)
     if not _is_one_call(attributes, requested or answered):
         return None
     provider = _text(attributes, _PROVIDER)
@@ -93,21 +101,34 @@ def parse_span_attributes(attributes: Mapping[str, object]) -> ReportedCall | No
     )
 
 
-def is_around_calls(name: str, attributes: Mapping[str, object]) -> bool:
-    """Whether a span that is open says that it is not of one call: of an agent, a chain, a tool."""
-    for name_of_kind, of_a_call in _KINDS:
-        kind = attributes.get(name_of_kind)
-        if kind is not None:
-            return kind not in of_a_call
-    return name.partition(" ")[0] in _AROUND_CALLS
+def is_of_one_call(name: str, attributes: Mapping[str, object]) -> bool | None:
+    """Whether a span that is open says that it is of one call to a model. None: it does not say what it is.
+
+    False where it is of an agent, a chain, a tool, in which calls are made that have spans of their own.
+    """
+    said = _said(attributes)
+    if said is None and name.partition(" ")[0] in _AROUND_CALLS:
+        return False
+    return said
 
 
-def _is_one_call(attributes: Mapping[str, object], model: str | None) -> bool:
+def models_of(attributes: Mapping[str, object]) -> tuple[str | None, str | None]:
+    """The models that a span names: the requested one, and the one that answered."""
+    return _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
+
+
+def _said(attributes: Mapping[str, object]) -> bool | None:
     for name, of_a_call in _KINDS:
         kind = attributes.get(name)
         if kind is not None:
-            return kind in of_a_call
-    return model is not None
+            # MLflow writes its values as JSON.
+            return kind in of_a_call or (isinstance(kind, str) and kind.strip('"') in of_a_call)
+    return None
+
+
+def _is_one_call(attributes: Mapping[str, object], model: str | None) -> bool:
+    said = _said(attributes)
+    return model is not None if said is None else said
 
 
 def _is_embedding(attributes: Mapping[str, object]) -> bool:

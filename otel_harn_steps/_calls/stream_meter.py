@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from weakref import ref
 
 from otel_harn_steps._calls.brake import Brake, may_report_usage, output_so_far
-from otel_harn_steps._calls.budget_estimate import Output
+from otel_harn_steps._calls.budget_estimate import Output, SampledOutput
 from otel_harn_steps._calls.client import NOT_A_CALL
+from otel_harn_steps._calls.light_look import light_look
 from otel_harn_steps._calls.repeating import breach_of_loop
 from otel_harn_steps._calls.settlement import Settlement
 from otel_harn_steps._guard import guard
@@ -19,6 +22,8 @@ from otel_harn_steps._steps.pausing import goes_on, goes_on_async
 if TYPE_CHECKING:
     from otel_harn_steps._calls.client import ParsedResponse
     from otel_harn_steps._steps.errors import StepBudgetExceeded
+
+_LAST_EVENTS: Final = 3  # why an answer ended is told before its usage, and some say a last word after that
 
 # Made once: they are entered at every event.
 _READING_STREAM_EVENT = guard("reading a stream event")
@@ -49,11 +54,16 @@ class StreamMeter(Settlement):
             StepBudgetExceeded: a budget stops the stream.
         """
         shown, crossed = event, None
+        tail = self._tail
+        if tail is not None:
+            if not tail:
+                self._first_chunk_ns = time_ns() - self._start_time_ns
+            tail.append(event)
         with _READING_STREAM_EVENT:
             if self._closer is None:
-                self._state = self._adapter.fold(self._state, event)
+                self._fold(event)
                 if self._output is not None:
-                    crossed = self._count(self._output, self._adapter.content(event))
+                    crossed = self._count(self._output, event)
             if self._request.asks_usage:
                 shown = self._adapter.restore(event)
         if crossed is not None and self.crossing is None:
@@ -63,8 +73,26 @@ class StreamMeter(Settlement):
                 self.stop(crossed)
         return shown
 
-    def _count(self, output: Output, content: Any) -> StepBudgetExceeded | None:
+    def _fold(self, event: Any) -> None:
+        before, self._state = self._state, self._adapter.fold(self._state, event)
+        if self._state is before:
+            return
+        output = self._output
+        sample = output if isinstance(output, SampledOutput) else None
+        if self._tail is not None and (output is None or sample is not None):  # else each event is counted
+            plain = self._adapter.plain(self._request, self._state)
+            self.light = None if plain is None else light_look(plain, self._tail, sample)
+        if self._prices_early:
+            self._price_early(self._state)
+
+    def _count(self, output: Output, event: Any) -> StepBudgetExceeded | None:
         """Count what an event has brought. The breach of a budget that stops the stream, else None."""
+        if isinstance(output, SampledOutput):
+            output.until_next -= 1
+            if output.until_next < 1:
+                output.keep(event)
+            return None
+        content = self._adapter.content(event)
         output.add(content)
         if self._brake is None:
             return None
@@ -79,8 +107,8 @@ class StreamMeter(Settlement):
 
         Some servers report the input first, with zeros for the rest.
         """
-        parsed = self._read_stream()
-        if self._output is None or not self._output.tokens or output_so_far(parsed) != 0:
+        parsed, output = self._read_stream(), self._output
+        if output is None or output_so_far(parsed) != 0 or not output.tokens:
             return parsed
         parts = [replace(part, usage=replace(part.usage, output_tokens=None)) for part in parsed.parts]
         return replace(parsed, parts=parts)
@@ -113,15 +141,19 @@ class StreamMeter(Settlement):
         if held is not None:
             # An async generator that is dropped is closed by its event loop, which may be long after.
             self._held = ref(held, self._dropped)
+        self.light = None  # the first event is to be timed
+        if self._tail is None:
+            self._tail = deque(maxlen=_LAST_EVENTS)
         self._on_leave = self.settle_for_now
         self._active.on_leave(self._on_leave)
-        if self._active.is_covered:
+        if self._open.is_covered:
             self._active.tree.unread.add(self._on_leave)
-            if self._active.stops_streams:
+            if self._active.stops_streams(self._open.labelled):
                 self._brake = Brake(self._active, self._open)
-            is_whole = self._brake is not None or self._asked is not None
-            if settings().unmetered == "estimate" or is_whole:
-                self._output = Output(is_whole=is_whole)
+            if self._brake is not None or self._asked is not None:
+                self._output = Output()
+            elif settings().unmetered == "estimate":
+                self._output = SampledOutput(self._adapter.content)
 
     def _dropped(self, _: object) -> None:
         with _SETTLING_DROPPED_STREAM:

@@ -93,9 +93,13 @@ def watch_attribute(stream: Any, name: str, meter: Meter) -> None:
 @passed_over
 def watched_events(inner: Iterable[Any], meter: Meter) -> Generator[Any, None, None]:
     """The events of `inner`, billed when they have been read, or when the app leaves them."""
+    light = None
     try:
         for event in inner:
-            shown = meter.observe(event)
+            shown = None if light is None else light(event)
+            if shown is None:
+                shown = meter.observe(event)
+                light = meter.light
             if shown is not None:
                 yield shown
         meter.stream_ended()
@@ -113,11 +117,15 @@ def watched_events(inner: Iterable[Any], meter: Meter) -> Generator[Any, None, N
 async def watched_events_async(inner: AsyncIterable[Any], meter: Meter) -> AsyncGenerator[Any, None]:
     """As `watched_events`."""
     meter.is_async = True
+    light = None
     try:
         async for event in inner:
-            shown = meter.observe(event)
-            if meter.crossing is not None:
-                await meter.stop_unless_it_goes_on(meter.crossing)
+            shown = None if light is None else light(event)
+            if shown is None:
+                shown = meter.observe(event)
+                light = meter.light
+                if meter.crossing is not None:
+                    await meter.stop_unless_it_goes_on(meter.crossing)
             if shown is not None:
                 yield shown
         await meter.stream_ended_async()

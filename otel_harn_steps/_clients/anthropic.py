@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
@@ -13,6 +14,7 @@ from otel_harn_steps._calls.peers import client_traces_itself
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.openai_usage import reported_usd
+from otel_harn_steps._clients._shared.plain_events import lacks
 from otel_harn_steps._cost.hosts import provider_at
 from otel_harn_steps._cost.usage import Terms, Usage, token_count
 from otel_harn_steps._cost.values import value
@@ -78,13 +80,14 @@ class _Anthropic(ClientAdapter):
         operation = _OPERATIONS.get(path)
         if operation is None or options.method != "post":
             return None
-        kind, host = type(call.instance).__name__, call.instance.base_url.host
+        kind, (host, port) = type(call.instance).__name__, stainless.address_of(call)
         return Request(
             operation,
             "aws.bedrock" if "Bedrock" in kind else "gcp.vertex_ai" if "Vertex" in kind else _provider_at(host),
             model_in(stainless.body_of(options)),
             makes_own_span=client_traces_itself(call.instance, options),
             host=host,
+            port=port,
         )
 
     def unread(self, call: Call) -> Request | None:
@@ -132,6 +135,13 @@ class _Anthropic(ClientAdapter):
             message = field(event, "result.message")
             return [*(state or ()), message] if field(message, "usage") is not None else state
         return state
+
+    def plain(self, request: Request, state: Any) -> Callable[[Any], bool] | None:
+        return None if isinstance(state, list) else _reports_nothing
+
+
+# Where `fold` looks: of a start, of a delta, of one request of a batch.
+_reports_nothing: Final = lacks("usage", "message", "result")
 
 
 @lru_cache(maxsize=256)

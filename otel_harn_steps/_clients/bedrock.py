@@ -15,7 +15,7 @@ from otel_harn_steps._calls.meter import Meter
 from otel_harn_steps._calls.raw_bodies import decoded
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._bedrock_bodies import is_async_body, put_back, watch_async_body, watch_events
-from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.hosts import host_in, port_in
 from otel_harn_steps._clients._shared.openai_usage import parts_of as openai_parts_of
 from otel_harn_steps._clients.anthropic import ANTHROPIC
 from otel_harn_steps._cost.estimate import lower_output_cap
@@ -42,6 +42,7 @@ _REPORTING: Final = (
     "totalOutputTextTokenCount",
     "prompt_token_count",
 )
+_TELLING: Final = ("metadata", "chunk")
 _SENT: Final = frozenset({"ConnectionClosedError"})
 
 
@@ -80,7 +81,8 @@ class _Bedrock(ClientAdapter):
             return None
         model = text_of(call.args[1].get("modelId"))
         operation = "embeddings" if model and "embed" in model else "chat"
-        return Request(operation, "aws.bedrock", model, host=host_in(field(call.instance, "meta.endpoint_url")))
+        url = field(call.instance, "meta.endpoint_url")
+        return Request(operation, "aws.bedrock", model, host=host_in(url), port=port_in(url))
 
     def unread(self, call: Call) -> Request | None:
         # Everything that AWS does passes here; no other service has operations of these names.
@@ -146,13 +148,13 @@ def _usage_in_headers(result: Any) -> dict[str, Any]:
 
 def _payload_of(event: Any) -> dict[str, Any] | None:
     """The JSON of an event, as it comes over the wire."""
-    payload = _mapping(decoded(event.payload))
     kind = event.headers.get(":event-type")
-    if kind == "metadata":
-        return payload
+    if kind not in _TELLING:  # most events bring text: they are not decoded once more
+        return None
+    payload = _mapping(decoded(event.payload))
     if kind == "chunk" and payload is not None:
         return _mapping(decoded(base64.b64decode(payload.get("bytes", ""))))
-    return None
+    return payload
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:

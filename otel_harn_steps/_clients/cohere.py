@@ -9,7 +9,7 @@ from typing import Any, Final
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import count, field, text_of
 from otel_harn_steps._calls.usage_table import usage_table
-from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.hosts import host_in, port_in
 from otel_harn_steps._cost.usage import LIST_PRICE, Usage
 
 _OPERATIONS: Final = {
@@ -57,8 +57,8 @@ class _Cohere(ClientAdapter):
     )
 
     def request(self, call: Call) -> Request | None:
-        host = host_in(field(call.instance, "_client_wrapper._base_url"))
-        return Request(call.operation, "cohere", model_in(call.kwargs), host=host)
+        url = field(call.instance, "_client_wrapper._base_url")
+        return Request(call.operation, "cohere", model_in(call.kwargs), host=host_in(url), port=port_in(url))
 
     def parse(self, request: Request, response: Any) -> ParsedResponse:
         data = field(response, "data")  # of an HTTP response object; the response itself has no such field

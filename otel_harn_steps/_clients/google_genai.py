@@ -12,7 +12,7 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, P
 from otel_harn_steps._calls.fields import field, fields_of, items_of, text_of
 from otel_harn_steps._calls.raw_bodies import decoded
 from otel_harn_steps._calls.usage_table import usage_table
-from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.hosts import host_in, port_in
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, token_count
 
 # Each request passes one of these, also those that automatic function calling and continuation make by themselves.
@@ -76,8 +76,9 @@ class _GoogleGenAI(ClientAdapter):
     def request(self, call: Call) -> Request | None:
         terms = tier_terms(field(call.kwargs, "config.service_tier"))
         api = call.instance._api_client
-        host = host_in(field(api, "_http_options.base_url"))
-        return Request(call.operation, _cloud(api), model_in(call.kwargs), terms=terms, host=host)
+        url = field(api, "_http_options.base_url")
+        host, port = host_in(url), port_in(url)
+        return Request(call.operation, _cloud(api), model_in(call.kwargs), terms=terms, host=host, port=port)
 
     def parse(self, request: Request, response: Any) -> ParsedResponse:
         body = field(response, "sdk_http_response.body")

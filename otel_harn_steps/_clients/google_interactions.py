@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, P
 from otel_harn_steps._calls.fields import count, field, items_of, text_of
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.hosts import host_in, port_in
+from otel_harn_steps._clients._shared.plain_events import lacks
 from otel_harn_steps._clients.google_genai import charged_searches, tier_terms
 from otel_harn_steps._cost.hosts import provider_at
 
@@ -50,15 +52,16 @@ class _Interactions(ClientAdapter):
             if found is None or options.method != ("get" if found["one"] else "post"):
                 return None
             is_fetch = found["one"] is not None
-            host, model = instance.base_url.host, model_in(stainless.body_of(options))
+            url, model = instance.base_url, model_in(stainless.body_of(options))
         else:
             is_fetch = not call.operation
-            host = host_in(field(instance, "sdk_configuration.server_url"))
+            url = field(instance, "sdk_configuration.server_url")
             model = model_in(call.kwargs) or text_of(field(call.kwargs, "request.body.model"))
+        host = host_in(url)
         provider = provider_at(host or "", "gcp.gemini")
         if is_fetch:  # looking is no call, and gets no span
             return Request("chat", provider, None, makes_own_span=True, job="fetch", host=host)
-        return Request("chat", provider, model, host=host)
+        return Request("chat", provider, model, host=host, port=port_in(url))
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         return request  # an interaction without a model is one with an agent
@@ -92,6 +95,12 @@ class _Interactions(ClientAdapter):
         interaction = field(event, "interaction") or (event if field(event, "status") is not None else None)
         reports = field(interaction, "usage.total_input_tokens") is not None
         return interaction if reports or not field(state, "model") else state
+
+    def plain(self, request: Request, state: Any) -> Callable[[Any], bool] | None:
+        return _reports_nothing if field(state, "model") else None
+
+
+_reports_nothing: Final = lacks("interaction", "status")  # where `fold` looks
 
 
 def _spoken(usage: Any, name: str) -> int:

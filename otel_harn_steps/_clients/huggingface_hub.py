@@ -7,7 +7,7 @@ from typing import Any, Final
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, items_of, text_of
 from otel_harn_steps._calls.usage_table import usage_table
-from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.hosts import host_in, port_in
 from otel_harn_steps._clients._shared.openai_usage import parts_of, streamed
 from otel_harn_steps._cost.usage import Usage
 
@@ -47,7 +47,8 @@ class _HuggingFace(ClientAdapter):
             own = model_in(vars(call.instance))
             host = host_in(own) if _is_address(own) else None
             model = model_in(call.kwargs) or (own if host is None else None)
-            return Request(call.operation, provider, model, host=host)
+            port = None if host is None else port_in(own)
+            return Request(call.operation, provider, model, host=host, port=port)
         parameters = call.args[0] if call.args else call.kwargs.get("request_parameters")
         task = field(parameters, "task")
         if task in _SEEN or not isinstance(task, str):

@@ -156,4 +156,14 @@ def _is_claude(request: Request, response: StreamedSoFar) -> bool:
     return request.provider == "anthropic" or "claude" in str(response.model or request.model)
 
 
-LITELLM: Final = tuple(map(_LiteLLM, _OPERATIONS))
+class _Tracing(_LiteLLM):
+    """Its `otel` callback, and those that are made of it: they write what a call used to the current span."""
+
+    def __init__(self) -> None:
+        super().__init__("completion")
+        self.name = "litellm.otel"
+        tracing = "litellm.integrations.opentelemetry"
+        self.seams = (Seam(tracing, "OpenTelemetry._get_span_context", "parent", is_optional=True),)
+
+
+LITELLM: Final = (*map(_LiteLLM, _OPERATIONS), _Tracing())

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Request, Seam, model_in
 from otel_harn_steps._calls.meter import Meter, current_meter
 from otel_harn_steps._calls.raw_bodies import decoded
+from otel_harn_steps._clients._shared.hosts import port_in
 from otel_harn_steps._clients.anthropic import ANTHROPIC
 from otel_harn_steps._clients.google_genai import GOOGLE_GENAI
 from otel_harn_steps._clients.openai import OPENAI, operation_at
@@ -84,7 +85,8 @@ class _LM15(ClientAdapter):
             return None
         lm15_name = getattr(call.instance, "provider", "lm15")
         provider = provider_at(url.hostname or "", _PROVIDERS.get(lm15_name.partition("-")[0], lm15_name))
-        return Request(operation, provider, _model_of(url.path, sent.body), may_delegate=True, host=url.hostname)
+        model = _model_of(url.path, sent.body)
+        return Request(operation, provider, model, may_delegate=True, host=url.hostname, port=port_in(sent.url))
 
     def unread(self, call: Call) -> Request | None:
         # A seam of its own for the events of a stream, whose request has been counted.

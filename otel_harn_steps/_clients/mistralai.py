@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, text_of
 from otel_harn_steps._calls.usage_table import usage_table
-from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.hosts import host_in, port_in
 from otel_harn_steps._clients._shared.openai_usage import merged_usage
+from otel_harn_steps._clients._shared.plain_events import lacks
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, token_count
 
 # By module and class: the operation, and the methods of which each has a sync and an async form.
@@ -70,8 +71,9 @@ class _MistralAI(ClientAdapter):
 
     def request(self, call: Call) -> Request | None:
         package = type(call.instance).__module__.rpartition(".")[0]
-        host = host_in(field(call.instance, "sdk_configuration.server_url"))  # "" stands for the provider's own
-        return Request(call.operation, _ON_CLOUDS.get(package, "mistral_ai"), model_in(call.kwargs), host=host)
+        url = field(call.instance, "sdk_configuration.server_url")  # "" stands for the provider's own
+        provider = _ON_CLOUDS.get(package, "mistral_ai")
+        return Request(call.operation, provider, model_in(call.kwargs), host=host_in(url), port=port_in(url))
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
         # An agent and a conversation that goes on have their own model.
@@ -93,6 +95,16 @@ class _MistralAI(ClientAdapter):
         if state is not None and "usage" in found:
             found["usage"] = merged_usage(state.get("usage"), found["usage"])
         return {**(state or {}), **found}
+
+    def plain(self, request: Request, state: Any) -> Callable[[Any], bool] | None:
+        return _reports_nothing if state.get("model") and state.get("id") else None
+
+
+def _reports_nothing(event: Any) -> bool:
+    return _has_no_usage(getattr(event, "data", None))
+
+
+_has_no_usage: Final = lacks("usage")  # model and id are the same in each event
 
 
 def _terms(usage: Any) -> Terms:

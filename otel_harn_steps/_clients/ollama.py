@@ -8,7 +8,7 @@ from typing import Any, Final
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, text_of
 from otel_harn_steps._calls.usage_table import usage_table
-from otel_harn_steps._clients._shared.hosts import host_in
+from otel_harn_steps._clients._shared.hosts import host_in, port_in
 
 _OPERATIONS: Final = {
     "/api/chat": "chat",
@@ -35,8 +35,9 @@ class _Ollama(ClientAdapter):
         operation = _OPERATIONS.get(call.args[2]) if len(call.args) > 2 else None
         if operation is None:
             return None
-        host = host_in(field(call.instance, "_client.base_url"))
-        return Request(operation, "ollama", model_in(call.kwargs.get("json") or {}), host=host)
+        url = field(call.instance, "_client.base_url")
+        model = model_in(call.kwargs.get("json") or {})
+        return Request(operation, "ollama", model, host=host_in(url), port=port_in(url))
 
     def unread(self, call: Call) -> Request | None:
         given = (each for each in (*call.args, *call.kwargs.values()) if isinstance(each, str))

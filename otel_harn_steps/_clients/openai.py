@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
@@ -13,6 +13,7 @@ from otel_harn_steps._calls.fields import field, fields_of
 from otel_harn_steps._calls.peers import has_span_later
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, streamed, usage_of
+from otel_harn_steps._clients._shared.plain_events import lacks
 from otel_harn_steps._cost.hosts import is_regional, provider_at
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms
 
@@ -91,7 +92,7 @@ class OpenAIProtocol(ClientAdapter):
         path = stainless.path_of(options)
         # A private endpoint or a proxy in front of Azure is Azure still, by its client.
         default = "azure.ai.openai" if "Azure" in type(call.instance).__name__ else self.provider
-        host = call.instance.base_url.host
+        host, port = stainless.address_of(call)
         provider, region = provider_at(host, default), _REGIONAL if is_regional(host) else LIST_PRICE
         if options.method == "get":  # a look at a job, which is no call and gets no span
             looked_at = _JOB.search(path)
@@ -111,6 +112,7 @@ class OpenAIProtocol(ClientAdapter):
             terms=_TERMS.get(operation, LIST_PRICE) + region,
             job="resume" if path.endswith(_RESUMES) else "",
             host=host,
+            port=port,
         )
 
     def unread(self, call: Call) -> Request | None:
@@ -118,12 +120,12 @@ class OpenAIProtocol(ClientAdapter):
         return None if operation is None else self.unread_request(operation)
 
     def prepare(self, call: Call, request: Request, *, ask_usage: bool) -> Request:
-        options = stainless.options_of(call)
-        body = stainless.body_of(options)
         if request.operation in _NEED_A_MODEL:
             stainless.fill_in_model(call, request)
         if not ask_usage or not call.kwargs.get("stream") or request.provider in _REPORT_UNASKED:
             return request
+        options = stainless.options_of(call)
+        body = stainless.body_of(options)
         if not _may_be_asked(options, body):
             return request
         stainless.change_body(options, stream_options={**(body.get("stream_options") or {}), "include_usage": True})
@@ -177,12 +179,23 @@ class OpenAIProtocol(ClientAdapter):
             response = event if run is None or field(run, "object") != "thread.run" else run
         return streamed(state, response)
 
+    def plain(self, request: Request, state: Any) -> Callable[[Any], bool] | None:
+        if not field(state, "model") and usage_of(state) is None:
+            return None
+        return _asked_in_vain if request.asks_usage else _reports_nothing
+
     def restore(self, event: Any) -> Any:
         if field(event, "usage") is None:
             _unset(event)  # "usage": null is there only because usage was asked for
             return event
         # The reply to the request for usage is a last chunk without choices. Usage elsewhere would have come unasked.
         return event if field(event, "choices") else None
+
+
+# Where `fold` looks.
+_TELLING: Final = ("usage", "response", "data", "x_groq")
+_reports_nothing: Final = lacks(*_TELLING)
+_asked_in_vain: Final = lacks(*_TELLING, hides=True)
 
 
 def _may_be_asked(options: Any, body: Mapping[str, Any]) -> bool:

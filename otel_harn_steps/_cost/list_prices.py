@@ -1,7 +1,7 @@
 """List prices from genai-prices: the card of a model, and the most expensive rates of a provider.
 
 Pricing through the library takes 170 to 330 microseconds a call; a compiled rate card takes about one. So the library
-is imported at the first pricing, and asked once for each card.
+is asked once for each card, and imported at the first of a model or of terms that `known_rates` does not have.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from functools import cache, lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_harn_steps._cost import known_rates
+from otel_harn_steps._cost.known_rates import SNAPSHOT, known_model
 from otel_harn_steps._cost.rate_card import PRICE_KEYS, Prices, RateCard, TieredRate, compile_card
 from otel_harn_steps._cost.surcharges import REGIONAL_RATES, factor_of_place, factor_of_term, rates_of_term
 from otel_harn_steps._cost.usage import Terms
@@ -43,12 +45,13 @@ _AUDIO_IS_DEARER: Final = frozenset({"azure", "openai"})
 _PATH: Final = re.compile(
     r"^(?:projects/.*/)?publishers/[^/]+/models/|^models/|^arn:[^/]*:(?:foundation-model|inference-profile)/"
 )
-# A later snapshot of a known model has its price until the book knows better.
-_SNAPSHOT: Final = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}$")
 
 
 @cache
 def _book_name() -> str:
+    name = known_rates.book_name()
+    if name is not None:
+        return name
     import genai_prices  # noqa: PLC0415 -- as in `_book`
 
     return f"genai-prices {genai_prices.__version__}"
@@ -87,25 +90,45 @@ def list_card(provider: str | None, model: str, terms: Terms, at: float) -> Rate
             context[term[0]] = term[1]
     if provider == "aws" and model in REGIONAL_RATES:
         return None if context else compile_card(REGIONAL_RATES[model], token_factor=factor, book=_book_name())
+    known = None if context else known_model(provider, model)
+    if known is not None:
+        period = known.at(at)
+        return compile_card(
+            {**period.rates, **rates},
+            book=_book_name(),
+            token_factor=factor,
+            needs_audio_price=provider in _AUDIO_IS_DEARER,
+            valid_from=period.valid_from,
+            valid_until=period.valid_until,
+        )
     found = _found_as(provider, model)
     return None if found is None else _found_card(found, context, rates, factor, at)
 
 
+@lru_cache(maxsize=1024)
 def knows_model(provider: str | None, model: str) -> bool:
     """Whether the book has list prices of the provider for the model, under whatever terms."""
-    return _found_as(_in_book(provider), _PATH.sub("", model)) is not None
+    provider, model = _in_book(provider), _PATH.sub("", model)
+    return known_model(provider, model) is not None or _found_as(provider, model) is not None
 
 
 @lru_cache(maxsize=1024)
 def context_window(provider: str | None, model: str | None) -> int | None:
     """How many tokens a model takes and gives in one call at most. None where the book does not say."""
-    found = None if model is None else _found_as(_in_book(provider), _PATH.sub("", model))
+    if model is None:
+        return None
+    provider, model = _in_book(provider), _PATH.sub("", model)
+    known = known_model(provider, model)
+    if known is not None:
+        return known.context_window
+    found = _found_as(provider, model)
     return None if found is None else found[1].context_window
 
 
 def knows_provider(provider: str | None) -> bool:
     """Whether the book has prices of the provider."""
-    return any(each.id == _in_book(provider) for each in _book().providers)
+    provider = _in_book(provider)
+    return known_rates.is_known_provider(provider) or any(each.id == provider for each in _book().providers)
 
 
 def _in_book(provider: str | None) -> str | None:
@@ -113,7 +136,7 @@ def _in_book(provider: str | None) -> str | None:
 
 
 def _found_as(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | None:
-    return _found(provider, model) or _found(provider, _SNAPSHOT.sub("", model))
+    return _found(provider, model) or _found(provider, SNAPSHOT.sub("", model))
 
 
 def _found(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | None:

@@ -1,6 +1,6 @@
 """What a call costs: the user's prices first, then what its host says, then list prices. Unknown stays unknown.
 
-A card is made once per (provider, model, terms, host), for misses too.
+A card is made once per (provider, model, terms, host); what is missing is looked for once a day.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from otel_harn_steps._settings import Rates, settings
 _logger = logging.getLogger("otel_harn_steps")
 
 _MOST_CARDS: Final = 4096
+_S_PER_DAY: Final = 86_400
 
 # Who bills for these clients' calls depends on who answers at the host: local servers speak their protocols.
 _SPOKEN_BY_LOCAL_SERVERS: Final = frozenset({"anthropic", "openai"})
@@ -28,6 +29,8 @@ _OLLAMA: Final = "ollama"
 
 _Key = tuple[str | None, str, Terms, str | None]
 _cards: dict[_Key, RateCard | None] = {}
+_missed_on: dict[_Key, float] = {}
+"""The days, counted from 1970, on which a price was not known."""
 _warned: set[tuple[str | None, str]] = set()
 
 _UNKNOWN: Final = (None, None)
@@ -64,6 +67,20 @@ def price_of(
     return cost, card.book
 
 
+def cache_savings_of(
+    provider: str | None, model: str | None, usage: Usage, terms: Terms, at: float, *, host: str | None = None
+) -> int | None:
+    """What reading from a cache saved, in pico-dollars. None where nothing was read from one, or a price is unknown.
+
+    The same tokens at the price of input that is in no cache, on the same terms, less what they cost. The arguments are
+    those of `price_of`.
+    """
+    if not usage.cache_read_tokens or not model:
+        return None
+    card = card_of(provider, model, terms, at, host=host)
+    return None if card is None else card.cache_savings_picousd(usage)
+
+
 def card_of(provider: str | None, model: str, terms: Terms, at: float, *, host: str | None = None) -> RateCard | None:
     """The rates of a model. None: its price is unknown. Arguments as those of `price_of`."""
     key = (provider, model, terms, host)
@@ -71,7 +88,9 @@ def card_of(provider: str | None, model: str, terms: Terms, at: float, *, host: 
         card = _cards[key]
     except KeyError:
         card = _cards_add(key, at)
-    if card is not None and not card.valid_from <= at < card.valid_until:
+    if card is None:  # a price may be known from a day on, and before it, or after it, be asked for
+        return None if _missed_on.get(key) == at // _S_PER_DAY else _cards_add(key, at)
+    if not card.valid_from <= at < card.valid_until:
         card = _cards_add(key, at)
     return card
 
@@ -92,6 +111,7 @@ def dearest_picousd(provider: str | None, usage: Usage) -> int:
 def forget_prices() -> None:
     """Compile every card again: the settings have changed."""
     _cards.clear()
+    _missed_on.clear()
     _warned.clear()
 
 
@@ -130,15 +150,18 @@ def _checked_rate(where: str, rate: object) -> Decimal:
 def _cards_add(key: _Key, at: float) -> RateCard | None:
     if len(_cards) >= _MOST_CARDS:  # model names come from outside: they must not fill the memory
         _cards.clear()
+        _missed_on.clear()
     card = _cards[key] = _make_card(*key, at)
+    if card is None:
+        _missed_on[key] = at // _S_PER_DAY
     return card
 
 
 def _make_card(provider: str | None, model: str, terms: Terms, host: str | None, at: float) -> RateCard | None:
     known_as = _known_as(provider, model)
-    given = _user_rates(provider, model, known_as)
+    given = given_card(settings().prices, provider, model, known_as)
     if given is not None:
-        return compile_card(checked_rates(f"prices[{model!r}]", given), book="prices")
+        return given
     is_elsewhere = provider == _OLLAMA if host is None else not is_known(host)
     card = _card_elsewhere(provider, known_as, terms, host, at) if is_elsewhere else None
     return card or list_card(provider, known_as, terms, at) or _assumed_card()
@@ -167,12 +190,34 @@ def _known_as(provider: str | None, model: str) -> str:
     return models.get(f"{provider}:{model}") or models.get(model) or model
 
 
-def _user_rates(provider: str | None, model: str, known_as: str) -> Rates | None:
-    prices = settings().prices
+def given_rates(
+    prices: Mapping[str, Rates], provider: str | None, model: str, known_as: str | None = None
+) -> Rates | None:
+    """The user's own rates of a model, of those that were given as to `instrument(prices=...)`. None: there are none.
+
+    Args:
+        prices: rates by `"model"`, `"provider:model"` or `"provider:*"`.
+        provider: who bills.
+        model: as it was called.
+        known_as: the model behind a name of the user's own. None: `model`.
+    """
+    known_as = model if known_as is None else known_as
     for name in (f"{provider}:{model}", model, f"{provider}:{known_as}", known_as, f"{provider}:*"):
         if name in prices:
             return prices[name]
     return None
+
+
+def given_card(
+    prices: Mapping[str, Rates], provider: str | None, model: str, known_as: str | None = None
+) -> RateCard | None:
+    """The card of the rates that `given_rates` finds, with the same arguments.
+
+    Raises:
+        TypeError, ValueError: as `checked_rates`.
+    """
+    given = given_rates(prices, provider, model, known_as)
+    return None if given is None else compile_card(checked_rates(f"prices[{model!r}]", given), book="prices")
 
 
 def _assumed_card() -> RateCard | None:

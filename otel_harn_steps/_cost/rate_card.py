@@ -7,7 +7,7 @@ folds that containment into one coefficient per count, so that a call is priced 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from math import inf, lcm
@@ -110,6 +110,22 @@ class RateCard:
         if total < 0:  # more reasoning than output, and the like
             return None
         return total if self._scale == 1 else round(Fraction(total, self._scale))
+
+    def cache_savings_picousd(self, usage: Usage) -> int | None:
+        """Pico-dollars saved by reading input from a cache: the cost without a cache, less the cost.
+
+        Below 0 where cached input costs more than other input. None where one of the two costs is not known.
+        """
+        if usage.input_tokens is None:
+            return None
+        uncached = replace(
+            usage,
+            input_tokens=max(usage.input_tokens, usage.cache_read_tokens + usage.cache_write_tokens),
+            cache_read_tokens=0,
+            cache_read_audio_tokens=0,
+        )
+        without_cache, cost = self.cost_picousd(uncached), self.cost_picousd(usage)
+        return None if without_cache is None or cost is None else without_cache - cost
 
     def output_picousd(self, input_tokens: int) -> int:
         """Pico-dollars for one more token of output, rounded up, where the input has so many tokens."""

@@ -28,11 +28,20 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
             usage): "estimate" (it counts an estimate of the tokens), "ignore" (it counts nothing), "refuse" (the call
             breaches it). Estimates are kept apart from what was measured.
         call_spans: whether each call gets a span. "auto": unless another instrumentation makes one.
+        emit: names under which the spans of calls carry their dollars beside `harn.call.cost_usd`, for backends that
+            read these: "gen_ai.usage.cost", "operation.cost", "llm.cost.total", "langfuse" (Langfuse's attributes of a
+            generation), "phoenix" (by which Phoenix, which takes no dollars, finds its price). Never on spans of steps.
+        conversation_label: the label whose value is `gen_ai.conversation.id` on the spans of steps and calls.
         stream_usage: whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the
             same chunks either way.
-        metrics: whether steps are counted in metrics.
+        metrics: whether steps and calls are counted in metrics.
         metric_step_names: how many names of steps metrics may have. Steps of further names are "other" in them, which
             one WARNING says: a metric keeps a series for each name, for ever. Spans and records have every name.
+        metric_labels: labels that metrics have too, as `harn.label.NAME`, such as `["tenant"]`: those of the calls on
+            `harn.call.*`, those that a step was entered with on `harn.step.*`. Budgets that are crossed are counted
+            without them.
+        metric_label_values: how many values of each of these metrics may have. Further ones are "other" in them, which
+            one WARNING says. Spans, records and the ledger have every value.
         redact_errors: whether records and spans name the type of an app's exception instead of its message, which may
             quote a prompt. The messages of budget errors hold names and numbers only, and stay.
         pause_folder: a folder in which steps with `error_boundary="pause"` ask whether they may spend more, and find
@@ -54,6 +63,11 @@ def instrument(options: Options) -> None:  # noqa: D417 -- the arguments are the
         agents: what the steps of an agent may spend together, in one run and one process: a `Budget`, or its limits, by
             the agent's name or a pattern, as in `{"researcher": {"max_usd": 0.5}, "*-writer": {"max_calls": 40}}`. An
             agent takes the budget by its name, else by the first pattern that it matches.
+        budgets: what each value of a label may spend in a window, in one process: `key` is the label, `window` is "run"
+            (default), "hour", "day" or "month" (of UTC), the rest are the limits of a `Budget`, as in
+            `{"tenants": {"key": "tenant", "window": "day", "max_usd": 5}}`. A call without the label is not bounded.
+        baggage_labels: the keys of W3C baggage that are labels of the steps and calls in its context. `labels(...)`
+            goes before them. They are not sent to the provider: a call is made in a context without them.
         threads: whether threads, tasks of thread pools, and callbacks of their futures run in the OpenTelemetry Context
             of those who started, submitted or added them, and so in their step.
         unseen_calls: whether HTTP requests to known model hosts that no patched client made are counted, and named in a

@@ -8,16 +8,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Final, Literal, ParamSpec, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, cast, get_args
 
 from otel_harn_steps._arguments import above_zero, did_you_mean, flag, provider_or_none
-from otel_harn_steps._calls.client import ClientAdapter
-from otel_harn_steps._clients import ADAPTERS
-from otel_harn_steps._cost.price_book import checked_rates
+from otel_harn_steps._clients import LIBRARIES
 from otel_harn_steps._settings import FORMER_WORDS, Rates, Settings, UnknownSpend
-from otel_harn_steps._steps.budget import LIMITS, Budget, budget_of
-from otel_harn_steps._telemetry.delivery import Sink
+from otel_harn_steps._telemetry.names import EMITTED
 from otel_harn_steps.frameworks import FRAMEWORKS
+
+if TYPE_CHECKING:
+    from otel_harn_steps._calls.client import ClientAdapter
+    from otel_harn_steps._steps.budget import Budget
+    from otel_harn_steps._steps.label_budgets import LabelBudget
+    from otel_harn_steps._telemetry.delivery import Sink
 
 _P = ParamSpec("_P")
 _Unpriced = UnknownSpend | Rates
@@ -34,6 +37,8 @@ class Options(Settings):
     frameworks: Sequence[str] | Literal["auto"] = ()
     providers: Sequence[ClientAdapter] = ()
     agents: Mapping[str, Budget | Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    budgets: Mapping[str, LabelBudget | Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    baggage_labels: Sequence[str] = ()
     threads: bool = False
     unseen_calls: bool = False
 
@@ -46,7 +51,7 @@ def client_of(adapter: ClientAdapter) -> str:
     return adapter.name.split()[0].partition(".")[0]
 
 
-CLIENTS: Final = tuple(dict.fromkeys(map(client_of, ADAPTERS)))
+CLIENTS: Final = tuple(LIBRARIES)
 """The names of the client libraries that can be patched."""
 
 
@@ -91,15 +96,21 @@ def checked(options: Options) -> Options:
         prices=MappingProxyType(_checked_prices(options.prices)),
         models=MappingProxyType(_checked_models(options.models)),
         unpriced=_checked_unpriced(options.unpriced),
+        emit=_checked_emit(options.emit),
+        conversation_label=_checked_label(options.conversation_label),
         unmetered=_checked_policy("unmetered", options.unmetered, "'estimate', 'ignore' or 'refuse'"),
         sinks=checked_sinks(options.sinks),
         sink_queue=checked_queue(options.sink_queue),
         metric_step_names=above_zero("metric_step_names", options.metric_step_names),
+        metric_labels=_checked_labels("metric_labels", options.metric_labels),
+        metric_label_values=above_zero("metric_label_values", options.metric_label_values),
         clients=_checked_clients(options.clients),
         frameworks=_checked_frameworks(options.frameworks),
         providers=_checked_providers(options.providers),
         pause_folder=_checked_folder(options.pause_folder),
         agents=MappingProxyType(_checked_agents(options.agents)),
+        budgets=MappingProxyType(_checked_budgets(options.budgets)),
+        baggage_labels=_checked_labels("baggage_labels", options.baggage_labels),
     )
 
 
@@ -135,6 +146,8 @@ def _checked_prices(prices: object) -> dict[str, Mapping[str, object]]:
 
 
 def _check_rates(where: str, rates: object) -> None:
+    from otel_harn_steps._cost.price_book import checked_rates  # noqa: PLC0415 -- only where there are rates
+
     if not checked_rates(where, rates):
         example = "{'input_mtok': 2.5, 'output_mtok': 10}; a model that is free has {'input_mtok': 0}"
         raise ValueError(f"{where} must have at least one rate, such as {example}, not {rates!r}")
@@ -152,6 +165,10 @@ def _checked_models(models: object) -> dict[str, str]:
 def _checked_agents(agents: object) -> dict[str, Budget]:
     if not isinstance(agents, Mapping):
         raise TypeError(f"agents must be a mapping such as {{'researcher': {{'max_usd': 0.5}}}}, not {agents!r}")
+    if not agents:
+        return {}
+    from otel_harn_steps._steps.budget import LIMITS, budget_of  # noqa: PLC0415 -- only where there are budgets
+
     checked: dict[str, Budget] = {}
     for name, budget in agents.items():
         if not isinstance(name, str) or not name:
@@ -165,12 +182,53 @@ def _checked_agents(agents: object) -> dict[str, Budget]:
     return checked
 
 
+def _checked_budgets(budgets: object) -> dict[str, LabelBudget]:
+    if not isinstance(budgets, Mapping):
+        example = "{'tenants': {'key': 'tenant', 'max_usd': 5, 'window': 'day'}}"
+        raise TypeError(f"budgets must be a mapping such as {example}, not {budgets!r}")
+    if not budgets:
+        return {}
+    from otel_harn_steps._steps.label_budgets import label_budget_of  # noqa: PLC0415 -- only where there are some
+
+    checked: dict[str, LabelBudget] = {}
+    for name, budget in budgets.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"budgets must have names of budgets as keys, not {name!r}")
+        try:
+            checked[name] = label_budget_of(budget)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"budgets[{name!r}]: {error}") from None
+    return checked
+
+
+def _checked_labels(name: str, labels: object) -> tuple[str, ...]:
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise TypeError(f"{name} must be a list of names of labels such as ['tenant'], not {labels!r}")
+    for label in labels:
+        if not isinstance(label, str) or not label:
+            raise TypeError(f"{name} must hold names of labels such as 'tenant', not {label!r}")
+    return tuple(dict.fromkeys(labels))
+
+
 def _checked_folder(folder: object) -> str | None:
     if folder is None:
         return None
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
         raise TypeError(f"pause_folder must be a path, not {folder!r}")
     return os.fsdecode(folder)
+
+
+def _checked_emit(emit: object) -> tuple[str, ...]:
+    known = tuple(EMITTED)
+    if isinstance(emit, (str, Mapping)) or not isinstance(emit, Sequence):
+        raise TypeError(f"emit must be a list of names such as ['{known[0]}'], of {', '.join(known)}, not {emit!r}")
+    return tuple(dict.fromkeys(_checked_names("emit", emit, known)))
+
+
+def _checked_label(label: object) -> str:
+    if not isinstance(label, str) or not label:
+        raise TypeError(f"conversation_label must be the name of a label, such as 'conversation', not {label!r}")
+    return label
 
 
 def _checked_unpriced(unpriced: _Unpriced) -> _Unpriced:

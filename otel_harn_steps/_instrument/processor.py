@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from otel_harn_steps._calls.budget_estimate import bill_at_once
@@ -10,23 +9,13 @@ from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_
 from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._calls.peers import LATE_SCOPES
 from otel_harn_steps._calls.span_dialects import parse_span_attributes
-from otel_harn_steps._cost.price_book import price_of
+from otel_harn_steps._cost.price_book import cache_savings_of, price_of
 from otel_harn_steps._cost.usage import LIST_PRICE
 from otel_harn_steps._guard import guard
-from otel_harn_steps._instrument.options import checked_queue, checked_sinks
+from otel_harn_steps._instrument.receiver import SinkReceiver
 from otel_harn_steps._steps.totals import ModelCall
-from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
-from otel_harn_steps._telemetry.delivery import (
-    Handlers,
-    Sink,
-    add_receiver,
-    hand_to_sinks,
-    remove_receiver,
-    take_record,
-)
+from otel_harn_steps._telemetry.delivery import Sink, take_record
 from otel_harn_steps._telemetry.names import SCOPE
-from otel_harn_steps._telemetry.record import CompletedStep
-from otel_harn_steps._telemetry.sink_queue import SinkQueue
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -38,7 +27,7 @@ else:
         SpanProcessor = object
 
 
-class StepSpanProcessor(SpanProcessor):
+class StepSpanProcessor(SinkReceiver, SpanProcessor):
     """Hands the `CompletedStep` of every step to its sinks, once, when the step's span ends.
 
     A step whose span is not recorded (sampled out, or made by another provider) is handed over when it ends. The
@@ -59,40 +48,8 @@ class StepSpanProcessor(SpanProcessor):
         Raises:
             TypeError, ValueError: a sink is not callable, or is a class; the queue's size is no number above 0.
         """
-        self.sinks = checked_sinks(sinks)
-        size = checked_queue(sink_queue)
-        self._queue = None if size is None or not sinks else SinkQueue(size)
-        self._on_record = _wanted(self.sinks, "step_ended", "a record", or_called=True)
-        self._on_start = _wanted(self.sinks, "step_started", "the start of a step")
-        self._on_sent = _wanted(self.sinks, "call_sent", "a call")
-        self._on_settled = _wanted(self.sinks, "call_settled", "a call")
-        self.takes_starts = bool(self._on_start)
-        self.takes_calls = bool(self._on_sent or self._on_settled)
-        self._is_shut_down = False
+        super().__init__(*sinks, sink_queue=sink_queue)
         self._sees_spans = False
-        add_receiver(self)
-
-    def receive(self, record: CompletedStep) -> None:
-        """Hand `record` to every sink."""
-        self._pass(record, self._on_record)
-
-    def call_sent(self, row: CallRow) -> None:
-        """Hand the row of a call that is about to be sent to every sink that wants it."""
-        self._pass(row, self._on_sent)
-
-    def call_settled(self, row: CallRow) -> None:
-        """Hand the row of a call that has ended to every sink that wants it."""
-        self._pass(row, self._on_settled)
-
-    def step_started(self, step: StartedStep) -> None:
-        """Hand a step that has begun to every sink that wants it."""
-        self._pass(step, self._on_start)
-
-    def _pass(self, what: object, handlers: Handlers) -> None:
-        if self._queue is None:
-            hand_to_sinks(what, iter(handlers))
-        elif handlers:
-            self._queue.put(partial(_hand, handlers), what)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a span of another instrumentation that starts in a step. It may report a call when it ends."""
@@ -105,11 +62,10 @@ class StepSpanProcessor(SpanProcessor):
         if scope is not None and scope.name == SCOPE:
             return
         with guard("remembering a span"):
-            span_id = span.get_span_context().span_id
             parent_id = None if span.parent is None else span.parent.span_id
             is_in_call = current_meter(parent_context) is not None
             is_late = scope is not None and scope.name.startswith(LATE_SCOPES)
-            span_started(span_id, parent_id, parent_context, is_in_call=is_in_call, is_late=is_late)
+            span_started(span, parent_id, parent_context, is_in_call=is_in_call, is_late=is_late)
 
     def _on_ending(self, span: Span) -> None:
         """Do nothing: the SDK has frozen the span by now."""
@@ -125,40 +81,15 @@ class StepSpanProcessor(SpanProcessor):
                 _bill(span, foreign)
                 release(foreign.active)
             return
-        record = take_record(context.trace_id, context.span_id, self)
-        if record is not None:
-            self.receive(record)
+        if self.takes_records:
+            record = take_record(context.trace_id, context.span_id, self)
+            if record is not None:
+                self.receive(record)
 
     def shutdown(self) -> None:
         """Receive no more records, let the sinks take what waits for them, and close the sinks that can be closed."""
-        self._is_shut_down = True
-        remove_receiver(self)
         watch_spans(self, is_on=False)
-        if self._queue is not None:
-            self._queue.close()
-        for sink in self.sinks:
-            close = getattr(sink, "close", None)
-            if close is not None:
-                with guard(f"closing {sink!r}", ours=False):
-                    close()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait for the sinks to take what is in their queue. False: they needed longer."""
-        return self._queue is None or self._queue.flush(timeout_millis / 1000)
-
-
-def _wanted(sinks: tuple[Sink, ...], method: str, what: str, *, or_called: bool = False) -> Handlers:
-    """The methods of that name, each with the guard that it is called in; `or_called`: else the sink itself."""
-    found = []
-    for sink in sinks:
-        handler = getattr(sink, method, sink if or_called and callable(sink) else None)
-        if handler is not None:
-            found.append((handler, guard(f"writing {what} to {sink!r}", ours=False)))
-    return tuple(found)
-
-
-def _hand(handlers: Handlers, what: object) -> None:
-    hand_to_sinks(what, iter(handlers))
+        super().shutdown()
 
 
 def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
@@ -170,6 +101,15 @@ def _bill(span: ReadableSpan, foreign: OpenSpan) -> None:
     if claim(foreign, reported, scope, start_time_ns, span.end_time or 0):
         cost, book = price_of(reported.provider, reported.model, reported.usage, LIST_PRICE, start_time_ns / 1e9)
         provider = reported.provider or "unknown"
-        call = ModelCall(provider, reported.model, reported.usage, cost, certainty="observed", price_book=book)
+        saved = cache_savings_of(reported.provider, reported.model, reported.usage, LIST_PRICE, start_time_ns / 1e9)
+        call = ModelCall(
+            provider,
+            reported.model,
+            reported.usage,
+            cost,
+            certainty="observed",
+            price_book=book,
+            cache_savings_picousd=saved,
+        )
         foreign.active.observe(call)
         bill_at_once(foreign.active, call, start_time_ns / 1e9)

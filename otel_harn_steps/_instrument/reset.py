@@ -9,6 +9,7 @@ from otel_harn_steps._steps.active import forget_bare_threads
 from otel_harn_steps._steps.agents import forget_agents
 from otel_harn_steps._steps.history import forget_outputs
 from otel_harn_steps._steps.hooks import forget_hooks
+from otel_harn_steps._steps.label_budgets import forget_label_budgets
 from otel_harn_steps._steps.registry import forget_registered_steps
 from otel_harn_steps._telemetry.delivery import log
 
@@ -18,6 +19,7 @@ def reset_steps() -> None:
     finish_freed()
     forget_outputs()
     forget_agents()
+    forget_label_budgets()
     forget_hooks()
     forget_registered_steps()
     forget_warnings()

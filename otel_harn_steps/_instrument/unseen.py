@@ -6,7 +6,6 @@ it is read, and nothing is changed. Websockets, gRPC and `urllib.request` are no
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -104,16 +103,12 @@ _LIBRARIES: Final = (
 )
 
 
-def patch_http_libraries(patcher: Patcher) -> None:
-    """Look at the requests of every HTTP library: now if it is imported, else once it is."""
+def patch_library(patcher: Patcher, module: ModuleType) -> None:
+    """Look at the requests of the HTTP library that this module is of."""
     for library in _LIBRARIES:
-        patcher.when_imported(library.module, functools.partial(_patch, patcher, library))
-
-
-def _patch(patcher: Patcher, library: _Library, module: ModuleType) -> None:
-    owner = owner_in(module, library.target)
-    if owner is not None:
-        patcher.wrap(owner, library.target.rpartition(".")[2], _wrapper_for(library))
+        owner = owner_in(module, library.target) if library.module == module.__name__ else None
+        if owner is not None:
+            patcher.wrap(owner, library.target.rpartition(".")[2], _wrapper_for(library))
 
 
 def _wrapper_for(library: _Library) -> Wrapper:

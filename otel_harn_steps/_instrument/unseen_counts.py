@@ -25,6 +25,8 @@ class UnseenCalls:
         count: how many. A retry or a redirect of the app's own counts again.
     """
 
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
+
     host: str
     path: str
     library: str
@@ -95,6 +97,9 @@ def count_unseen(host: str, path: str, library: str) -> None:
             host,
             library,
         )
+    from otel_harn_steps._telemetry import metrics  # noqa: PLC0415 -- at the first of them
+
+    metrics.count_unseen(host)
     if _on_unseen is not None:
         with guard("passing an unseen call on"):
             _on_unseen(host, library)

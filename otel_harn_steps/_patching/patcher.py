@@ -14,8 +14,6 @@ from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
-import wrapt
-
 from otel_harn_steps._patching import closures
 from otel_harn_steps._patching.imports import forget_import, when_imported
 from otel_harn_steps._patching.wrappers import (
@@ -53,6 +51,8 @@ class _Placed(NamedTuple):
             if number and is_wrapt(layers[number - 1]):
                 layers[number - 1].__wrapped__ = self.original
         elif is_wrapt(self.value):
+            import wrapt  # noqa: PLC0415 -- takes 50 ms, and is imported where there is such a wrapper
+
             with suppress(wrapt.WrapperNotOutermostError):
                 wrapt.unwrap_object(self.owner, self.name, self.value, missing_ok=True)
 
@@ -216,6 +216,8 @@ def _put_below(above: Any, before: Any, now: Any, holder: Any) -> None:
         # The closure calls what it holds as a class's attribute is called: with the instance first.
         closures.hold(above, now.__get__(None, holder) if inspect.isclass(holder) else now)
         return
+    import wrapt  # noqa: PLC0415 -- as above
+
     above.__wrapped__ = now
     # wrapt binds a bound wrapper that somebody has put on a class again for each instance, and then asks not it but the
     # wrapper that it was once bound from.

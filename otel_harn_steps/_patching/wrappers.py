@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import CoroutineType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
-import wrapt
-
 from otel_harn_steps._patching.frames import passed_over, passed_over_code
-from otel_harn_steps._patching.proxies import Copied
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """Called in place of the wrapped function: with it, the instance it is bound to, and the arguments."""
@@ -46,14 +44,10 @@ _functions: WeakKeyDictionary[FunctionType, _Around] = WeakKeyDictionary()
 """Our functions. An attribute of theirs would not do: `functools.wraps` copies it to what others put around them."""
 
 
-class _BoundProxy(Copied, wrapt.BoundFunctionWrapper[Any, Any]):
-    """Our proxy, as a class or an instance returns it. Some instrumentations keep it and put it on a class."""
+def _proxy(original: Any, wrapper: Wrapper, is_enabled: Callable[[], bool]) -> Any:
+    from otel_harn_steps._patching.function_proxies import Proxy  # noqa: PLC0415 -- wrapt takes 50 ms to import
 
-
-class _Proxy(Copied, wrapt.FunctionWrapper[Any, Any]):
-    """Our wrapper around what is no plain function: a wrapper of others, a partial, a function of C."""
-
-    __bound_function_wrapper__ = _BoundProxy
+    return Proxy(original, wrapper, enabled=is_enabled)
 
 
 def around(original: Any, place: Place, wrapper: Wrapper, is_enabled: Callable[[], bool], fills: Fills = dict) -> Any:
@@ -70,7 +64,7 @@ def around(original: Any, place: Place, wrapper: Wrapper, is_enabled: Callable[[
     form = type(original)
     function = original.__func__ if form in (staticmethod, classmethod) else original
     if type(function) is not FunctionType:
-        return _Proxy(original, wrapper, enabled=is_enabled)
+        return _proxy(original, wrapper, is_enabled)
     is_method = inspect.isclass(place.owner) and form is not staticmethod
     if inspect.iscoroutinefunction(function):
         wrapper = _as_coroutine_function(function, wrapper, fills, is_method=is_method)
@@ -82,7 +76,10 @@ def around(original: Any, place: Place, wrapper: Wrapper, is_enabled: Callable[[
 
 def is_ours(value: Any) -> bool:
     """Whether `value` is a wrapper of ours, or one as a class or an instance returns it."""
-    return _in(value) is not None or issubclass(type(value), (_Proxy, _BoundProxy))
+    if _in(value) is not None:
+        return True
+    made = sys.modules.get("otel_harn_steps._patching.function_proxies")
+    return made is not None and issubclass(type(value), (made.Proxy, made.BoundProxy))
 
 
 def is_ours_and_enabled(value: Any) -> bool:
@@ -95,7 +92,8 @@ def is_ours_and_enabled(value: Any) -> bool:
 
 def is_wrapt(value: Any) -> bool:
     """Whether `value` is a proxy of wrapt's, ours or that of others."""
-    return issubclass(type(value), wrapt.BaseObjectProxy)
+    wrapt = sys.modules.get("wrapt")  # where nobody has imported it, there is no such proxy
+    return wrapt is not None and issubclass(type(value), wrapt.BaseObjectProxy)
 
 
 def below(wrapper: Any) -> Any:

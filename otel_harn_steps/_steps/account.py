@@ -14,6 +14,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from otel_harn_steps import _process
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.budgeted import KNOWN
+from otel_harn_steps._steps.by_label import by_label
 from otel_harn_steps._steps.history import note_output
 from otel_harn_steps._steps.reservation import Projection
 from otel_harn_steps._steps.steering import Steered
@@ -22,6 +23,7 @@ from otel_harn_steps._steps.totals import NOTHING, OBSERVED, ModelCall, Tally
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from otel_harn_steps._steps.by_label import ByLabel
     from otel_harn_steps._steps.definition import StepDefinition
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.ledger import OpenCall
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_harn_steps")
 _warned_uncovered: set[str] = set()
 _MOST_WARNED: Final = 1000  # names may be made at run time
+_NOT_CROSSED: Final = (None, None)
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
@@ -57,6 +60,7 @@ class Account(Steered):
 
     __slots__ = (
         "_forks",
+        "_is_warned_of",
         "_on_leave",
         "by_model",
         "labels",
@@ -82,6 +86,7 @@ class Account(Steered):
         self.labels: Mapping[str, str] = _NO_LABELS
         self.open_calls = 0
         self.of_agent: Account | None = None
+        self._is_warned_of = above is None  # whether somebody was told what budgets above do not cover of its spend
         # Other instrumentations' spans in this account, kept for `_calls.foreign_spans` and read there alone.
         self.watch: object = None
         self._on_leave: list[Callable[[], None]] = []
@@ -106,7 +111,7 @@ class Account(Steered):
         if agent is not None and agent.tree is self.tree:
             self.of_agent = agent
             self._coverers, self.is_covered = (*self._coverers, agent), True
-            self._heed(agent)
+            self.wants = self.wants.also(agent.definition.budget.wants)
 
     def closed(self, row: OpenCall) -> None:
         """A call has ended: nothing more is counted of it."""
@@ -142,20 +147,21 @@ class Account(Steered):
             The first breach of a living account, for the caller to raise. It is noted, and raises at the next call or
             at the step's exit.
         """
+        labelled = by_label(self) if row is None else row.labelled
         with self.tree.lock:
             replaces, held = (None, None) if row is None else (row.counted, row.reservation)
             if row is not None and (row.is_over or (replaces is not None and replaces == call)):
                 if is_over:
                     self.closed(row)
                 return None
-            change, interrupt = self._change(call, replaces), None
+            change, interrupt = self._change(call, replaces, labelled), None
             try:
-                first, late = self._apply(change, call, response, row, is_over=is_over)
+                first, late = self._apply(change, call, response, row, labelled, is_over=is_over)
             except BaseException as error:  # noqa: BLE001 -- raised below: first the call is counted whole
                 interrupt = error
-                first, late = self._apply(change, call, response, row, is_over=is_over)
-        if self._is_looked_at:
-            of_run = self._look_at_budgets(call, response, held, is_over=is_over)
+                first, late = self._apply(change, call, response, row, labelled, is_over=is_over)
+        if self.wants.is_looked_at or labelled.wants.is_looked_at:
+            of_run = self._look_at_budgets(call, response, held, labelled, is_over=is_over)
             first = first or of_run
         del held  # it holds room until it is freed, and those that wait for room look at once
         if self.tree.waiting:
@@ -164,11 +170,11 @@ class Account(Steered):
             self._amend_each(iter(late), call, replaces)
         if interrupt is not None:
             raise interrupt
-        if self.above is not None:
+        if not self._is_warned_of:
             self._warn_of_uncovered_spend()
         return first
 
-    def _change(self, call: ModelCall, replaces: ModelCall | None) -> _Change:
+    def _change(self, call: ModelCall, replaces: ModelCall | None, labelled: ByLabel) -> _Change:
         """What the tallies are to be when `call` is counted."""
         key = call.provider, call.model
         added = Tally.of(call, replaces=replaces)
@@ -182,17 +188,30 @@ class Account(Steered):
             other = replaces.provider, replaces.model
             by_model = {key: held.plus(Tally.of(call)), other: self.by_model[other].minus(Tally.of(replaces))}
         subtrees: list[tuple[Account, Tally]] = []
+        # Where nothing else was spent in those above, it is the same tally in all of them.
+        known, is_now = before, own
         account: Account | None = self
         while account is not None:
-            subtree = account.subtree
-            subtrees.append((account, own if subtree is before else subtree.plus(added)))
+            if account.subtree is not known:
+                known = account.subtree
+                is_now = known.plus(added)
+            subtrees.append((account, is_now))
             account = account.above
         if self.of_agent is not None:
             subtrees.append((self.of_agent, self.of_agent.subtree.plus(added)))
+        if labelled.accounts:
+            subtrees += [(each, each.subtree.plus(added)) for each in labelled.accounts]
         return own, by_model, subtrees
 
     def _apply(
-        self, change: _Change, call: ModelCall, response: object, row: OpenCall | None, *, is_over: bool
+        self,
+        change: _Change,
+        call: ModelCall,
+        response: object,
+        row: OpenCall | None,
+        labelled: ByLabel,
+        *,
+        is_over: bool,
     ) -> tuple[StepBudgetExceeded | None, list[_Late]]:
         """Count the call, and look at every budget that covers it. To be done again where it was interrupted."""
         self.own, by_model, subtrees = change
@@ -206,20 +225,33 @@ class Account(Steered):
         if row is not None:
             self._count_row(row, call, is_over=is_over)
         first: StepBudgetExceeded | None = None
-        late: list[_Late] = []
-        for account, _ in subtrees:
-            crossed = account._crossed(call, response, spender=self) if account._is_limited else None
-            if crossed is not None and not account._stops(crossed.limit):
-                crossed = None
-            is_new = crossed is not None and (account.breach is None or account.breach.projected)
-            if crossed is not None:
-                account._note(crossed)
-            if account.status is None:
+        news: dict[Account, str | None] = {}
+        for coverer in self.coverers(labelled):
+            crossed, news[coverer] = coverer._hold_against(call, response, self)
+            if crossed is not None and coverer.status is None:
                 first = first or crossed
-                account.show()
-            if account.status is not None or account._forks != _process.forks:
-                late.append((account, crossed.limit if crossed is not None and is_new else None))
+                if coverer is not self:
+                    coverer.show()
+        if self.status is None:
+            self.show()  # those above show what is nested in them at their end
+        forks = _process.forks
+        late = [
+            (account, news.get(account))
+            for account, _ in subtrees
+            if account.status is not None or account._forks != forks
+        ]
         return first, late
+
+    def _hold_against(
+        self, call: ModelCall, response: object, spender: Account
+    ) -> tuple[StepBudgetExceeded | None, str | None]:
+        """The breach of this account's budget by a call of `spender`, noted; and its limit, where it is the first."""
+        crossed = self._crossed(call, response, spender=spender)
+        if crossed is None or not self._stops(crossed.limit):
+            return _NOT_CROSSED
+        is_new = self.breach is None or self.breach.projected
+        self._note(crossed)
+        return crossed, crossed.limit if is_new else None
 
     def _amend_each(self, late: Iterator[_Late], call: ModelCall, replaces: ModelCall | None) -> None:
         try:
@@ -230,13 +262,13 @@ class Account(Steered):
             raise
 
     def _look_at_budgets(
-        self, call: ModelCall, response: object, held: Reservation | None, *, is_over: bool
+        self, call: ModelCall, response: object, held: Reservation | None, labelled: ByLabel, *, is_over: bool
     ) -> StepBudgetExceeded | None:
         """Count a call with the other processes of the run, and tell which shares of budgets are spent now."""
         reached: list[tuple[Steered, Threshold]] = []
         with self.tree.lock:
             crossed = self._settle_shared(call, response, held) if is_over else None
-            for account in self._coverers:
+            for account in self.coverers(labelled):
                 if account.definition.budget.thresholds and account.status is None:
                     reached += [(account, each) for each in account.reach_thresholds()]
         for account, threshold in reached:
@@ -293,6 +325,7 @@ class Account(Steered):
             self.price_book = ", ".join(sorted(books | {book}))
 
     def _warn_of_uncovered_spend(self) -> None:
+        self._is_warned_of = True
         if len(_warned_uncovered) >= _MOST_WARNED:
             return
         for account in self.lineage():

@@ -23,10 +23,10 @@ from otel_harn_steps._steps.amendments import amend
 from otel_harn_steps._steps.contexts import step_in
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.labels import current_labels
-from otel_harn_steps._steps.program_run import current_run
+from otel_harn_steps._steps.program_run import account_around, current_run
 from otel_harn_steps._steps.span import ShownTotals
 from otel_harn_steps._steps.totals import ModelCall
-from otel_harn_steps._telemetry.tracer import is_recording
+from otel_harn_steps._telemetry.recording import is_recording
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -52,13 +52,16 @@ def current_step(context: Context | None = None) -> ActiveStep | None:
 
 
 def current_account(context: Context | None = None) -> Account | None:
-    """What a call that is made here is billed to: the active step, else the run that is open. None: nothing."""
+    """What a call that is made here is billed to: the active step, else the run or capture that is open.
+
+    None: nothing.
+    """
     active = current_step(context)
     if active is not None:
         return active
     if _running and context is None:
         _warn_of_bare_thread()
-    return current_run()
+    return account_around(context)
 
 
 class ActiveStep(Account):
@@ -76,6 +79,8 @@ class ActiveStep(Account):
         token: gives back what was current before the step. None: it is current again, or the step never was current.
         is_left: whether the step has been left.
     """
+
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
 
     is_step = True
 
@@ -95,7 +100,7 @@ class ActiveStep(Account):
     )
 
     def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None, detail: str | None = None) -> None:
-        super().__init__(definition, current_run() if parent is None else parent)
+        super().__init__(definition, account_around() if parent is None else parent)
         self.parent = parent
         self.path: str = definition.name if parent is None else f"{parent.path}/{definition.name}"
         self.agent: str | None = definition.agent if definition.agent or parent is None else parent.agent
@@ -165,7 +170,7 @@ class ActiveStep(Account):
                 breached = None if self.breach is None else self.breach.limit
                 if self.shown is None:
                     self.shown = ShownTotals()
-                self.shown.show(self.span, self.own, self.subtree, self.last_model, breached)
+                self.shown.show(self.span, self.own, self.last_model, breached)
         except Exception:
             with _SHOWING:  # entered for a fault alone: this runs at every call
                 raise

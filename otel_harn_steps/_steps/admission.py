@@ -11,6 +11,7 @@ from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._steps.budgeted import OF_OUTPUT, Budgeted
+from otel_harn_steps._steps.by_label import ByLabel, by_label
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
 from otel_harn_steps._steps.reservation import (
     NOTHING_HELD,
@@ -46,21 +47,22 @@ class Admission(Budgeted):
             StepBudgetStop: the same, once more than a budget's `hard_stop_after`.
             RoomMayComeError: there may be room later, and the caller waits for that.
         """
-        if not self.is_covered:
+        labelled = by_label(self)
+        if not self.is_covered and not labelled.accounts:
             return None
-        covering = self.covering()
-        if self.tree.unread and not (self._holds and all(account._reserves for account in covering)):
+        covering, holds = self.covering(labelled), self.wants.holds or labelled.wants.holds
+        if self.tree.unread and not (holds and all(account._reserves for account in covering)):
             for bill_so_far in list(self.tree.unread):
                 # A stream that was left in the middle may stay unsettled until the garbage collector comes.
                 bill_so_far()
         for account in covering:
             if account.breach is not None and not account.breach.projected:
                 account._refuse_again(account.breach, waits)
-        if project is None or not self._holds:
+        if project is None or not holds:
             self._check_time(covering)
             return None
-        projection = project() if self._projects else NOTHING_PROJECTED
-        if not self._is_reserving:
+        projection = project() if self.wants.projects or labelled.wants.projects else NOTHING_PROJECTED
+        if not (self.wants.reserves or labelled.wants.reserves):
             projection = projection.with_output(0)  # as a stream brings output, it is held for it
         if self.tree.unread:
             reservation = self._hold(projection, covering, refuses=False)
@@ -191,12 +193,11 @@ class Admission(Budgeted):
 
     # -- while a stream is read ------------------------------------------------------------------------------------
 
-    @property
-    def stops_streams(self) -> bool:
-        """Whether a budget that covers this account's own calls stops a stream that it has no room for."""
-        return self.is_covered and any(each.definition.budget.stop_streams for each in self.covering())
+    def stops_streams(self, labelled: ByLabel) -> bool:
+        """Whether a budget that covers a call of this account's stops a stream that it has no room for."""
+        return any(each.definition.budget.stop_streams for each in self.covering(labelled))
 
-    def grow(self, reservation: Reservation, asked: Projection) -> StepBudgetExceeded | None:
+    def grow(self, reservation: Reservation, asked: Projection, labelled: ByLabel) -> StepBudgetExceeded | None:
         """Hold more for a call that is under way: a stream has brought more than was held for it.
 
         It may have what others hold and have not spent: it is stopped when what has come is more than there is.
@@ -206,7 +207,7 @@ class Admission(Budgeted):
         """
         with self.tree.lock:
             left = asked.without(reservation.counted)
-            for account in self.covering():
+            for account in self.covering(labelled):
                 if account.definition.budget.stop_streams:
                     held = account._in_flight(but=reservation, has_come=True)
                     limit = account._lacks(left, held, is_sent=True)
@@ -217,9 +218,9 @@ class Admission(Budgeted):
             reservation.asked = asked
         return None
 
-    def overspent(self) -> StepBudgetExceeded | None:
+    def overspent(self, labelled: ByLabel) -> StepBudgetExceeded | None:
         """The breach of a budget that stops streams, where calls that have ended have crossed it. Else None."""
-        for account in self.covering():
+        for account in self.covering(labelled):
             breach = account.breach
             if breach is not None and not breach.projected and account.definition.budget.stop_streams:
                 if breach.limit in OF_OUTPUT:

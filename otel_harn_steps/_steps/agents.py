@@ -10,8 +10,8 @@ from otel_harn_steps import _process
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.budget import Budget, budget_of
 from otel_harn_steps._steps.definition import StepDefinition
-from otel_harn_steps._steps.program_run import current_run
-from otel_harn_steps._steps.tree import Tree, use_tree
+from otel_harn_steps._steps.together import count_together
+from otel_harn_steps._steps.tree import COMMON
 
 _MOST_AGENTS: Final = 10_000  # names made at run time must not fill the memory: the first of so many begins anew
 
@@ -29,8 +29,6 @@ class _Agents:
 
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self.budgets = budgets
-        # The steps of an agent may be anywhere: they are counted under one lock.
-        self.tree = Tree()
         self._run_id = _process.run_id
         self._accounts: dict[str, Agent] = {}
 
@@ -48,7 +46,7 @@ class _Agents:
         if budget is None:
             return None
         opened = Agent(StepDefinition(name, name, scope="tree", budget=budget), None)
-        with self.tree.lock:
+        with COMMON.lock:
             if len(self._accounts) >= _MOST_AGENTS:
                 del self._accounts[next(iter(self._accounts))]
             return self._accounts.setdefault(name, opened)  # another thread may have found none as well
@@ -70,10 +68,8 @@ def use_agents(source: str, budgets: Mapping[str, Budget | Mapping[str, object]]
     if declared and declared != _last.budgets:
         _last = _Agents(declared)
     _agents = _last if declared else None
-    use_tree(None if _agents is None else _agents.tree)
-    run = current_run()
-    if run is not None and _agents is not None:
-        run.tree = _agents.tree
+    # The steps of an agent may be anywhere: they are counted under one lock.
+    count_together("agents", is_needed=_agents is not None)
 
 
 def agent_of(name: str | None) -> Agent | None:

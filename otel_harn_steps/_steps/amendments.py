@@ -48,7 +48,7 @@ def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breache
         with _COUNTING:
             if is_own:
                 by_model = {(call.provider, call.model): total}
-                metrics.count_spend(step.definition.name, step.status or "running", by_model)
+                metrics.count_spend(step.definition.name, step.status or "running", step.labels, by_model)
             if breached is not None:
                 metrics.count_breach(step.definition.name, breached)
 

@@ -143,10 +143,12 @@ def _is_cancellation(error: BaseException) -> bool:
 
 
 def _is_of_a_step_above(active: ActiveStep, error: StepBudgetExceeded) -> bool:
-    """A step may forgive its own overspending, and its agent's; not that of a step, a run, or an agent around it."""
+    """A step may forgive its own overspending, its agent's and its labels'; not that of what is around it."""
     above = active.above
     while above is not None:
         if error.owner is above or (above.of_agent is not None and error.owner is above.of_agent):
+            return True
+        if error.label is not None and above.labels.get(error.label[0]) == error.label[1]:
             return True
         above = above.above
     return False

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, Literal, TypedDict
+from operator import or_
+from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 from otel_harn_steps._arguments import did_you_mean
 from otel_harn_steps._steps.thresholds import Threshold, thresholds_of
@@ -53,6 +54,31 @@ LIMITS: Final = KEYS[: KEYS.index("preflight")]
 """The names of a budget's limits."""
 
 
+class Wants(NamedTuple):
+    """What some budgets want of the calls that they cover.
+
+    Attributes:
+        watches_loops: whether one of them is for calls that repeat.
+        holds: whether calls in flight matter to one of them.
+        projects: whether one of them wants to know what a call may spend.
+        reserves: whether one of them wants room for that.
+        is_looked_at: whether something happens in one of them before it is spent, or other processes share it.
+    """
+
+    watches_loops: bool = False
+    holds: bool = False
+    projects: bool = False
+    reserves: bool = False
+    is_looked_at: bool = False
+
+    def also(self, others: Wants) -> Wants:
+        """What these budgets want, and others."""
+        return others if self is NOTHING_WANTED else Wants(*map(or_, self, others))
+
+
+NOTHING_WANTED: Final = Wants()
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What a step may spend. Reaching a limit exactly is fine, crossing it is a breach.
@@ -85,13 +111,15 @@ class Budget:
 
     Attributes:
         is_limited: whether there is a limit at all.
-        holds: whether calls in flight matter to it.
         thresholds: what `at` says, the lowest share first.
+        wants: what it wants of the calls that it covers.
 
     Raises:
         TypeError: a value is of the wrong type.
         ValueError: a value is out of range.
     """
+
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
 
     max_tokens: int | None = None
     max_usd: float | Decimal | None = None
@@ -110,8 +138,8 @@ class Budget:
     mode: Mode = "enforce"
     at: Mapping[Any, str] | None = None
     is_limited: bool = field(init=False, repr=False, compare=False)
-    holds: bool = field(init=False, repr=False, compare=False)
     thresholds: tuple[Threshold, ...] = field(init=False, repr=False, compare=False)
+    wants: Wants = field(init=False, repr=False, compare=False)
 
     def given(self) -> dict[str, Any]:
         """What differs from a budget that says nothing, by its keys."""
@@ -139,8 +167,11 @@ class Budget:
             _set(self, "stop_streams", self.preflight == "reserve")
         _check_truth("stop_streams", self.stop_streams)
         _set(self, "thresholds", () if self.at is None else thresholds_of(self.at))
-        _set(self, "holds", self.preflight == "reserve" or self.stop_streams or self.max_calls is not None)
         _set(self, "is_limited", any(getattr(self, name) is not None for name in LIMITS))
+        reserves = self.preflight == "reserve"
+        projects = reserves or bool(self.stop_streams)
+        holds = projects or self.max_calls is not None
+        _set(self, "wants", Wants(self.loop is not None, holds, projects, reserves, bool(self.thresholds)))
 
 
 def budget_of(budget: object, limits: Mapping[str, object]) -> Budget:

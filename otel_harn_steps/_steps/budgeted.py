@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.budget import NOTHING_WANTED, Wants
+from otel_harn_steps._steps.by_label import UNLABELLED, ByLabel
 from otel_harn_steps._steps.errors import BudgetOf, StepBudgetExceeded, loop_detail, unmetered_detail, unpriced_detail
 from otel_harn_steps._steps.spent import Spent
 from otel_harn_steps._steps.totals import ModelCall, Tally
@@ -18,7 +20,6 @@ from otel_harn_steps._steps.tree import Tree, tree_of_root
 if TYPE_CHECKING:
     from weakref import WeakSet
 
-    from otel_harn_steps._steps.budget import Budget
     from otel_harn_steps._steps.definition import StepDefinition
     from otel_harn_steps._steps.reservation import Reservation
     from otel_harn_steps._steps.shared_spending import SharedSpending
@@ -41,27 +42,26 @@ class Budgeted(Spent):
         would_have_stopped: the limit that was crossed first, where the budget only looks on.
         refused: how many calls its budget has refused for good.
         is_covered: whether a budget counts what this account's own calls spend.
-        watches_loops: whether one of those budgets is for calls that repeat.
+        wants: what those budgets want of its calls.
         kind: whose budget it is.
+        label: the label and the value whose budget it is. None: it is not that of a label.
         shared: what is counted together with other processes. None: nothing.
         loop_watch: what finds them, kept for `_calls.repeating` and read there alone.
     """
 
     kind: BudgetOf = "step"
+    label: tuple[str, str] | None = None
 
     __slots__ = (
         "_began_s",
         "_coverers",
         "_covering_below",
         "_held",
-        "_holds",
         "_is_limited",
-        "_is_looked_at",
-        "_is_reserving",
         "_last_input",
         "_max_call_picousd",
         "_max_picousd",
-        "_projects",
+        "_wants_below",
         "above",
         "breach",
         "definition",
@@ -71,7 +71,7 @@ class Budgeted(Spent):
         "shared",
         "status",
         "tree",
-        "watches_loops",
+        "wants",
         "would_have_stopped",
     )
 
@@ -92,24 +92,25 @@ class Budgeted(Spent):
         self._held: WeakSet[Reservation] | None = None
         # What the input of its last call was estimated and measured at.
         self._last_input: tuple[int, int] | None = None
-        around: tuple[Budgeted, ...] = () if above is None else above._covering_below
-        self._coverers: tuple[Any, ...] = (self, *around) if is_limited else around
-        self._covering_below: tuple[Any, ...] = self._coverers if definition.scope == "tree" else around
+        around: tuple[Any, ...] = () if above is None else above._covering_below
+        wants = NOTHING_WANTED if above is None else above._wants_below
+        if is_limited:
+            self._coverers, self.wants = (self, *around), wants.also(definition.budget.wants)
+        else:
+            self._coverers, self.wants = around, wants
+        if definition.scope == "tree":
+            around, wants = self._coverers, self.wants
+        self._covering_below: tuple[Any, ...] = around
+        self._wants_below: Wants = wants
         self.is_covered = bool(self._coverers)
-        self.watches_loops = self._holds = self._is_looked_at = self._projects = self._is_reserving = False
-        for each in self._coverers:
-            self._heed(each)
         self.loop_watch: object = None
         self.shared: SharedSpending | None = None
         self.tree: Tree = tree_of_root() if above is None else above.tree
 
-    def _heed(self, coverer: Any) -> None:
-        held: Budget = coverer.definition.budget
-        self.watches_loops |= held.loop is not None
-        self._holds |= held.holds
-        self._is_reserving |= held.preflight == "reserve"
-        self._projects |= self._is_reserving or bool(held.stop_streams)
-        self._is_looked_at |= bool(held.thresholds) or (coverer is not self and coverer.shared is not None)
+    @property
+    def whose(self) -> str:
+        """Whose budget it is, for messages."""
+        return f"{self.kind} `{self.definition.name}`"
 
     def _take_limits(self) -> None:
         budget = self.definition.budget
@@ -123,9 +124,14 @@ class Budgeted(Spent):
             yield account
             account = account.above
 
-    def covering(self) -> list[Self]:
-        """The living accounts whose budget counts what this one's own calls spend, this one first."""
-        return [each for each in self._coverers if each.status is None]
+    def coverers(self, labelled: ByLabel = UNLABELLED) -> tuple[Any, ...]:
+        """The accounts whose budget counts what this one's own calls spend, or a call of it with such labels."""
+        return (*self._coverers, *labelled.accounts) if labelled.accounts else self._coverers
+
+    def covering(self, labelled: ByLabel = UNLABELLED) -> list[Self]:
+        """Those of the `coverers` that live, this one first."""
+        coverers = self.coverers(labelled) if labelled.accounts else self._coverers
+        return [each for each in coverers if each.status is None]
 
     def repeats(self, is_loop: Callable[[Self], bool], response: object) -> StepBudgetExceeded | None:
         """The breach of a budget for calls that repeat. To be asked about each call that was answered, once.
@@ -146,10 +152,10 @@ class Budgeted(Spent):
 
     def note_breach(self, error: StepBudgetExceeded) -> None:
         """A budget has stopped something: its step is exhausted, whatever was billed."""
+        owner = error.owner
         with self.tree.lock:
-            for account in self.covering():
-                if account is error.owner:
-                    account._note(error)
+            if isinstance(owner, Budgeted) and owner.status is None:
+                owner._note(error)
 
     def _note(self, error: StepBudgetExceeded) -> None:
         """Keep the first breach; one of a call that was not sent only until there is a real one."""
@@ -207,10 +213,10 @@ class Budgeted(Spent):
 
     def _unknown(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
         """The breach that a call of unknown usage or price is where the settings refuse it."""
-        name, usage = self.definition.name, call.usage
+        usage = call.usage
         if (usage is None or not usage.is_complete) and settings().unmetered == "refuse":
             limit = "max_tokens" if self.definition.budget.max_tokens is not None else "max_usd"
-            return self._exceeded(limit, response, unmetered_detail(name, call.model, limit))
+            return self._exceeded(limit, response, unmetered_detail(self.whose, call.model, limit))
         if self._max_picousd is None or usage is None or call.cost_picousd is not None:
             return None
         if settings().unpriced == "refuse":
@@ -218,7 +224,7 @@ class Budgeted(Spent):
         return None
 
     def _unpriced_detail(self, model: str | None) -> str:
-        return unpriced_detail(self.definition.name, model, self._max_picousd or 0)
+        return unpriced_detail(self.whose, model, self._max_picousd or 0)
 
     def _exceeded(
         self,
@@ -245,6 +251,7 @@ class Budgeted(Spent):
             detail=detail,
             owner=self,
             budget_of=self.kind,
+            label=self.label,
         )
 
     def _exceeded_again(self, breach: StepBudgetExceeded) -> StepBudgetExceeded:

@@ -50,12 +50,12 @@ def leave_context(active: ActiveStep, entered: Context) -> None:
     # The order matters: whatever interrupts this, a later look at the context finds a step that was left.
     active.is_left = True
     token, now = active.token, get_current()
-    was_reset = token is not None and now.get(_ACTIVE_KEY) is active and _was_reset(token)
-    if was_reset:
+    is_reset = token is not None and now.get(_ACTIVE_KEY) is active and was_reset(token)
+    if is_reset:
         active.token = None
-    if not was_reset or now is not entered:
+    if not is_reset or now is not entered:
         _remember_left_here(active)  # whatever stands above it, or has kept it, may make it current again
-    if not was_reset or (active.parent is not None and active.parent.is_left):
+    if not is_reset or (active.parent is not None and active.parent.is_left):
         step_in(None)
 
 
@@ -83,13 +83,14 @@ def _was_entered_here(active: ActiveStep) -> bool:
     If so, what was current before it is current now.
     """
     token = active.token
-    if token is None or not _was_reset(token):
+    if token is None or not was_reset(token):
         return False
     active.token = None
     return True
 
 
-def _was_reset(token: Token[Context]) -> bool:
+def was_reset(token: Token[Context]) -> bool:
+    """Make current what was before `token`, if that is of this task or thread. Returns whether it was."""
     # Not `detach`, which logs an error in any other context than the token's.
     try:
         token.var.reset(token)

@@ -152,6 +152,8 @@ class Step(Generic[_Fallback_co]):
     One object may be entered many times at once, by threads and tasks: each entry is an active step of its own.
     """
 
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
+
     __slots__ = ("_definition", "_entered", "_is_named")
 
     def __init__(

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from otel_harn_steps._arguments import did_you_mean, text, text_or_none
 from otel_harn_steps._steps.budget import KEYS, NO_BUDGET, Budget, budget_of, checked_value
@@ -27,6 +27,8 @@ _NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 class StepErrorBoundary(StrEnum):
     """What a budget error does when it leaves the step."""
 
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
+
     FAIL = "fail"
     CONTINUE = "continue"
     ESCALATE = "escalate"
@@ -38,13 +40,27 @@ class StepErrorBoundary(StrEnum):
         return cls(text) if text in (cls.CONTINUE, cls.ESCALATE, cls.PAUSE) else cls.FAIL
 
 
+class _Prepared:
+    """What is prepared once for all runs of a step, and is no part of its definition.
+
+    Attributes:
+        on_span: kept for `_steps.span`, and read there alone. Not set: nothing is prepared.
+    """
+
+    __slots__ = ("on_span",)
+
+    on_span: Any
+
+
 @dataclass(frozen=True, slots=True, init=False)
-class StepDefinition:
+class StepDefinition(_Prepared):
     """A declared step. Immutable: a running step keeps the definition that it started with.
 
     `error_boundary` is kept as it was written, whatever it says; `boundary` is what it means. `metadata` holds
     further keys of a declaration (`approval`, `receipt`, `retry`, ...): kept and shown, not enforced.
     """
+
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
 
     name: str
     function: str

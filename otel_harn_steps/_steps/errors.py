@@ -16,17 +16,19 @@ from typing import Final, Literal
 from otel_harn_steps._arguments import text_or_none
 from otel_harn_steps._cost.money import to_usd
 
-BudgetOf = Literal["step", "run", "agent"]
+BudgetOf = Literal["step", "run", "agent", "label", "test"]
 _KIND: Final = "budget_exhausted"
 _REASON: Final = "step_budget_exhausted"
 _CATEGORY: Final = "budget_exceeded"
 _ESCALATED_CATEGORY: Final = "handoff_escalation"
+_LONGEST_VALUE: Final = 80
 _IN_USD: Final = frozenset({"max_usd", "max_cost_per_call"})
 # Of a budget error: the owner lives in one process, the response may not travel, and the rest are its arguments.
 _OWN_FACTS: Final = frozenset(
     {
         "step", "function", "limit", "limit_value", "consumed_tokens", "consumed_cost_usd", "error_boundary", "detail",
         "consumed", "projected_tokens", "projected_cost_usd", "response", "partial", "owner", "budget_of",
+        "label",
     }
 )  # fmt: skip
 
@@ -49,8 +51,12 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         partial: the text that had come of a stream that was stopped. It stays in this process.
         detail: the message, where the numbers do not say what happened.
         owner: the active step whose budget it is, or the run or agent, in the process that it ran in.
-        budget_of: whose budget it is: "step", "run" or "agent". Of the last two, `step` and `function` are the name.
+        budget_of: whose budget it is: "step", "run", "agent", "label" or "test". Of all but the first, `step` and
+            `function` are the name.
+        label: the label and the value whose budget it is, as in `("tenant", "acme")`. None for others.
     """
+
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         detail: str | None = None,
         owner: object = None,
         budget_of: BudgetOf = "step",
+        label: tuple[str, str] | None = None,
     ) -> None:
         self.step = step
         self.function = function
@@ -83,6 +90,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
         self.response = response
         self.partial: str | None = None
         self.budget_of: BudgetOf = budget_of
+        self.label = label
         self.detail = detail
         # The active step whose budget it is: an enclosing boundary knows its own breach by it.
         self.owner = owner
@@ -115,10 +123,12 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
 
     def _sentence(self) -> str:
         spent, allowed = _in_unit(self.limit, self.consumed), _in_unit(self.limit, self.limit_value)
-        whose = f"{self.budget_of} `{self.step}`"
+        whose, which = f"{self.budget_of} `{self.step}`", f"{self.limit} budget"
+        if self.label is not None:
+            whose, which = label_text(*self.label), f"{which} `{self.step}`"
         if self.projected:
-            return f"{whose} has no room in its {self.limit} budget for a call (up to {spent} > {allowed})"
-        return f"{whose} exceeded {self.limit} budget ({spent} > {allowed})"
+            return f"{whose} has no room in its {which} for a call (up to {spent} > {allowed})"
+        return f"{whose} exceeded {which} ({spent} > {allowed})"
 
     def as_dict(self) -> dict[str, object]:
         """Everything that the error knows, in plain values."""
@@ -135,6 +145,7 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
             "error_boundary": self.error_boundary,
             "message": str(self),
             **self._projection(),
+            **({} if self.label is None else dict(zip(("label", "label_value"), self.label, strict=True))),
         }
 
     def _projection(self) -> dict[str, object]:
@@ -167,10 +178,16 @@ class StepBudgetExceeded(Exception):  # noqa: N818 -- the name of the public API
                     "projected_cost_usd": self.projected_cost_usd,
                     "detail": self.detail,
                     "budget_of": self.budget_of,
+                    "label": self.label,
                 },
             ),
             _travelling(self, _OWN_FACTS),
         )
+
+
+def label_text(name: str, value: str) -> str:
+    """A label in a message. What is long is cut: a message is kept in many places."""
+    return f"{name} `{value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - 3] + '...'}`"
 
 
 def _in_unit(limit: str, value: float) -> str:
@@ -208,6 +225,8 @@ class StepEscalated(Exception):  # noqa: N818 -- as above
 
     It passes through every enclosing boundary. `error` is the original, with its `response`.
     """
+
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
 
     def __init__(self, error: BaseException | None = None, facts: Mapping[str, object] | None = None) -> None:
         self.error = error
@@ -281,18 +300,18 @@ def mark_escalated(error: object, step: str | None = None, function: str | None 
     return facts
 
 
-def unpriced_detail(step: str, model: str | None, limit_picousd: int) -> str:
+def unpriced_detail(whose: str, model: str | None, limit_picousd: int) -> str:
     """The message where a dollar budget cannot be held because the price of a model is unknown."""
     return (
-        f"step `{step}` has a max_usd budget of ${to_usd(limit_picousd):.6f}, but the price of model `{model}` is "
+        f"{whose} has a max_usd budget of ${to_usd(limit_picousd):.6f}, but the price of model `{model}` is "
         'unknown; give one with instrument(prices={...}) or allow unpriced calls with instrument(unpriced="ignore")'
     )
 
 
-def unmetered_detail(step: str, model: str | None, limit: str) -> str:
+def unmetered_detail(whose: str, model: str | None, limit: str) -> str:
     """The message where a budget cannot be held because nobody reported what a call used."""
     return (
-        f"step `{step}` has a {limit} budget, but the usage of a call to model `{model}` was not reported; "
+        f"{whose} has a {limit} budget, but the usage of a call to model `{model}` was not reported; "
         'allow such calls with instrument(unmetered="ignore")'
     )
 

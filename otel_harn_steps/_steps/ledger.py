@@ -9,21 +9,22 @@ from operator import attrgetter
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.context import get_current
-
 from otel_harn_steps import _process
 from otel_harn_steps._cost.usage import PARTS
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import new_id
 from otel_harn_steps._settings import settings
+from otel_harn_steps._steps.by_label import UNLABELLED, by_label
 from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.totals import COUNTERS, NO_USAGE, ModelCall
+from otel_harn_steps._steps.tree import COMMON
 from otel_harn_steps._telemetry import delivery, metrics
 from otel_harn_steps._telemetry.call_row import NO_STEP, CallRow, Outcome
 from otel_harn_steps._telemetry.delivery import call_sent, call_settled
-from otel_harn_steps._telemetry.tracer import is_suppressed
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
     from otel_harn_steps._steps.account import Account
     from otel_harn_steps._steps.errors import StepBudgetExceeded
     from otel_harn_steps._steps.reservation import Reservation
@@ -46,6 +47,8 @@ class OpenCall:
         counted: what the account holds of it. None: nothing.
         is_over: whether it has ended. The account changes these three, under its lock.
         reservation: what its budgets hold for it. None: nothing.
+        labels: those in force where it was made.
+        labelled: the budgets of its labels, which count what it spends.
     """
 
     __slots__ = (
@@ -53,12 +56,13 @@ class OpenCall:
         "_call_id",
         "_is_counted",
         "_is_written",
-        "_labels",
         "_run_id",
         "account",
         "counted",
         "is_open",
         "is_over",
+        "labelled",
+        "labels",
         "operation",
         "provider",
         "requested_model",
@@ -76,6 +80,7 @@ class OpenCall:
         sent_at: int,
         *,
         reservation: Reservation | None = None,
+        context: Context | None = None,
     ) -> None:
         self.account = account
         self.provider = provider
@@ -83,13 +88,20 @@ class OpenCall:
         self.requested_model = requested_model
         self.sent_at = sent_at
         self._run_id = _process.run_id
-        self._labels = current_labels() if delivery.of_calls else account.labels
+        self.labels = current_labels(context) or account.labels
+        # Without asking, where there can be none: this runs at every call.
+        self.labelled = by_label(account) if account.tree is COMMON else UNLABELLED
         self._call_id: str | None = None
         self._began: tuple[Any, ...] | None = None  # what its row begins with, in the order of a row's fields
         self.step_name = account.definition.name if account.is_step else NO_STEP
         self.is_open = self.is_over = self._is_counted = self._is_written = False
         self.counted: ModelCall | None = None
         self.reservation = reservation
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether a budget counts what it spends."""
+        return self.account.is_covered or bool(self.labelled.accounts)
 
     def send(self) -> None:
         """It is about to be sent: its row begins, unless it has taken over one that has begun."""
@@ -133,11 +145,18 @@ class OpenCall:
             raise
         finally:
             try:
-                if not self._is_counted and settings().metrics and not is_suppressed(get_current()):
+                if not self._is_counted and settings().metrics:
                     self._is_counted = True
                     with _COUNTING_CALL:
                         metrics.count_call(
-                            self.step_name, call.provider, call.model, call.certainty, call.usage, call.cost_picousd
+                            self.step_name,
+                            call.provider,
+                            call.model,
+                            call.certainty,
+                            call.usage,
+                            call.cost_picousd,
+                            self.labels,
+                            call.cache_savings_picousd,
                         )
             finally:
                 if delivery.of_calls:
@@ -184,7 +203,7 @@ class OpenCall:
                 self.step_name,
                 account.path,
                 account.agent,
-                self._labels,
+                self.labels,
             )
         return CallRow(  # type: ignore[call-arg]  # two tuples of known length
             *self._began,

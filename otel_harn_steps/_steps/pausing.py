@@ -16,6 +16,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_harn_steps._guard import guard
+from otel_harn_steps._process import PAUSE, TERMINAL
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.event_loops import is_in_a_loop, tell
 from otel_harn_steps._steps.hooks import pause_hook
@@ -30,9 +31,6 @@ _logger = logging.getLogger("otel_harn_steps")
 _ASKING: Final = guard("asking whether a step may spend more", ours=False, then="the step is stopped")
 _RAISING: Final = guard("raising a budget as it was decided", ours=False, then="the step is stopped")
 _LOOK_AGAIN_S: Final = 1.0
-PAUSE: Final = "OTEL_HARN_STEPS_PAUSE"
-TERMINAL: Final = "terminal"
-"""Where `PAUSE` says so, whoever sits at the terminal decides."""
 
 
 class _Decider(NamedTuple):

@@ -10,10 +10,13 @@ from time import time_ns
 from types import TracebackType
 from typing import Final, Unpack
 
+from opentelemetry.context import Context
+
 from otel_harn_steps import _process
-from otel_harn_steps._process import in_forked_child, leave_run, new_id, use_run
+from otel_harn_steps._process import RUN_BUDGET, RUN_ID, RUN_NAME, in_forked_child, leave_run, new_id, use_run
 from otel_harn_steps._steps.account import Account
-from otel_harn_steps._steps.budget import NO_BUDGET, Budget, Limits, budget_of
+from otel_harn_steps._steps.budget import NO_BUDGET, Budget, Limits, Wants, budget_of
+from otel_harn_steps._steps.capturing import Capture, current_capture
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop, ended_detail
 from otel_harn_steps._steps.reservation import Held, Projection
@@ -21,11 +24,8 @@ from otel_harn_steps._steps.run_budget import OF_A_RUN, RunBudget
 from otel_harn_steps._steps.totals import NOTHING, Tally
 
 _logger = logging.getLogger("otel_harn_steps")
-RUN_ID: Final = "OTEL_HARN_STEPS_RUN_ID"
-RUN_NAME: Final = "OTEL_HARN_STEPS_RUN_NAME"
-RUN_BUDGET: Final = "OTEL_HARN_STEPS_RUN_BUDGET"
-"""What child processes join a run by, and its budget."""
 
+_IS_SHARED: Final = Wants(is_looked_at=True)
 _lock = RLock()
 _open: Run | None = None
 
@@ -43,20 +43,23 @@ class Run(Account):
         started_at: nanoseconds since the epoch.
     """
 
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
+
     kind = "run"
 
     __slots__ = ("name", "run_id", "started_at")
 
     def __init__(self, name: str, run_id: str, budget: RunBudget | None = None) -> None:
         limits = NO_BUDGET if budget is None else budget.limits
-        super().__init__(StepDefinition(name, name, scope="tree", budget=limits), None)
+        super().__init__(StepDefinition(name, name, scope="tree", budget=limits), current_capture())
         self.name = name
         self.run_id = run_id
         self.started_at = time_ns()
         if budget is not None:
             self._began_s = budget.started_s
             self.shared = budget.shared()
-            self._is_looked_at = self._is_looked_at or self.shared is not None
+            if self.shared is not None:
+                self.wants, self._wants_below = self.wants.also(_IS_SHARED), self._wants_below.also(_IS_SHARED)
 
     def begin_again(self) -> None:
         """Begin at zero, in a forked child: what was spent before the fork is the parent's."""
@@ -177,6 +180,19 @@ class run:  # noqa: N801 -- it is used as a function, and is a context manager
 def current_run() -> Run | None:
     """The run that is open in this process."""
     return _open
+
+
+def account_around(context: Context | None = None) -> Account | None:
+    """What is above an outermost step that is entered here, or in `context`; calls of no step are billed to it."""
+    return account_in(current_capture(context))
+
+
+def account_in(capture: Capture | None) -> Account | None:
+    """The innermost of a capture and the run that is open."""
+    account: Account | None = _open
+    while account is not None and account is not capture:
+        account = account.above
+    return _open if account is capture else capture
 
 
 def join_run() -> Run | None:

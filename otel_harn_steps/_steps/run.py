@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from sys import is_finalizing
 from time import time_ns
 from typing import Final
@@ -21,17 +20,15 @@ from otel_harn_steps._steps.boundary import Verdict, decide
 from otel_harn_steps._steps.contexts import context_of, leave_context
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
-from otel_harn_steps._steps.facts import facts_of
-from otel_harn_steps._steps.span import start_attributes, zeros_of
-from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
-from otel_harn_steps._telemetry import delivery, metrics, names
+from otel_harn_steps._steps.facts import finished
+from otel_harn_steps._steps.span import end_attributes, start_of
+from otel_harn_steps._telemetry import delivery, metrics
 from otel_harn_steps._telemetry.call_row import StartedStep
 from otel_harn_steps._telemetry.delivery import LeavingRecord, step_started
-from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
-from otel_harn_steps._telemetry.tracer import is_recording, is_suppressed, tracer
+from otel_harn_steps._telemetry.record import CompletedStep
+from otel_harn_steps._telemetry.recording import is_recording
+from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
-_RECORD_COUNTERS = (*COUNTERS, *(f"total_{counter}" for counter in SUBTREE_COUNTERS))
-_record_counts = attrgetter(*(f"own.{each}" for each in COUNTERS), *(f"subtree.{each}" for each in SUBTREE_COUNTERS))
 # Made once: they are entered for every step.
 _MAKING, _DELIVERING, _COUNTING = guard("making a record"), guard("delivering a record"), guard("counting a step")
 _STARTING = guard("starting a step's span", ours=False)
@@ -50,6 +47,7 @@ class StepRun:
     __slots__ = (
         "_context",
         "_end_time_ns",
+        "_error",
         "_is_left",
         "_is_quiet",
         "_leaving",
@@ -65,6 +63,7 @@ class StepRun:
         self._verdict: Verdict | None = None
         self._leaving: LeavingRecord | None = None
         self._part = 0
+        self._error: str | None = None
         if freed:
             finish_freed()
         parent = current_step()
@@ -74,25 +73,20 @@ class StepRun:
         self._is_left = self._is_quiet = False
         self.__class__ = _OpenRun  # noqa: PLE0237 -- every object has it
         try:
-            self._begin(definition, context)
+            self._begin(context)
         except BaseException as error:  # an interrupt: there is no body that could be left
             self.leave(error)
             raise
 
-    def _begin(self, definition: StepDefinition, context: Context) -> None:
+    def _begin(self, context: Context) -> None:
         active = self.active
         self._is_quiet = is_suppressed(context)
         span: Span | None = None
         if not self._is_quiet:
             # Another processor's `on_start` may raise; the step runs on without a span then.
             with _STARTING:
-                span = tracer().start_span(
-                    f"step {definition.name}",
-                    context,
-                    SpanKind.INTERNAL,
-                    start_attributes(definition, active.path, active.detail),
-                    start_time=self._start_time_ns,
-                )
+                name, attributes = start_of(active)
+                span = tracer().start_span(name, context, SpanKind.INTERNAL, attributes, start_time=self._start_time_ns)
                 context = set_span_in_context(span, context)
         active.begin(span)
         if delivery.of_starts:
@@ -171,8 +165,8 @@ class StepRun:
             verdict = decide(active, raised)
             self._end_time_ns = time_ns()
             self._verdict, self._part = verdict, 0 if active.is_of_this_process else len(_PARTS)
-        while self._part < len(_PARTS):
-            _PARTS[self._part](self)
+        for part in _PARTS[self._part :]:
+            part(self, verdict)
             self._part += 1
         return verdict
 
@@ -189,52 +183,49 @@ class StepRun:
 
     # -- the parts of a step's end, each with a guard of its own --------------------------------------------------
 
-    def _make_record(self) -> None:
-        active, verdict = self.active, self._verdict
-        if verdict is None or active.status is not None:
-            return
-        record: CompletedStep | None = None
-        with active.tree.lock:  # a call that ends meanwhile is in the record, or it amends it
-            with _MAKING:
-                record = _record(active, verdict, self._start_time_ns, self._end_time_ns)
-            self._leaving = LeavingRecord(record)
-            active.status = verdict.status
-        if active.tree.waiting:  # for the room of this step's budget, which refuses nothing any more
-            active.tree.changed()
-
-    def _keep_record(self) -> None:
+    def _make_record(self, verdict: Verdict) -> None:
+        active = self.active
+        if active.status is None:
+            make: Callable[[], CompletedStep] | None = None
+            with active.tree.lock:  # a call that ends meanwhile is in the record, or it amends it
+                with _MAKING:
+                    self._error = None if verdict.cause is None else _error_text(verdict.cause)
+                    make = finished(active, verdict.status, self._error, self._start_time_ns, self._end_time_ns)
+                self._leaving = LeavingRecord(make)
+                active.status = verdict.status
+            if active.tree.waiting:  # for the room of this step's budget, which refuses nothing any more
+                active.tree.changed()
         if self._leaving is not None:
             self._leaving.keep()
 
-    def _show_end(self) -> None:
-        verdict, span = self._verdict, self.active.span
-        if verdict is not None and span is not INVALID_SPAN:
+    def _show_end(self, verdict: Verdict) -> None:
+        active = self.active
+        if active.span is INVALID_SPAN or not is_recording(active.span):
+            return
+        # Both before `end()`: the SDK drops what is set in a processor's `_on_ending`.
+        with _CLOSING:
+            active.span.set_attributes(end_attributes(active, verdict))
+        if verdict.cause is not None:
             with _CLOSING:
-                # All of it before `end()`: the SDK drops what is set in a processor's `_on_ending`.
-                if is_recording(span):
-                    _show_end(self.active, verdict)
+                active.span.set_status(Status(StatusCode.ERROR, self._error))
 
-    def _show_status(self) -> None:
-        verdict, span = self._verdict, self.active.span
-        if verdict is not None and verdict.cause is not None and span is not INVALID_SPAN:
-            with _CLOSING:
-                if is_recording(span):
-                    record = None if self._leaving is None else self._leaving.record
-                    span.set_status(Status(StatusCode.ERROR, None if record is None else record.error))
-
-    def _deliver(self) -> None:
+    def _deliver(self, _: Verdict) -> None:
         if self._leaving is not None:
             with _DELIVERING:
                 self._leaving.end_span(self.active.span, self._end_time_ns)
 
-    def _count(self) -> None:
+    def _count(self, _: Verdict) -> None:
         self._part = len(_PARTS)  # the last, and never twice
-        record = None if self._leaving is None else self._leaving.record
-        if record is not None and hooks.ends:
-            hooks.step_ends(record)
-        if record is not None and not self._is_quiet and settings().metrics:
+        leaving, active = self._leaving, self.active
+        if leaving is None:
+            return
+        if hooks.ends and leaving.record is not None:
+            hooks.step_ends(leaving.record)
+        if not self._is_quiet and settings().metrics:
             with _COUNTING:
-                metrics.count(record, self.active.by_model)
+                if metrics.are_heard() and leaving.record is not None:
+                    used = active.budget_used if active.definition.budget.is_limited else None
+                    metrics.count(leaving.record, active.by_model, used)
 
 
 class _OpenRun(StepRun):
@@ -252,27 +243,13 @@ class _OpenRun(StepRun):
                 from_a_finaliser(self.leave_freed, GeneratorExit())
 
 
-_PARTS: Final[tuple[Callable[[StepRun], None], ...]] = (
+_PARTS: Final[tuple[Callable[[StepRun, Verdict], None], ...]] = (
     # One that is interrupted is begun again: what it has done is not done again.
     StepRun._make_record,
-    StepRun._keep_record,
     StepRun._show_end,
-    StepRun._show_status,
     StepRun._deliver,
     StepRun._count,
 )
-
-
-def _show_end(active: ActiveStep, verdict: Verdict) -> None:
-    attributes = zeros_of(active.shown)
-    attributes[names.STATUS] = verdict.status
-    if active.open_calls:
-        attributes[names.OPEN_CALLS] = active.open_calls
-    if active.budget_events:
-        attributes[names.BUDGET_EVENTS] = active.budget_events
-    if verdict.cause is not None:
-        attributes[names.ERROR_TYPE] = type_name(type(verdict.cause))
-    active.span.set_attributes(attributes)
 
 
 def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
@@ -294,30 +271,6 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
         error_boundary=definition.error_boundary,
         trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
         detail=active.detail,
-    )
-
-
-def _record(active: ActiveStep, verdict: Verdict, start_time_ns: int, end_time_ns: int) -> CompletedStep:
-    definition, budget = active.definition, active.definition.budget
-    return completed_step(
-        **facts_of(active),
-        model=active.last_model or definition.model,
-        cost_usd=active.cost_usd,
-        status=verdict.status,
-        error=None if verdict.cause is None else _error_text(verdict.cause),
-        total_cost_usd=active.total_cost_usd,
-        max_tokens=budget.max_tokens,
-        max_usd=None if budget.max_usd is None else float(budget.max_usd),
-        error_boundary=definition.error_boundary,
-        start_time=start_time_ns,
-        end_time=end_time_ns,
-        breach=None if active.breach is None else active.breach.limit,
-        by_model=tuple([model_spend(*key, tally) for key, tally in active.by_model.items()]),
-        estimated_cost_usd=active.estimated_cost_usd if active.own.estimated_picousd else 0.0,
-        open_calls=active.open_calls,
-        price_book=active.price_book,
-        budget_events=active.budget_events,
-        **dict(zip(_RECORD_COUNTERS, _record_counts(active), strict=True)),
     )
 
 

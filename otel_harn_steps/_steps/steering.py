@@ -14,6 +14,7 @@ from otel_harn_steps._cost.money import to_picousd, to_usd
 from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.admission import Admission
 from otel_harn_steps._steps.budget import LIMITS, Limits
+from otel_harn_steps._steps.by_label import by_label
 from otel_harn_steps._steps.definition import StepDefinition, StepErrorBoundary, model_of
 from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.hooks import threshold_reached
@@ -109,7 +110,7 @@ class Steered(Admission):
     @property
     def default_model(self) -> str | None:
         """The model of calls that name none: what they were downgraded to, else the step's own."""
-        for account in (self, *self._coverers):
+        for account in (self, *self.coverers(by_label(self))):
             if account._model is not None:
                 return str(account._model)
         return self.definition.model
@@ -117,7 +118,7 @@ class Steered(Admission):
     @property
     def is_told(self) -> bool:
         """Whether a budget that covers its own calls is so far spent that its model is to be told what is left."""
-        return self.is_covered and any(account._tells() for account in self._coverers)
+        return any(account._tells() for account in self.coverers(by_label(self)))
 
     def _tells(self) -> bool:
         # A budget that was raised is not spent so far any more.
@@ -127,7 +128,7 @@ class Steered(Admission):
         """What is left to spend here."""
         found: dict[str, list[float]] = {name: [] for name in Remaining._fields}
         with self.tree.lock:
-            for account in self.covering():
+            for account in self.covering(by_label(self)):
                 for name, left in account._left():
                     found[name].append(left)
         return Remaining(**{name: min(each) for name, each in found.items() if each})  # type: ignore[arg-type]  # numbers
@@ -226,7 +227,7 @@ class Steered(Admission):
     def _keep(self, event: str) -> None:
         self.budget_events = (*self.budget_events, event)
         if self.kind != "step":  # of a step, its record has them
-            _logger.info("%s %r: %s", self.kind, self.definition.name, event)
+            _logger.info("%s: %s", self.whose, event)
 
     def _stops(self, limit: str) -> bool:
         is_first = self.would_have_stopped is None
@@ -262,7 +263,10 @@ class Steered(Admission):
             yield "seconds", budget.max_seconds - (monotonic() - self._began_s)
 
     def _share_spent(self) -> float:
-        """How much of its fullest limit is spent: 1 is all of it."""
+        return self.budget_used() or 0.0
+
+    def budget_used(self) -> float | None:
+        """The share of its fullest limit that is spent: 1 is all of it. None: it has no limit that has a share."""
         budget = self.definition.budget
         limits = {
             "tokens": budget.max_tokens,
@@ -273,7 +277,7 @@ class Steered(Admission):
             "seconds": budget.max_seconds,
         }
         shares = [1 - left / limit if (limit := limits[name]) else 1.0 for name, left in self._left()]
-        return max(shares, default=0.0)
+        return max(shares, default=None)
 
     def reach_thresholds(self) -> list[Threshold]:
         """The thresholds that are reached now and were not before, with what they do to this account done.
@@ -301,7 +305,7 @@ class Steered(Admission):
     def tell_of_threshold(self, threshold: Threshold) -> None:
         """Tell the app: its hooks, its log, and a counter."""
         name = self.definition.name
-        _logger.info("%s %r has spent %.0f %% of its budget", self.kind, name, threshold.share * 100)
+        _logger.info("%s has spent %.0f %% of its budget", self.whose, threshold.share * 100)
         metrics.count_threshold(name, threshold.share)
         with _EMITTING:
             from otel_harn_steps._telemetry.threshold_events import emit_threshold  # noqa: PLC0415 -- hardly ever needed
@@ -317,6 +321,7 @@ class Steered(Admission):
                     "cost_usd": to_usd(spent.budget_picousd),
                     "llm_calls": spent.llm_calls,
                     "run_id": _process.run_id,
+                    **({} if self.label is None else {"label": self.label[0], "label_value": self.label[1]}),
                 }
             )
         threshold_reached(self, threshold.share)

@@ -41,6 +41,7 @@ class ModelCall:
         certainty: where the numbers are from.
         price_book: where the price is from, and its version.
         terms: what else decided the price.
+        cache_savings_picousd: what reading from a cache saved. None where nothing was read from one, or it is unknown.
     """
 
     provider: str
@@ -52,6 +53,7 @@ class ModelCall:
     certainty: Certainty = "measured"
     price_book: str | None = None
     terms: Terms = LIST_PRICE
+    cache_savings_picousd: int | None = None
 
     @property
     def budget_picousd(self) -> int:
@@ -81,25 +83,28 @@ class Tally(NamedTuple):
         usage, cost = call.usage, call.cost_picousd
         known = NO_USAGE if usage is None else usage
         input_tokens, output_tokens = known.input_tokens, known.output_tokens
-        added = cls(
-            input_tokens or 0,
-            output_tokens or 0,
-            1,
-            known.cache_read_tokens,
-            known.cache_write_tokens,
-            known.reasoning_tokens,
-            1 if usage is not None and cost is None else 0,
-            1 if input_tokens is None or output_tokens is None else 0,
-            0,
-            call.estimated_tokens,
-            cost or 0,
-            call.estimated_picousd,
+        # Quicker than `Tally(...)`, here and below: this is done at every call.
+        added = tuple.__new__(
+            cls,
+            (
+                input_tokens or 0,
+                output_tokens or 0,
+                1,
+                known.cache_read_tokens,
+                known.cache_write_tokens,
+                known.reasoning_tokens,
+                1 if usage is not None and cost is None else 0,
+                1 if input_tokens is None or output_tokens is None else 0,
+                0,
+                call.estimated_tokens,
+                cost or 0,
+                call.estimated_picousd,
+            ),
         )
         return added if replaces is None else added.minus(cls.of(replaces))
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
-        # Quicker than `Tally(...)`: this is done at every call.
         return other if self is NOTHING else tuple.__new__(Tally, map(add, self, other))
 
     def minus(self, other: Tally) -> Tally:

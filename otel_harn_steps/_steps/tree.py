@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from threading import Lock, RLock
-from typing import Any
+from typing import Any, Final
 
 from otel_harn_steps import _process
 from otel_harn_steps._process import in_forked_child
@@ -58,6 +58,8 @@ class Tree:
 
 
 in_forked_child(Tree.forked)
+COMMON: Final = Tree()
+"""The tree of all accounts, where a budget counts what steps spend that are nowhere above each other."""
 _common: Tree | None = None
 
 

@@ -57,6 +57,8 @@ class CallRow:
         late: whether it ended after its step had, or in another process: an amendment carries it to that step.
     """
 
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
+
     call_id: str
     run_id: str
     step_id: str | None
@@ -103,6 +105,8 @@ class CallRow:
 @value
 class StartedStep:
     """A step that has been entered: what is known of it then. The fields mean what they mean in `CompletedStep`."""
+
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
 
     step_id: str
     run_id: str

@@ -9,19 +9,22 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from operator import methodcaller
-from typing import Any, Literal, Protocol
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import ref
-
-from opentelemetry.trace import Span
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._process import in_forked_child
-from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
-from otel_harn_steps._telemetry.record import CompletedStep
-from otel_harn_steps._telemetry.tracer import is_recording
+from otel_harn_steps._telemetry.recording import is_recording
 
-Sink = Callable[[CompletedStep], object] | object
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
+    from otel_harn_steps._telemetry.record import CompletedStep
+
+Sink = Callable[["CompletedStep"], object] | object
 """Receives records: a callable that takes a `CompletedStep`, or an object with methods of `LedgerSink`.
 
 What it returns is ignored; its exceptions are logged once and dropped.
@@ -31,18 +34,21 @@ DEFAULT_CAPACITY = 10_000
 
 
 class RecordLog:
-    """The last records of this process, oldest first. Full, it drops the oldest and counts them."""
+    """The last records of this process, oldest first. Full, it drops the oldest and counts them.
+
+    It keeps what they are made of, and makes each when somebody takes it.
+    """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         # A deque's own operations are atomic, so the log needs no lock that a fork could leave held.
-        self._records: deque[CompletedStep] = deque(maxlen=capacity)
+        self._records: deque[LeavingRecord] = deque(maxlen=capacity)
         self.dropped = 0
 
-    def __call__(self, record: CompletedStep) -> Literal[True]:
-        """Keep `record`. Returns whether it is kept."""
+    def __call__(self, leaving: LeavingRecord) -> Literal[True]:
+        """Keep a record. Returns whether it is kept."""
         if len(self._records) == self._records.maxlen:
             self.dropped += 1
-        self._records.append(record)
+        self._records.append(leaving)
         return True
 
     def drain(self) -> list[CompletedStep]:
@@ -50,7 +56,7 @@ class RecordLog:
         taken = []
         while self._records:
             taken.append(self._records.popleft())
-        return taken
+        return _made(taken)
 
     def clear(self) -> None:
         """Begin anew: no records, and none dropped."""
@@ -59,7 +65,11 @@ class RecordLog:
 
     def peek(self) -> list[CompletedStep]:
         """A copy of all records."""
-        return list(self._records)
+        return _made(list(self._records))
+
+
+def _made(leaving: list[LeavingRecord]) -> list[CompletedStep]:
+    return [record for each in leaving if (record := each.record) is not None]
 
 
 class LedgerSink(Protocol):
@@ -88,10 +98,12 @@ class Receiver(Protocol):
     """A processor with sinks.
 
     Attributes:
+        takes_records: whether one of them receives the records of steps.
         takes_calls: whether one of them receives the rows of calls.
         takes_starts: whether one of them is to know when steps begin.
     """
 
+    takes_records: bool
     takes_calls: bool
     takes_starts: bool
 
@@ -111,22 +123,34 @@ class Receiver(Protocol):
 class LeavingRecord:
     """A record on its way, and who has it. What is done of it is not done again.
 
-    `record` None: it could not be made, and nobody gets it. The span ends all the same.
+    Args:
+        make: makes the record, when somebody takes it. What it makes it of does not change any more. None: it cannot be
+            made, and nobody gets it. The span ends all the same.
     """
 
-    __slots__ = ("_has_ended_span", "_is_kept", "received_by", "record")
+    __slots__ = ("_has_ended_span", "_is_kept", "_make", "_record", "received_by")
 
-    def __init__(self, record: CompletedStep | None) -> None:
-        self.record = record
-        self.received_by: list[Receiver] = []
-        self._is_kept = record is None
+    def __init__(self, make: Callable[[], CompletedStep] | None) -> None:
+        self._make = make
+        self._record: CompletedStep | None = None
+        self.received_by: tuple[Receiver, ...] = ()
+        self._is_kept = make is None
         self._has_ended_span = False
+
+    @property
+    def record(self) -> CompletedStep | None:
+        """The record. None: it could not be made."""
+        if self._make is not None:
+            with _MAKING:
+                self._record = self._make()
+            self._make = None
+        return self._record
 
     def keep(self) -> None:
         """Put it into the in-process log."""
-        if not self._is_kept and self.record is not None:
+        if not self._is_kept:
             # In one line: an interrupt leaves it kept and marked, or neither.
-            self._is_kept = log(self.record)
+            self._is_kept = log(self)
 
     def end_span(self, span: Span, end_time_ns: int) -> None:
         """End `span`, on which its processors take the record; then hand it to everyone who has not received it so."""
@@ -134,7 +158,8 @@ class LeavingRecord:
             if not self._has_ended_span:
                 self._end(span, end_time_ns)
         finally:
-            _to_each(iter(_receivers), self._hand_to)
+            if of_records:
+                _to_each(iter(of_records), self._hand_to)
 
     def _end(self, span: Span, end_time_ns: int) -> None:
         if not is_recording(span):
@@ -142,9 +167,10 @@ class LeavingRecord:
         key: tuple[int, int] | None = None
         try:
             with _ENDING_SPAN:
-                context = span.get_span_context()
-                key = context.trace_id, context.span_id
-                _leaving[key] = self
+                if of_records:
+                    context = span.get_span_context()
+                    key = context.trace_id, context.span_id
+                    _leaving[key] = self
                 self._has_ended_span = True
                 span.end(end_time_ns)
         finally:
@@ -153,10 +179,12 @@ class LeavingRecord:
 
     def take(self, receiver: Receiver) -> CompletedStep | None:
         """The record, for a receiver that has not had it."""
-        if self.record is None or receiver in self.received_by:
+        if receiver in self.received_by:
             return None
-        self.received_by.append(receiver)
-        return self.record
+        record = self.record
+        if record is not None:
+            self.received_by = (*self.received_by, receiver)
+        return record
 
     def _hand_to(self, receiver: Receiver) -> None:
         record = self.take(receiver)
@@ -164,14 +192,23 @@ class LeavingRecord:
             receiver.receive(record)
 
 
+_MAKING = guard("making a record")
 _ENDING_SPAN = guard("ending a step's span", ours=False)
 log = RecordLog()
 in_forked_child(log.clear)
 _receivers: tuple[ref[Receiver], ...] = ()
 # Those of them that take these, so that there is nothing to do where nobody does.
+of_records: tuple[ref[Receiver], ...] = ()
 of_calls: tuple[ref[Receiver], ...] = ()
 of_starts: tuple[ref[Receiver], ...] = ()
 _leaving: dict[tuple[int, int], LeavingRecord] = {}
+_changing = RLock()
+
+
+@in_forked_child
+def _forked() -> None:
+    global _changing  # noqa: PLW0603 -- another thread may have held it
+    _changing = RLock()
 
 
 def drain_completed_steps() -> list[CompletedStep]:
@@ -193,12 +230,14 @@ def dropped_completed_steps() -> int:
 
 def add_receiver(receiver: Receiver) -> None:
     """Let `receiver` have every record from now on, as long as it lives."""
-    _use_receivers(*_others(receiver), ref(receiver))
+    with _changing:
+        _use_receivers(*_others(receiver), ref(receiver))
 
 
 def remove_receiver(receiver: Receiver) -> None:
     """Let `receiver` have no more records."""
-    _use_receivers(*_others(receiver))
+    with _changing:
+        _use_receivers(*_others(receiver))
 
 
 def _others(receiver: Receiver) -> list[ref[Receiver]]:
@@ -206,9 +245,10 @@ def _others(receiver: Receiver) -> list[ref[Receiver]]:
 
 
 def _use_receivers(*receivers: ref[Receiver]) -> None:
-    global _receivers, of_calls, of_starts  # noqa: PLW0603 -- replaced whole: no reader sees them half changed
+    global _receivers, of_records, of_calls, of_starts  # noqa: PLW0603 -- replaced whole: no reader sees them half changed
     living = [(each, receiver) for each in receivers if (receiver := each()) is not None]
     _receivers = receivers
+    of_records = tuple(each for each, receiver in living if receiver.takes_records)
     of_calls = tuple(each for each, receiver in living if receiver.takes_calls)
     of_starts = tuple(each for each, receiver in living if receiver.takes_starts)
 
@@ -230,8 +270,8 @@ def step_started(step: StartedStep) -> None:
 
 def deliver(record: CompletedStep) -> None:
     """Hand a record that leaves without a span to everyone who receives records."""
-    log(record)
-    _to_each(iter(_receivers), methodcaller("receive", record))
+    log(LeavingRecord(lambda: record))
+    _to_each(iter(of_records), methodcaller("receive", record))
 
 
 def _to_each(receivers: Iterator[ref[Receiver]], hand: Callable[[Receiver], object]) -> None:

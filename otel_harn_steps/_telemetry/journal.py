@@ -6,11 +6,10 @@ import os
 import threading
 from collections import deque
 from time import monotonic, time_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_harn_steps._arguments import above_zero, text_or_none
 from otel_harn_steps._arguments import path as checked_path
-from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
 from otel_harn_steps._telemetry.journal_lines import (
     call_sent_line,
     call_settled_line,
@@ -22,7 +21,10 @@ from otel_harn_steps._telemetry.journal_lines import (
     step_started_line,
 )
 from otel_harn_steps._telemetry.line_file import LineFile, begin_anew_after_fork
-from otel_harn_steps._telemetry.record import CompletedStep
+
+if TYPE_CHECKING:
+    from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
+    from otel_harn_steps._telemetry.record import CompletedStep
 
 DEFAULT_MAX_BYTES: Final = 64 * 2**20
 DEFAULT_MAX_AGE_S: Final = 24 * 60 * 60.0

@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
-from otel_harn_steps._telemetry.record import CompletedStep
 from otel_harn_steps._version import __version__
+
+if TYPE_CHECKING:
+    from otel_harn_steps._telemetry.call_row import CallRow, StartedStep
+    from otel_harn_steps._telemetry.record import CompletedStep
 
 VERSION: Final = 1
 """Of the format. It changes when a reader of the one before would read something wrong; new fields do not change it."""

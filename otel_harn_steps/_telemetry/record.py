@@ -18,6 +18,8 @@ Status = Literal["completed", "failed", "skipped", "escalated", "cancelled", "ru
 class ModelSpend:
     """What the own calls of a step spent with one model of one provider. `model` None: no model was named."""
 
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
+
     provider: str
     model: str | None
     llm_calls: int = 0
@@ -60,6 +62,8 @@ class CompletedStep:
         budget_events: what was done about its budget, oldest first: "notified:0.5", "downgraded:gpt-5-nano",
             "told:0.9", "raised:max_usd=2", "would have stopped:max_usd".
     """
+
+    __module__ = "otel_harn_steps"  # the public place, for tracebacks, `error.type` and pickles
 
     name: str
     function: str

@@ -63,12 +63,19 @@ class LogEventSink:
         if is_suppressed(get_current()):
             return
         provider = self._logger_provider or settings().logger_provider
-        get_logger(names.SCOPE, __version__, provider).emit(
+        severity = SeverityNumber.INFO if record.status == "completed" else SeverityNumber.WARN
+        values = record.to_dict()
+        labels = values.pop("labels")
+        get_logger(names.SCOPE, __version__, provider, names.SCHEMA_URL).emit(
             event_name=names.COMPLETED_EVENT,
             timestamp=record.end_time,
-            severity_number=SeverityNumber.INFO if record.status == "completed" else SeverityNumber.WARN,
+            severity_number=severity,
+            severity_text=severity.name,
             context=_context_of(record),
-            attributes={name: value for name, value in record.to_dict().items() if value is not None},
+            attributes={
+                **{names.of_record(name): value for name, value in values.items() if value is not None},
+                **names.of_labels(labels),
+            },
         )
 
 

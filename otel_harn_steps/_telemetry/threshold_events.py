@@ -16,6 +16,9 @@ from otel_harn_steps._version import __version__
 def emit_threshold(attributes: dict[str, Any]) -> None:
     """Emit it in the context of the call that reached the share, unless telemetry is suppressed there."""
     if not is_suppressed(get_current()):
-        get_logger(names.SCOPE, __version__, settings().logger_provider).emit(
-            event_name=names.THRESHOLD_EVENT, severity_number=SeverityNumber.INFO, attributes=attributes
+        get_logger(names.SCOPE, __version__, settings().logger_provider, names.SCHEMA_URL).emit(
+            event_name=names.THRESHOLD_EVENT,
+            severity_number=SeverityNumber.INFO,
+            severity_text=SeverityNumber.INFO.name,
+            attributes={names.of_threshold(name): value for name, value in attributes.items()},
         )

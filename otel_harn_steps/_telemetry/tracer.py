@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Tracer
 
-from otel_harn_steps._guard import guard
 from otel_harn_steps._settings import Settings, settings
 from otel_harn_steps._telemetry import names
 from otel_harn_steps._version import __version__
 
-_ASKING = guard("asking a step's span whether it records", ours=False)
 _made: tuple[Settings, Tracer] | None = None
 
 
@@ -20,18 +18,8 @@ def tracer() -> Tracer:
     global _made  # noqa: PLW0603 -- one tracer for the settings in force, made again when they change
     now = settings()
     if _made is None or _made[0] is not now:
-        _made = now, trace.get_tracer(names.SCOPE, __version__, now.tracer_provider)
+        _made = now, trace.get_tracer(names.SCOPE, __version__, now.tracer_provider, names.SCHEMA_URL)
     return _made[1]
-
-
-def is_recording(span: Span) -> bool:
-    """Whether a span records. One of somebody else's that fails to say so may."""
-    try:
-        return span.is_recording()
-    except Exception:
-        with _ASKING:
-            raise
-    return True
 
 
 def is_suppressed(context: Context) -> bool:

@@ -14,6 +14,8 @@ from otel_harn_steps.cli._collector_files import configurations, purpose
 from otel_harn_steps.cli._command import complain
 
 _USAGE_ERROR: Final = 2
+# What a file of the user's own is taken for, where its name says nothing.
+_DEFAULT: Final = "redaction"
 # As releases call it, and as tools/backends.py does.
 _COMMANDS: Final = ("otelcol-steps", "otelcol-contrib", "otelcol")
 
@@ -33,18 +35,23 @@ def collector_config(arguments: argparse.Namespace) -> int:
         return 0
     name = Path(arguments.name).name
     name = name.removesuffix(".yaml").removesuffix(".yml")
+    own = Path(arguments.name)
+    if arguments.check and own.suffix in (".yaml", ".yml") and own.is_file():
+        return _check(
+            own.resolve(), arguments.edited_from or (name if name in known else _DEFAULT), arguments.collector
+        )
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         complain(f"there is no configuration {arguments.name!r}; {hint}")
         return _USAGE_ERROR
     if arguments.check:
-        return _check(name, arguments.collector)
+        return _check(known[name], arguments.edited_from or name, arguments.collector)
     sys.stdout.write(known[name].read_text(encoding="utf-8"))
     return 0
 
 
-def _check(name: str, given: str | None) -> int:
+def _check(path: Path, name: str, given: str | None) -> int:
     from otel_harn_steps.cli._collector_check import EXPECTED, check  # noqa: PLC0415 -- only what the command needs
 
     if name not in EXPECTED:
@@ -56,10 +63,10 @@ def _check(name: str, given: str | None) -> int:
             f"{given} is not a program that can be run"
             if given
             else f"no OpenTelemetry Collector was found: none of {', '.join(_COMMANDS)} is on PATH, and none is in "
-            f"{_cache()}. Install a release of otelcol-contrib, 0.155 or newer, or name the program with --collector"
+            f"{_cache()}. Install a release of otelcol-contrib, 0.161 or newer, or name the program with --collector"
         )
         return 1
-    return check(name, programs)
+    return check(path, name, programs)
 
 
 def _collectors(given: str | None) -> list[Path]:

@@ -17,6 +17,7 @@ from otel_harn_steps._clients import ADAPTERS
 from otel_harn_steps._instrument.clients import patch_clients
 from otel_harn_steps._patching.patcher import Patcher, is_patched
 from otel_harn_steps._version import __version__
+from otel_harn_steps.cli._doctor_records import records_findings
 from otel_harn_steps.cli._looking import Sight, look_for
 from otel_harn_steps.config._finding import find_config
 from otel_harn_steps.config._plan import Plan, PlannedStep
@@ -30,7 +31,10 @@ _PACKAGES: Final = (
     ("opentelemetry-exporter-otlp-proto-http", "--otlp needs it"),
     ("genai-prices", "calls have no price without it"),
     ("pydantic", "reading a configuration needs it"),
-    ("rich", "the table is plain without it"),
+    ("rich", "tables are plain without it"),
+    ("msgspec", "reading the records needs it"),
+    ("platformdirs", "finding the records needs it"),
+    ("shtab", "completion needs it"),
 )
 
 
@@ -44,6 +48,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         ("clients", _clients()),
         ("packages", _packages()),
         ("other instrumentations", _others()),
+        ("records", records_findings(arguments.records)),
     ):
         print(f"\n{heading}")
         for is_wrong, text in findings:

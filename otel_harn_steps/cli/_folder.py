@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +53,8 @@ class RunFolder:
     @classmethod
     def create(cls) -> RunFolder:
         """A new folder, for its owner alone."""
+        import tempfile  # noqa: PLC0415 -- processes below `run` make none
+
         return cls(Path(tempfile.mkdtemp(prefix="otel-harn-steps-")))
 
     @property
@@ -110,4 +110,6 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove the folder. Processes that outlive the command find nothing there, and go on."""
+        import shutil  # noqa: PLC0415 -- as above
+
         shutil.rmtree(self.path, ignore_errors=True)

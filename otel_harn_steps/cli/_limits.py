@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Final
-
-from otel_harn_steps._cost.money import to_picousd, to_usd
 
 _S_PER_MINUTE: Final = 60
 
@@ -48,6 +45,10 @@ def read_limits(arguments: argparse.Namespace) -> tuple[Limits, float]:
 
 
 def _usd(option: str, given: str) -> float:
+    from decimal import Decimal, InvalidOperation  # noqa: PLC0415 -- only where it is given
+
+    from otel_harn_steps._cost.money import to_picousd, to_usd  # noqa: PLC0415 -- as above
+
     try:
         picousd = to_picousd(Decimal(given))
     except InvalidOperation:

@@ -9,6 +9,7 @@ from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._folder import RunTerms
 from otel_harn_steps.cli._spent_budget import Finished
 from otel_harn_steps.cli._table import FinishedRun, print_run
+from otel_harn_steps.cli._terminal import Color
 from otel_harn_steps.store import JournalReader, RunSummary
 
 _MOST_DAMAGED = 3
@@ -38,7 +39,8 @@ def write_result(result: TextIO, terms: RunTerms, finished: Finished, summary: R
         result.write("\n")
 
 
-def print_table(terms: RunTerms, finished: Finished, summary: RunSummary) -> None:
+def print_table(terms: RunTerms, finished: Finished, summary: RunSummary, color: Color, *, is_kept: bool) -> None:
     """Print what the program has cost."""
     over = None if finished.budget is None else finished.budget.sentence()
-    print_run(FinishedRun(terms.run_name, terms.run_id, finished.duration_s, finished.code, over), summary)
+    run = FinishedRun(terms.run_name, terms.run_id, finished.duration_s, finished.code, over, is_kept)
+    print_run(run, summary, color)

@@ -7,17 +7,18 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TextIO
 
-from otel_harn_steps._steps.pausing import PAUSE, TERMINAL
-from otel_harn_steps._steps.program_run import RUN_BUDGET, RUN_ID, RUN_NAME
-from otel_harn_steps._steps.run_budget import budget_text
+from otel_harn_steps._process import PAUSE, RUN_BUDGET, RUN_ID, RUN_NAME, TERMINAL
 from otel_harn_steps.cli._command import complain
 from otel_harn_steps.cli._folder import RunFolder, RunTerms
-from otel_harn_steps.cli._limits import read_limits
+from otel_harn_steps.cli._kept_records import KeptRecords
+from otel_harn_steps.cli._limits import Limits, read_limits
 from otel_harn_steps.cli._spent_budget import EXIT_CODE, Finished
 from otel_harn_steps.cli._supervisor import end_as, supervise
 from otel_harn_steps.config._finding import RUN_FOLDER, find_config
@@ -25,6 +26,7 @@ from otel_harn_steps.config._plan import Plan
 
 if TYPE_CHECKING:
     from otel_harn_steps.cli._budget_watch import BudgetWatch
+    from otel_harn_steps.cli._terminal import Color
 
 _USAGE_ERROR: Final = 2
 _BOOTSTRAP: Final = str(Path(__file__).parent / "bootstrap")
@@ -46,47 +48,78 @@ def run(arguments: argparse.Namespace) -> int:
     if not command:
         complain("say what to run, for example: otel-harn-steps run -- python app.py")
         return _USAGE_ERROR
-    try:
-        limits, grace_s = read_limits(arguments)
-    except ValueError as error:
-        complain(str(error))
+    wanted = _wanted(arguments)
+    if wanted is None:
         return _USAGE_ERROR
-    plan = _plan(arguments.config)
-    if plan is None or not _can_write(arguments.records) or not _can_export(arguments.otlp):
-        return _USAGE_ERROR
-    if arguments.records is not None:
-        plan = replace(plan, json_lines=str(Path(arguments.records).absolute()))
     executable = shutil.which(command[0])
     if executable is None:
         hint = f"; did you mean: python {command[0]}" if command[0].endswith(".py") else ""
         complain(f"{command[0]} is not a program that can be run{hint}")
         return 126 if Path(command[0]).is_file() else 127
     result = _open_result(arguments.json)
-    if result is False or not _can_make(arguments.journal):
+    if result is False:
         return _USAGE_ERROR
     folder = RunFolder.create()
     terms = RunTerms(
-        plan=plan,
+        plan=wanted.plan,
         with_sdk=bool(arguments.otlp) or any(map(os.environ.get, _SDK_VARIABLES)),
         run_id=os.urandom(8).hex(),
         run_name=_program_name(command),
-        journal=str(Path(arguments.journal or folder.journal).absolute()),
-        budget=limits or None,
+        journal=str(folder.journal if wanted.kept is None else wanted.kept.folder),
+        budget=wanted.limits or None,
         started_s=time.monotonic(),
     )
     try:
         folder.write(terms)
-        watch = _watch(folder, terms, grace_s)
-        code = supervise(executable, command, _environment(folder, terms, arguments), watch)
+        watch = _watch(folder, terms, wanted.grace_s)
+        begun = partial(_begun, wanted.kept, terms, is_reported=result is not None or not arguments.no_table)
+        code = supervise(executable, command, _environment(folder, terms, arguments), begun, watch)
         duration_s = time.monotonic() - terms.started_s
         finished = Finished(code, duration_s, None if watch is None else watch.finish(duration_s))
         try:
-            _report(folder, terms, finished, result, with_table=not arguments.no_table)
+            if wanted.kept is not None:
+                wanted.kept.end(finished)
+            color, is_kept = None if arguments.no_table else arguments.color, wanted.kept is not None
+            _report(folder, terms, finished, result, color=color, is_kept=is_kept)
         except OSError:  # a terminal that has hung up: the program's end is ours all the same
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     finally:
         folder.remove()
     return EXIT_CODE if finished.ended_by is not None else end_as(code)
+
+
+def _begun(kept: KeptRecords | None, terms: RunTerms, *, is_reported: bool) -> None:
+    """While the program starts: note that it has begun, and import what is needed at its end."""
+    if kept is not None:
+        kept.begin(terms)
+    if is_reported:
+        with suppress(ImportError):  # said at the end
+            import otel_harn_steps.cli._outcome  # noqa: PLC0415, F401 -- as said
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the command line and the configuration want, checked."""
+
+    limits: Limits
+    grace_s: float
+    plan: Plan
+    kept: KeptRecords | None
+
+
+def _wanted(arguments: argparse.Namespace) -> _Wanted | None:
+    """None: something is wrong, and was said."""
+    try:
+        limits, grace_s = read_limits(arguments)
+        plan = _plan(arguments.config)
+        if plan is None or not _can_write(arguments.step_records) or not _can_export(arguments.otlp):
+            return None
+        if arguments.step_records is not None:
+            plan = replace(plan, json_lines=str(Path(arguments.step_records).absolute()))
+        return _Wanted(limits, grace_s, plan, KeptRecords.of(arguments, plan.records))
+    except (OSError, ValueError) as error:
+        complain(str(error))
+        return None
 
 
 def _watch(folder: RunFolder, terms: RunTerms, grace_s: float) -> BudgetWatch | None:
@@ -141,17 +174,6 @@ def _open_result(path: str | None) -> TextIO | Literal[False] | None:
         return False
 
 
-def _can_make(journal: str | None) -> bool:
-    if journal is None:
-        return True
-    try:
-        Path(journal).mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        complain(f"--journal {journal}: {error.strerror}")
-        return False
-    return True
-
-
 def _can_write(records: str | None) -> bool:
     if records is None:
         return True
@@ -159,7 +181,7 @@ def _can_write(records: str | None) -> bool:
         # As the sink does: for its owner alone.
         os.close(os.open(records, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
-        complain(f"--records {records}: {error.strerror}")
+        complain(f"--step-records {records}: {error.strerror}")
         return False
     return True
 
@@ -190,6 +212,8 @@ def _environment(folder: RunFolder, terms: RunTerms, arguments: argparse.Namespa
     environment[RUN_ID], environment[RUN_NAME] = terms.run_id, terms.run_name
     environment.pop(RUN_BUDGET, None)
     if terms.budget is not None:
+        from otel_harn_steps._steps.run_budget import budget_text  # noqa: PLC0415 -- only where there is a limit
+
         environment[RUN_BUDGET] = budget_text(dict(terms.budget), str(folder.budget), terms.started_s)
     if sys.stdin.isatty() and sys.stderr.isatty() and os.name == "posix":  # somebody can be asked there
         environment.setdefault(PAUSE, TERMINAL)
@@ -216,14 +240,18 @@ def _program_name(command: list[str]) -> str:
     return Path(command[0]).name
 
 
-def _report(folder: RunFolder, terms: RunTerms, finished: Finished, result: TextIO | None, *, with_table: bool) -> None:
-    """On stderr: stdout is the program's."""
-    from otel_harn_steps.cli._outcome import print_table, read_journals, write_result  # noqa: PLC0415 -- after the app
-
+def _report(
+    folder: RunFolder, terms: RunTerms, finished: Finished, result: TextIO | None, *, color: Color | None, is_kept: bool
+) -> None:
+    """On stderr: stdout is the program's. No table where `color` is None."""
     sys.stdout.flush()
-    summary = read_journals(terms)
-    if result is not None:
-        write_result(result, terms, finished, summary)
+    summary = None
+    if result is not None or color is not None:
+        from otel_harn_steps.cli._outcome import read_journals, write_result  # noqa: PLC0415 -- after the app
+
+        summary = read_journals(terms)
+        if result is not None:
+            write_result(result, terms, finished, summary)
     seen = folder.seen()
     for number, step in enumerate(terms.plan.steps):
         if number not in seen:
@@ -232,5 +260,7 @@ def _report(folder: RunFolder, terms: RunTerms, finished: Finished, result: Text
         complain(f"no steps in a Python that cannot import otel_harn_steps: {line}")
     for message in folder.messages():
         complain(message)
-    if with_table:
-        print_table(terms, finished, summary)
+    if color is not None and summary is not None:
+        from otel_harn_steps.cli._outcome import print_table  # noqa: PLC0415 -- as above
+
+        print_table(terms, finished, summary, color, is_kept=is_kept)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+import atexit
+import os
+import socket
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-import wrapt
 from opentelemetry import trace
+
+from otel_harn_steps._telemetry.exporting import EXPORT_S, call_within, flush_on_sigterm, providers
+
+_LISTENER_S: Final = 5.0
+"""How long the program's end may take where an exporter's address accepts connections."""
+_ENDPOINTS: Final = (
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+)
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 def set_up_sdk() -> None:
     """Set up tracing, metrics and logs with the exporters that the environment names, unless that has been done."""
-    wrapt.register_post_import_hook(_flush_in_forked_workers, "multiprocessing.util")
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return
     # What `opentelemetry-instrument` uses: every OTEL_* variable means here what it means there.
@@ -19,21 +32,33 @@ def set_up_sdk() -> None:
 
     configurator: Any = _OTelSDKConfigurator  # untyped
     configurator().configure()
+    made = providers()
+    # The SDK shuts them down one after the other, and each tries for its exporter's whole timeout.
+    for provider in made:
+        atexit.unregister(provider.shutdown)
+    atexit.register(_shut_down, made)
+    flush_on_sigterm()
 
 
-def _flush_in_forked_workers(util: Any) -> None:
-    # A worker that multiprocessing has forked ends by `os._exit`, and what is kept for the next export would be lost.
-    util.register_after_fork(_flush, lambda flush: util.Finalize(None, flush, exitpriority=0))
+def _shut_down(made: list[Any]) -> None:
+    call_within(EXPORT_S, [provider.shutdown for provider in made], _limit_s)
 
 
-def _flush() -> None:
-    metrics: Any = sys.modules.get("opentelemetry.metrics")
-    logs: Any = sys.modules.get("opentelemetry._logs")
-    for provider in (
-        trace.get_tracer_provider(),
-        metrics and metrics.get_meter_provider(),
-        logs and logs.get_logger_provider(),
-    ):
-        flush = getattr(provider, "force_flush", None)
-        if flush is not None:
-            flush()
+def _limit_s() -> float:
+    return _LISTENER_S if _is_anybody_there() else EXPORT_S
+
+
+def _is_anybody_there() -> bool:
+    """Whether an address that the environment names accepts connections. One that nobody names is this machine's."""
+    named = {os.environ.get(name) or "" for name in _ENDPOINTS} - {""}
+    return any(map(_accepts, named or ("http://localhost:4317", "http://localhost:4318")))
+
+
+def _accepts(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+        address = parts.hostname or "localhost", parts.port or _PORTS.get(parts.scheme, 4317)
+        with socket.create_connection(address, timeout=EXPORT_S / 4):
+            return True
+    except (OSError, ValueError):
+        return False

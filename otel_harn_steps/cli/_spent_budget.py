@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from otel_harn_steps._cost.money import to_picousd, to_usd
-from otel_harn_steps._steps.shared_amounts import Amount
+if TYPE_CHECKING:
+    from otel_harn_steps._steps.shared_amounts import Amount
 
 EXIT_CODE: Final = 75
 """Of a program that its budget has ended: EX_TEMPFAIL, as sendmail calls it. Given more, it may go further."""
@@ -29,6 +29,7 @@ class SpentBudget(NamedTuple):
 
     def sentence(self) -> str | None:
         """What has ended the run: `max_usd, $0.4980 of $0.5000`. None: it has ended by itself."""
+        from otel_harn_steps._cost.money import to_picousd  # noqa: PLC0415 -- after the app
         from otel_harn_steps.store._numbers import dollars, duration  # noqa: PLC0415 -- after the app
 
         limit = self.ended_by
@@ -53,6 +54,8 @@ class SpentBudget(NamedTuple):
             return round(self.duration_s, 3)
         if limit is None or self.spent is None:
             return None
+        from otel_harn_steps._cost.money import to_usd  # noqa: PLC0415 -- after the app
+
         return {
             "max_usd": to_usd(self.spent.picousd),
             "max_tokens": self.spent.tokens,

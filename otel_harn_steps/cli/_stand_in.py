@@ -71,7 +71,11 @@ class StandIn(LoopbackServer):
 
     def spans(self) -> list[dict[str, Any]]:
         """The attributes of each span that has arrived."""
-        return [_values(each["attributes"]) for each in self._all("resourceSpans", "scopeSpans", "spans")]
+        return [_values(each.get("attributes", [])) for each in self._all("resourceSpans", "scopeSpans", "spans")]
+
+    def span_ids(self) -> set[str]:
+        """The ids of all spans that have arrived, hex."""
+        return {each["spanId"] for each in self._all("resourceSpans", "scopeSpans", "spans")}
 
     def metrics(self) -> set[str]:
         """The names of the metrics that have arrived."""

@@ -32,16 +32,31 @@ class Watch(Protocol):
 
 
 def supervise(
-    executable: str, command: Sequence[str], environment: Mapping[str, str], watch: Watch | None = None
+    executable: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    begun: Callable[[], object],
+    watch: Watch | None = None,
 ) -> int:
-    """Run the program to its end. Returns its exit code, negative for the signal that killed it."""
-    if hasattr(signal, "sigwaitinfo"):
-        return _wait_for_signals(executable, command, environment, watch)
-    return _handle_signals(executable, command, environment, watch)
+    """Run the program to its end. Returns its exit code, negative for the signal that killed it.
+
+    Args:
+        executable: its file.
+        command: its words.
+        environment: its environment.
+        begun: called while it starts. Signals wait until this is done.
+        watch: looks after it.
+    """
+    wait = _wait_for_signals if hasattr(signal, "sigwaitinfo") else _handle_signals
+    return wait(executable, command, environment, begun, watch)
 
 
 def _wait_for_signals(
-    executable: str, command: Sequence[str], environment: Mapping[str, str], watch: Watch | None
+    executable: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    begun: Callable[[], object],
+    watch: Watch | None,
 ) -> int:
     """On a system that says who sent a signal: the terminal has sent it to the program too, and once is enough."""
     waited_for = {*_PASSED_ON, signal.SIGCHLD}
@@ -55,6 +70,7 @@ def _wait_for_signals(
             close_fds=False,  # what was handed to us to be inherited, as a socket to serve, is the program's
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),  # noqa: PLW1509 -- no threads here
         )
+        begun()
         while program.poll() is None:
             received = _next_signal(waited_for, watch)
             if received is None:
@@ -83,7 +99,11 @@ def _is_from_terminal(received: signal.struct_siginfo) -> bool:
 
 
 def _handle_signals(
-    executable: str, command: Sequence[str], environment: Mapping[str, str], watch: Watch | None
+    executable: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    begun: Callable[[], object],
+    watch: Watch | None,
 ) -> int:
     """Elsewhere (macOS): in the foreground of a terminal, the terminal's signals are taken for its own."""
     waiting: list[int] = []
@@ -102,6 +122,7 @@ def _handle_signals(
         )
         for number in waiting:
             program.send_signal(number)
+        begun()
         while watch is not None:
             with suppress(subprocess.TimeoutExpired):
                 return program.wait(watch.waits_s)

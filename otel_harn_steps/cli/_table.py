@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,16 +11,32 @@ from signal import Signals
 from typing import Any, Final
 
 from otel_harn_steps._cost.money import to_picousd
-from otel_harn_steps.cli._unseen import unseen_requests, why_nothing_was_seen
+from otel_harn_steps.cli._models_line import models_line
+from otel_harn_steps.cli._notes import UNSEEN_CALL
+from otel_harn_steps.cli._spend_text import (
+    calls_cell,
+    cost_cell,
+    tokens_cell,
+    unknown_remarks,
+)
+from otel_harn_steps.cli._terminal import DEFAULT_WIDTH, Color, print_lines, terminal_width
+from otel_harn_steps.cli._text_table import (
+    MARGIN,
+    Cell,
+    Column,
+    Line,
+    beside,
+    label,
+    spread,
+    table,
+    width_of,
+)
+from otel_harn_steps.cli._unseen import notes_of, unseen_requests, why_nothing_was_seen
 from otel_harn_steps.store import RunSummary, Spend, StepSpend
-from otel_harn_steps.store._numbers import counted, dollars, duration, shown
+from otel_harn_steps.store._numbers import counted, dollars, duration
 
-_DEFAULT_WIDTH: Final = 80
-_NARROWEST_NAME: Final = 24
 _MOST_STEPS: Final = 30
-_MOST_MODELS: Final = 4
 _MOST_IN_FLIGHT: Final = 3
-_GAP: Final = "  "
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,7 @@ class FinishedRun:
         duration_s: how long it has taken.
         exit_code: the program's, negative for the signal that has killed it.
         over: what has ended the run, and what was spent of it. None: the program has ended by itself.
+        is_kept: whether its records can be read later.
     """
 
     program: str
@@ -42,139 +57,97 @@ class FinishedRun:
     duration_s: float
     exit_code: int
     over: str | None = None
+    is_kept: bool = False
 
     @property
     def ending(self) -> str:
-        """How the program has ended: `exit 0`, `killed by SIGTERM`."""
-        if self.exit_code >= 0:
-            return f"exit {self.exit_code}"
-        try:
-            return f"killed by {Signals(-self.exit_code).name}"
-        except ValueError:
-            return f"killed by signal {-self.exit_code}"
+        """How the program has ended, as `ending_of` says it."""
+        return ending_of(self.exit_code)
 
 
-_Line = tuple[str, str]
-"""A line and its style, as Rich calls it."""
-
-
-def print_run(run: FinishedRun, summary: RunSummary) -> None:
-    """Print the run on stderr: in colour where it is a terminal and Rich is installed."""
-    lines = run_lines(run, summary, _terminal_width())
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console  # noqa: PLC0415 -- an extra
-        except ImportError:
-            pass
-        else:
-            console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, emoji=False)
-            for text, style in lines:
-                console.print(text, style=style or None)
-            return
-    for text, _ in lines:
-        print(text, file=sys.stderr)
-
-
-def _terminal_width() -> int:
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns):
-        return int(columns)
+def ending_of(exit_code: int) -> str:
+    """How a program has ended: `exit 0`, `killed by SIGTERM`."""
+    if exit_code >= 0:
+        return f"exit {exit_code}"
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or _DEFAULT_WIDTH
-    except (OSError, ValueError):
-        return _DEFAULT_WIDTH
+        return f"killed by {Signals(-exit_code).name}"
+    except ValueError:
+        return f"killed by signal {-exit_code}"
 
 
-def run_lines(run: FinishedRun, summary: RunSummary, width: int = _DEFAULT_WIDTH) -> list[_Line]:
+def print_run(run: FinishedRun, summary: RunSummary, color: Color) -> None:
+    """Print the run on stderr: in colour where it is a terminal and Rich is installed."""
+    print_lines(run_lines(run, summary, terminal_width(sys.stderr)), color, sys.stderr)
+
+
+def run_lines(run: FinishedRun, summary: RunSummary, width: int = DEFAULT_WIDTH) -> list[Line]:
     """The lines of the table. None is wider than `width`, unless that is narrower than a name and its dollars."""
     rows = list(islice(summary.tree(), _MOST_STEPS))
-    table, notes = _table(rows, width) if rows else ([], [])
+    steps, notes = _steps(rows, width) if rows else ([], [])
     more = sum(1 for _ in summary.tree()) - len(rows)
     if more:
-        table.append((f"  and {more} more: --json FILE has all of them", "dim"))
-    right_edge = max((_cells(text) for text, _ in table), default=width)
+        steps.append(Line.of(f"  and {more} more: --json FILE has all of them", "dim"))
+    right_edge = max((line.width for line in steps), default=width)
     head = _head(run, summary, min(right_edge, width), width)
     ended = () if run.over is None else (f"ended by its budget: {run.over}",)
     remarks = [f"  {line}" for line in (*ended, *notes, *_remarks(summary))]
     wrapped = [each for line in remarks for each in textwrap.wrap(line, max(width, 40), subsequent_indent="    ")]
-    models = [(text, "") for text in _models(summary, width)]
-    return [head, *table, *models, *((line, "dim") for line in wrapped)]
+    models = [Line.of(text) for text in models_line(summary.models_by_cost(), width)]
+    if run.is_kept:
+        models = _with_hint(models, f"otel-harn-steps show {run.run_id[:8]}", min(right_edge, width))
+    return [head, *steps, *models, *(Line.of(line, "dim") for line in wrapped)]
 
 
-def _head(run: FinishedRun, summary: RunSummary, right_edge: int, width: int) -> _Line:
+def _head(run: FinishedRun, summary: RunSummary, right_edge: int, width: int) -> Line:
     total = summary.total
-    cost = "".join(_cost(total)) if total.calls or total.open_calls else ""
+    cell = cost_cell(total)
+    cost = cell.text + cell.mark if total.calls or total.open_calls else ""
     about = f"run {run.run_id[:8]} · {duration(run.duration_s)} · {run.ending}"
-    room = width - _cells(about) - _cells(cost) - len(_GAP) - 3
-    left = f"{_cut(shown(run.program), max(room, 8))} · {about}"
-    space = max(right_edge - _cells(left) - _cells(cost), len(_GAP))
-    return (left + " " * space + cost).rstrip(), "bold"
+    room = width - width_of(about) - width_of(cost) - len(MARGIN) - 3
+    return spread(Line.of(f"{label(run.program, max(room, 8))} · {about}", "bold"), cost, right_edge, "bold")
+
+
+def _with_hint(lines: list[Line], hint: str, right_edge: int) -> list[Line]:
+    """At the end of the last line, or on one of its own."""
+    last = lines[-1] if lines else Line.of("")
+    if right_edge - last.width - width_of(hint) >= len(MARGIN):
+        return [*lines[:-1], spread(last, hint, right_edge, "dim")]
+    return [*lines, Line.of(MARGIN + hint, "dim")]
 
 
 # -- the steps ---------------------------------------------------------------------------------------------------------
 
-_Cell = tuple[str, str]
-"""A number, and the mark that follows it."""
-_HEADINGS: Final = ("calls", "input", "cached", "output", "own", "total")
-_DROPPED: Final = ("output", "cached", "input", "calls", "own")
-"""In a terminal that is too narrow, in this order. The total stays."""
+_LEAVING: Final = {"calls": 0, "input": 0, "cached": 0, "output": 0, "own": 1, "total": None}
+"""The columns, and when they go in a terminal that is too narrow. The total stays."""
 
 
-def _table(rows: Sequence[tuple[int, StepSpend, Spend]], width: int) -> tuple[list[_Line], list[str]]:
+def _steps(rows: Sequence[tuple[int, StepSpend, Spend]], width: int) -> tuple[list[Line], list[str]]:
     """The table, and what has no room beside it."""
-    names = [_GAP * (depth + 1) + shown(step.name) for depth, step, _ in rows]
-    columns = {
-        heading: _aligned(heading, [_cell(heading, step.own, total) for _, step, total in rows])
-        for heading in _HEADINGS
-    }
-    widest = max(_cells(name) for name in (*names, "  step"))
-    for heading in _DROPPED:
-        if min(widest, _NARROWEST_NAME) + _width_of(columns) <= width:
-            break
-        del columns[heading]
-    widest = min(widest, max(width - _width_of(columns), 8))
-    lines = [
-        _padded(_cut(name, widest), widest) + "".join(_GAP + " " + each for each in cells)
-        for name, *cells in zip(("  step", *names), *columns.values(), strict=True)
+    names = Column(
+        heading="step",
+        cells=[Cell(step.name, depth=depth) for depth, step, _ in rows],
+        is_name=True,
+        leaves=None,
+    )
+    numbers = [
+        Column(heading=heading, cells=[_cell(heading, step.own, total) for _, step, total in rows], leaves=leaves)
+        for heading, leaves in _LEAVING.items()
     ]
-    notes = ["", *(_breach_note(step) for _, step, _ in rows)]
-    beside = [f"{line}   {note}" if note else line for line, note in zip(lines, notes, strict=True)]
-    fits = all(_cells(line) <= width for line in beside)
-    below = [] if fits else [f"{shown(rows[n - 1][1].path)}: {note}" for n, note in enumerate(notes) if note]
-    shown_lines = [line.rstrip() for line in (beside if fits else lines)]
-    return [(line, "" if n else "dim") for n, line in enumerate(shown_lines)], below
+    lines = table([names, *numbers], width, gap=3)
+    notes = [_breach_note(step) for _, step, _ in rows]
+    noted = beside(lines, ["", *notes], width)
+    if noted is not None:
+        return noted, []
+    return lines, [f"{label(step.path)}: {note}" for (_, step, _), note in zip(rows, notes, strict=True) if note]
 
 
-def _width_of(columns: Mapping[str, Sequence[str]]) -> int:
-    return sum(len(_GAP) + 1 + _cells(cells[0]) for cells in columns.values())
-
-
-def _aligned(heading: str, cells: Sequence[_Cell]) -> list[str]:
-    """The column: numbers to the right, and marks behind them."""
-    marks = max((len(mark) for _, mark in cells), default=0)
-    numbers = max(len(heading), *(len(number) for number, _ in cells))
-    return [number.rjust(numbers) + mark.ljust(marks) for number, mark in ((heading, ""), *cells)]
-
-
-def _cell(heading: str, own: Spend, total: Spend) -> _Cell:
+def _cell(heading: str, own: Spend, total: Spend) -> Cell:
     if heading in ("own", "total"):
-        return _cost(own if heading == "own" else total)
+        return cost_cell(own if heading == "own" else total)
     if heading == "calls":
-        return ("…", "") if own.open_calls and not own.calls else (f"{own.calls:,}", "")
-    if not own.calls:
-        return "", ""
+        return calls_cell(own)
     name = {"input": "input_tokens", "cached": "cache_read_tokens", "output": "output_tokens"}[heading]
-    tokens: int = getattr(own, name)
-    return ("?", "") if own.unmetered_calls == own.calls and not tokens else (f"{tokens:,}", "")
-
-
-def _cost(spend: Spend) -> _Cell:
-    """Dollars, measured and estimated; `?` for what has no price, `…` for what is in flight."""
-    marks = ("?" if spend.unknown_calls else "") + ("…" if spend.open_calls else "")
-    if not spend.calls or spend.unknown_calls == spend.calls:
-        return marks, ""
-    tilde = "~" if spend.estimated_cost_picousd else ""
-    return tilde + dollars(spend.cost_picousd + spend.estimated_cost_picousd), marks
+    return tokens_cell(own, getattr(own, name))
 
 
 def _breach_note(step: StepSpend) -> str:
@@ -182,7 +155,7 @@ def _breach_note(step: StepSpend) -> str:
     if record is None:
         return ""
     runs = f", in {step.breaches} of {step.runs} runs" if step.runs > 1 else ""
-    return f"{record['status']}: over {shown(str(record['breach']))}{_over(record)}{runs}"
+    return f"{record['status']}: over {label(str(record['breach']))}{_over(record)}{runs}"
 
 
 def _over(record: Mapping[str, Any]) -> str:
@@ -205,93 +178,24 @@ def _over(record: Mapping[str, Any]) -> str:
 # -- below the steps ---------------------------------------------------------------------------------------------------
 
 
-def _models(summary: RunSummary, width: int) -> Iterator[str]:
-    """One line: the models by their share of the dollars, or of the calls where none has a price."""
-    used = summary.models_by_cost()
-    if not used:
-        return
-    all_dollars = sum(spend.cost_picousd + spend.estimated_cost_picousd for _, spend in used)
-    all_calls = sum(spend.calls + spend.open_calls for _, spend in used)
-    names = [model or "(unknown model)" for (_, model), _ in used]
-    parts = []
-    for ((provider, _), spend), name in zip(used, names, strict=True):
-        title = shown(f"{provider}/{name}" if names.count(name) > 1 else name)
-        amount = spend.cost_picousd + spend.estimated_cost_picousd
-        parts.append((title, amount if all_dollars else spend.calls + spend.open_calls))
-    kept = min(len(parts), _MOST_MODELS)
-    while kept > 1 and _cells(_shares(parts, kept, all_dollars or all_calls)) > width:
-        kept -= 1
-    yield _cut(_shares(parts, kept, all_dollars or all_calls), max(width, 8))
-
-
-def _shares(parts: Sequence[tuple[str, int]], kept: int, whole: int) -> str:
-    others = sum(amount for _, amount in parts[kept:])
-    shares = [*parts[:kept], *([("others", others)] if len(parts) > kept else [])]
-    return "  " + " · ".join(f"{name} {_percent(amount, whole)}" for name, amount in shares)
-
-
-def _percent(amount: int, whole: int) -> str:
-    percent = (200 * amount + whole) // (2 * whole)
-    return "<1 %" if amount and not percent else f"{percent} %"
-
-
 def _remarks(summary: RunSummary) -> Iterator[str]:
     total = summary.total
-    if total.estimated_cost_picousd:
-        estimated = dollars(total.estimated_cost_picousd)
-        yield f"~ {estimated} of it is estimated, for {counted(total.estimated_calls, 'call')}"
-    if total.unknown_calls:
-        yield f"? {counted(total.unknown_calls, 'call')} of unknown cost, which no number here holds"
-    if total.unpriced_calls:
-        yield f"{counted(total.unpriced_calls, 'call')} without a price"
-    if total.unmetered_calls:
-        yield f"{counted(total.unmetered_calls, 'call')} whose tokens the provider did not report"
+    yield from unknown_remarks(total)
     if total.open_calls:
         yield f"… {counted(total.open_calls, 'call')} in flight when the program ended: {_in_flight(summary)}"
     open_steps = [values for process in summary.processes for values in process.open_steps.values()]
     if open_steps:
-        paths = list(dict.fromkeys(shown(values["path"]) for values in open_steps))
+        paths = list(dict.fromkeys(label(values["path"]) for values in open_steps))
         yield f"… {counted(len(open_steps), 'run')} of steps that had not ended: {_first(paths)}"
-    yield from unseen_requests(summary)
+    yield from unseen_requests(notes_of(summary, UNSEEN_CALL))
     yield from why_nothing_was_seen(summary)
 
 
 def _in_flight(summary: RunSummary) -> str:
     rows = [row for process in summary.processes for row in process.open_calls.values()]
-    return _first([shown(f"{row.requested_model or row.provider} in {row.path or row.step}") for row in rows])
+    return _first([label(f"{row.requested_model or row.provider} in {row.path or row.step}") for row in rows])
 
 
 def _first(texts: Sequence[str]) -> str:
     more = len(texts) - _MOST_IN_FLIGHT
     return ", ".join(texts[:_MOST_IN_FLIGHT]) + (f" and {more} more" if more > 0 else "")
-
-
-# -- text in cells -----------------------------------------------------------------------------------------------------
-
-
-def _cells(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    return sum(_cells_of(each) for each in text)
-
-
-def _cells_of(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _cells(text))
-
-
-def _cut(text: str, width: int) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
-    if _cells(text) <= width:
-        return text
-    kept, room = "", width - 1
-    for each in text:
-        room -= _cells_of(each)
-        if room < 0:
-            break
-        kept += each
-    return kept + "…"

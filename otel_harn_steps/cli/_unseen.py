@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from otel_harn_steps.cli._notes import CLIENT_PATCHED, CLIENT_UNPATCHED, STARTED, UNSEEN_CALL
+from otel_harn_steps.cli._text_table import label
 from otel_harn_steps.store import RunSummary
-from otel_harn_steps.store._numbers import counted, shown
+from otel_harn_steps.store._numbers import counted
 
 _MOST_HOSTS: Final = 5
 
 
-def unseen_requests(summary: RunSummary) -> Iterator[str]:
-    """The requests that went past every patched client."""
+def unseen_requests(notes: Iterable[tuple[Mapping[str, Any], int]]) -> Iterator[str]:
+    """The requests that went past every patched client: from the facts of the notes, and how often each was made."""
+    for where, count in unseen_hosts(notes)[:_MOST_HOSTS]:
+        yield f"! {counted(count, 'request')} to {where}, from no client that is known here: not in this table"
+
+
+def unseen_hosts(notes: Iterable[tuple[Mapping[str, Any], int]]) -> list[tuple[str, int]]:
+    """Where such requests went, and by which library; the most frequent first."""
     requests = Counter[str]()
-    for facts, count in _notes(summary, UNSEEN_CALL):
+    for facts, count in notes:
         library = facts.get("library")
         by = "" if library is None else f" by {library}"
-        requests[shown(f"{facts.get('host', 'a model')}{by}")] += count
-    for where, count in requests.most_common(_MOST_HOSTS):
-        yield f"! {counted(count, 'request')} to {where}, from no client that is known here: not in this table"
+        requests[label(f"{facts.get('host', 'a model')}{by}")] += count
+    return requests.most_common()
 
 
 def why_nothing_was_seen(summary: RunSummary) -> Iterator[str]:
@@ -44,9 +50,10 @@ def why_nothing_was_seen(summary: RunSummary) -> Iterator[str]:
 
 
 def _clients(summary: RunSummary, event: str) -> str:
-    return ", ".join(sorted({shown(str(facts.get("client"))) for facts, _ in _notes(summary, event)}))
+    return ", ".join(sorted({label(str(facts.get("client"))) for facts, _ in notes_of(summary, event)}))
 
 
-def _notes(summary: RunSummary, event: str) -> Iterator[tuple[dict[str, Any], int]]:
+def notes_of(summary: RunSummary, event: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """The facts of the notes of one kind, and how often each was made."""
     for facts, count in summary.notes.get(event, {}).items():
         yield json.loads(facts), count

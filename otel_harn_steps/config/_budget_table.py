@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, Field, model_validator
 
 from otel_harn_steps._steps.budget import HARD_STOP_AFTER, LIMITS, WAIT_SECONDS, Mode, OnContention, Preflight
+from otel_harn_steps._steps.label_budgets import LABEL_LIMITS, NOT_OF_A_LABEL, Window
 from otel_harn_steps._steps.thresholds import thresholds_of
 from otel_harn_steps.config._tables import TABLE, Allowed, mistake
 
@@ -97,6 +98,29 @@ class BudgetTable(BaseModel):
     def planned(self) -> dict[str, Any]:
         """This budget in plain values, as `Budget` takes them."""
         return self.model_dump(exclude_none=True)
+
+
+class LabelBudgetTable(BudgetTable):
+    """What each value of a label may spend in a window: the calls that have the label, wherever they are made."""
+
+    key: Annotated[str, Field(min_length=1), Allowed('the name of a label, as in "tenant"')]
+    """The label. Each of its values has the budget for itself; a call without the label is not bounded by it."""
+    window: Annotated[Window, Allowed('"run", "hour", "day" or "month"')] = "run"
+    """How long what is spent counts: for a `run` of the program, or for an `hour`, `day` or `month` of UTC."""
+
+    @model_validator(mode="after")
+    def _is_of_a_label(self) -> LabelBudgetTable:
+        for limit in NOT_OF_A_LABEL:
+            if getattr(self, limit) is not None:
+                raise mistake("has no meaning for a label: it is about one run of a step", limit)
+        return self
+
+
+def limited_label(table: LabelBudgetTable) -> LabelBudgetTable:
+    """The budget of a label, which has a limit."""
+    if all(getattr(table, name) is None for name in LABEL_LIMITS):
+        raise mistake(f"has none of the limits {', '.join(LABEL_LIMITS)}")
+    return table
 
 
 def limited(table: BudgetTable) -> BudgetTable:

@@ -194,16 +194,25 @@ class _Reading:
                 document["steps"][number].setdefault("target", f"left_out:step_{number}")
             case ("steps", int(number), "error_boundary", *_):
                 _remove(document["steps"][number], "error_boundary", "fallback")
-            case ("agents", str(name), str(key), *_):
-                _remove(document["agents"][name], key)
-                if not document["agents"][name].keys() & LIMITS:  # that nothing is left is no mistake of its own
-                    _remove(document["agents"], name)
+            case ("agents" | "budgets" as table, str(name), str(key), *_):
+                _take_out_of_budget(document[table], name, key)
             case ("steps", int(), str(key), *_):
                 _remove_at(document, path[: 4 if key in ("budget", "metadata") else 3])
-            case ("prices" | "models" | "agents" | "sinks", str(), *_) | ("frameworks", int()):
+            case ("prices" | "models" | "agents" | "budgets" | "sinks", str(), *_) | (
+                "frameworks" | "baggage_labels" | "metric_labels",
+                int(),
+            ):
                 _remove_at(document, path[:2])
             case (key, *_):
                 _remove(document, key)
+
+
+def _take_out_of_budget(budgets: dict[str, Any], name: str, key: str) -> None:
+    limits = budgets[name]
+    _remove(limits, key)
+    # That nothing is left is no mistake of its own; and the budget of another label, or window, would be a guess.
+    if not limits.keys() & LIMITS or key in ("key", "window"):
+        _remove(budgets, name)
 
 
 def _remove(table: dict[Any, Any], *keys: object) -> None:
@@ -259,7 +268,6 @@ _OTHER_WORDS: Final = {
     "default": "fallback",
     "tokens": "max_tokens",
     "usd": "max_usd",
-    "records": "sinks.json_lines",
     "step": "steps",
 }
 
@@ -310,7 +318,7 @@ def _table_at(path: KeyPath) -> type[BaseModel] | None:
 
 def _without_names(path: KeyPath) -> KeyPath:
     """The path without the names that the file gives to tables."""
-    return path[:1] + path[2:] if path[:1] == ("agents",) else path
+    return path[:1] + path[2:] if path[:1] in (("agents",), ("budgets",)) else path
 
 
 def _tables_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -331,7 +339,7 @@ def _allowed(path: KeyPath) -> str:
             return INNER_ALLOWED.get((names[number - 1], len(names) - number), found)
         found = next((each.text for each in _allowed_in(field.metadata, field.annotation)), found)
         table = next(_tables_in(field.annotation), None)
-    return INNER_ALLOWED[names[-1], 1] if isinstance(path[-1], int) else found
+    return INNER_ALLOWED.get((names[-1], 1), found) if isinstance(path[-1], int) else found
 
 
 def _allowed_in(metadata: Iterable[Any], annotation: Any) -> Iterator[Allowed]:

@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from otel_harn_steps._cost.rate_card import PRICE_KEYS
 from otel_harn_steps._instrument.options import CLIENTS, OPTIONS
 from otel_harn_steps._settings import UnknownSpend
-from otel_harn_steps.config._budget_table import BudgetTable, limited
+from otel_harn_steps._telemetry.names import EMITTED
+from otel_harn_steps.config._budget_table import BudgetTable, LabelBudgetTable, limited, limited_label
 from otel_harn_steps.config._plan import Plan, PlannedStep
 from otel_harn_steps.config._tables import TABLE, Allowed, closest, did_you_mean, meant_or_known, mistake
 from otel_harn_steps.config._target_names import checked_target
@@ -58,6 +59,8 @@ def _price_key(key: str) -> str:
 
 
 _LIMITS: Final = "a table of limits, as in { max_usd = 0.05, max_calls = 40 }"
+_LABEL_BUDGET: Final = 'a table of a key and limits, as in { key = "tenant", window = "day", max_usd = 5 }'
+_LABELS: Final = Allowed('an array of names of labels, as in ["tenant"]')
 _JSON: Final = Allowed("a string, number, boolean, array or table")
 _RATES: Final = Allowed("a table of US dollars by price key, as in { input_mtok = 2.5, output_mtok = 10 }")
 _UNPRICED: Final = Allowed(
@@ -81,6 +84,7 @@ def _words(known: Iterable[str]) -> str:
 
 
 _FRAMEWORKS: Final = Allowed(f'"auto" or an array of {_words(FRAMEWORKS)}')
+_EMIT: Final = Allowed(f"an array of {_words(EMITTED)}")
 _CLIENTS: Final = Allowed(f"an array, with at least one, of {_words(CLIENTS)}")
 
 _Frameworks = Annotated[
@@ -93,7 +97,10 @@ _Frameworks = Annotated[
 INNER_ALLOWED: Final = {
     ("frameworks", 1): _words(FRAMEWORKS),
     ("clients", 1): _words(CLIENTS),
+    ("emit", 1): _words(EMITTED),
     ("models", 1): "a model's name",
+    ("baggage_labels", 1): "a string that is not empty",
+    ("metric_labels", 1): "a string that is not empty",
     ("at", 1): '"notify", "downgrade:MODEL" or "tell", by a share in quotes, as in { "0.8" = "notify" }',
     ("prices", 1): _RATES.text,
     ("prices", 2): "a number, 0 or more: US dollars",
@@ -242,6 +249,21 @@ class SinksTable(BaseModel):
     """Whether each record is also an OpenTelemetry log event, `harn.step.completed`."""
 
 
+class RecordsTable(BaseModel):
+    """How long `otel-harn-steps run` keeps what it has recorded."""
+
+    model_config = TABLE
+
+    keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("a number above 0")] | None = None
+    """Runs that were written to last longer ago are removed. Default: 90."""
+    keep_mib: Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("a number above 0")] | None = None
+    """The oldest runs are removed while all together take more mebibytes. Default: 1024."""
+
+    def planned(self) -> dict[str, float]:
+        """What the file says."""
+        return {name: value for name in ("keep_days", "keep_mib") if (value := getattr(self, name)) is not None}
+
+
 class ConfigFile(BaseModel):
     """`harn-steps.toml`, or `[tool.otel_harn_steps]` in `pyproject.toml`."""
 
@@ -262,6 +284,16 @@ class ConfigFile(BaseModel):
     """What the steps of an agent may spend together, in one run and one process: a budget by the agent's name, or by a
     pattern (`*`, `?`, `[...]`), for each agent that matches it and is not named.
     """
+    budgets: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1)],
+            Annotated[LabelBudgetTable, AfterValidator(limited_label), Allowed(_LABEL_BUDGET)],
+        ],
+        Allowed('a table of budgets by their names, as in budgets.tenants = { key = "tenant", max_usd = 5 }'),
+    ] = Field(default_factory=dict)
+    """What each value of a label may spend, in one process: by a name of your own for the budget."""
+    baggage_labels: Annotated[list[Annotated[str, Field(min_length=1)]], _LABELS] = Field(default_factory=list)
+    """The keys of W3C baggage that are labels of the steps and calls in its context. They are not sent to providers."""
     clients: Annotated[list[Literal[CLIENTS]], Field(min_length=1), _CLIENTS] | None = None  # type: ignore[valid-type]
     """The client libraries that are patched; default: all of them."""
     prices: Annotated[dict[str, _Rates], Allowed('a table by model: prices."my-model" = { input_mtok = 2.5 }')] = Field(
@@ -288,14 +320,24 @@ class ConfigFile(BaseModel):
     """
     call_spans: Annotated[Literal["auto"] | bool, Allowed('"auto", true or false')] = "auto"
     """Whether each call gets a span of its own; `auto`: unless another instrumentation makes one."""
+    emit: Annotated[list[Literal[tuple(EMITTED)]], _EMIT] = Field(default_factory=list)  # type: ignore[valid-type]
+    """Names under which the spans of calls carry their dollars beside `harn.call.cost_usd`, for backends that read
+    these: `gen_ai.usage.cost`, `operation.cost`, `llm.cost.total`, `langfuse`, `phoenix`. Never on spans of steps.
+    """
+    conversation_label: Annotated[str, Field(min_length=1), Allowed("the name of a label")] = "conversation"
+    """The label whose value is `gen_ai.conversation.id` on the spans of steps and calls."""
     stream_usage: Annotated[bool, Allowed("true or false")] = True
     """Whether an OpenAI chat stream is asked for its usage where the app did not ask. The app sees the same
     chunks.
     """
     metrics: Annotated[bool, Allowed("true or false")] = True
-    """Whether steps are counted in the metrics `harn.step.*`."""
+    """Whether steps and calls are counted in metrics."""
     metric_step_names: Annotated[int, Field(gt=0), Allowed("a whole number above 0")] = 1000
     """How many names of steps metrics may have. Steps of further names are `other` in them."""
+    metric_labels: Annotated[list[Annotated[str, Field(min_length=1)]], _LABELS] = Field(default_factory=list)
+    """Labels that metrics have too, as `harn.label.NAME`."""
+    metric_label_values: Annotated[int, Field(gt=0), Allowed("a whole number above 0")] = 100
+    """How many values of each of these metrics may have. Further ones are `other` in them."""
     redact_errors: Annotated[bool, Allowed("true or false")] = False
     """Whether records and spans name the type of an app's exception instead of its message, which may quote a
     prompt.
@@ -320,15 +362,23 @@ class ConfigFile(BaseModel):
     """How many records may wait for these sinks, which then write in a thread of their own: a slow disk does not hold
     up the app. Records that find the queue full are lost, and counted. Default: no queue.
     """
+    records: Annotated[RecordsTable, Allowed("a table with keep_days, keep_mib, or both")] = Field(
+        default_factory=RecordsTable
+    )
+    """How long `otel-harn-steps run` keeps its records. In a folder that was named by `--records`, nothing is removed
+    unless this says so.
+    """
 
     def planned(self, steps: tuple[PlannedStep, ...], json_lines: str | None) -> Plan:
         """The file in plain values."""
-        named = self.model_fields_set.intersection(OPTIONS) - {"frameworks", "agents", "sinks"}
+        named = self.model_fields_set.intersection(OPTIONS) - {"frameworks", "agents", "budgets", "sinks"}
         return Plan(
             steps=steps,
             frameworks=FRAMEWORKS if self.frameworks == "auto" else tuple(self.frameworks),
             agents={name: budget.planned() for name, budget in self.agents.items()},
+            budgets={name: budget.planned() for name, budget in self.budgets.items()},
             options={name: getattr(self, name) for name in OPTIONS if name in named},
             json_lines=json_lines,
             log_events=self.sinks.log_events,
+            records=self.records.planned(),
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from otel_harn_steps._steps.definition import StepDefinition
+if TYPE_CHECKING:
+    from otel_harn_steps._steps.definition import StepDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class PlannedStep:
 
     def definition(self, function_name: str) -> StepDefinition:
         """The step that a function of this name becomes."""
+        from otel_harn_steps._steps.definition import StepDefinition  # noqa: PLC0415 -- with the first step
+
         name = function_name if self.name is None else self.name
         return StepDefinition(name=name, function=function_name, **self.options)
 
@@ -68,16 +71,20 @@ class Plan:
         steps: what the file declares.
         frameworks: the frameworks whose agents, nodes and tasks are steps.
         agents: the budgets of agents, by name or pattern, in plain values.
+        budgets: the budgets of labels, by their names, in plain values.
         options: the other arguments for `instrument()` that the file names.
         json_lines, log_events: the sinks that the file asks for.
+        records: how long a run's records are kept: `keep_days`, `keep_mib`.
     """
 
     steps: tuple[PlannedStep, ...] = ()
     frameworks: tuple[str, ...] = ()
     agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     json_lines: str | None = None
     log_events: bool = False
+    records: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The plan in values that JSON can hold, for a process that shall not read the file again."""

@@ -6,18 +6,17 @@ import atexit
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from otel_harn_steps._instrument.common_budgets import use_common_budgets
 from otel_harn_steps._instrument.instrument import instrument, uninstrument
-from otel_harn_steps._instrument.processor import StepSpanProcessor
+from otel_harn_steps._instrument.receiver import SinkReceiver
 from otel_harn_steps._patching.patcher import Patcher
-from otel_harn_steps._steps.agents import use_agents
-from otel_harn_steps._telemetry.delivery import Sink
-from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink
-from otel_harn_steps.config._main_script import watch_main
 from otel_harn_steps.config._plan import Plan
-from otel_harn_steps.config._targets import Targets
-from otel_harn_steps.frameworks._naming import use_definitions
+
+if TYPE_CHECKING:
+    from otel_harn_steps._telemetry.delivery import Sink
+    from otel_harn_steps.config._declared import DeclaredSteps
 
 _logger = logging.getLogger("otel_harn_steps")
 
@@ -34,50 +33,48 @@ class Started:
 
     def __init__(self, plan: Plan, on_seen: Callable[[int], object] | None) -> None:
         self.plan = plan
-        self.targets = Targets(plan.steps) if on_seen is None else Targets(plan.steps, on_seen)
-        self._receivers: tuple[StepSpanProcessor, ...] = ()
+        self._steps: DeclaredSteps | None = None
+        self._receivers: tuple[SinkReceiver, ...] = ()
         self._patcher = Patcher()
         self._is_reported = on_seen is None and bool(plan.steps)
         self._has_forked = False
-        self.targets.watch()
-        watch_main(self.targets)
-        self._use_frameworks()
-        use_agents("file", plan.agents)
+        if plan.steps:
+            from otel_harn_steps.config._declared import DeclaredSteps  # noqa: PLC0415 -- only where there are some
+
+            self._steps = DeclaredSteps(plan.steps, on_seen)
+        if plan.frameworks:
+            from otel_harn_steps.frameworks._patching import patch_frameworks  # noqa: PLC0415 -- only where wanted
+
+            patch_frameworks(self._patcher, plan.frameworks)
+        use_common_budgets("file", plan.agents, plan.budgets)
         if self._is_reported:
             os.environ.setdefault(_STARTED_IN, str(os.getpid()))
             if hasattr(os, "register_at_fork"):  # not on Windows
                 os.register_at_fork(after_in_parent=self._note_fork)
             atexit.register(self.report_unseen)
 
-    def _use_frameworks(self) -> None:
-        steps = self.plan.steps
-        numbers = {step.name: number for number, step in enumerate(steps) if step.name and not step.target}
-        definitions = {name: steps[number].definition(name) for name, number in numbers.items()}
-        use_definitions(definitions, on_run=lambda name: self.targets.note(numbers[name]))
-        if self.plan.frameworks:
-            from otel_harn_steps.frameworks._patching import patch_frameworks  # noqa: PLC0415 -- only where wanted
-
-            patch_frameworks(self._patcher, self.plan.frameworks)
-
     def use_sinks(self, sinks: Sequence[Sink]) -> None:
         """Hand records to these sinks and those of the file, and no more to those from before."""
         of_file: list[Sink] = []
-        if self.plan.json_lines is not None:
-            of_file.append(JsonLinesSink(self.plan.json_lines))
-        if self.plan.log_events:
-            of_file.append(LogEventSink())
+        if self.plan.json_lines is not None or self.plan.log_events:
+            from otel_harn_steps._telemetry.sinks import JsonLinesSink, LogEventSink  # noqa: PLC0415 -- as above
+
+            if self.plan.json_lines is not None:
+                of_file.append(JsonLinesSink(self.plan.json_lines))
+            if self.plan.log_events:
+                of_file.append(LogEventSink())
         # The queue is for the sinks of the file. A journal has written before the app goes on.
-        queued = StepSpanProcessor(*of_file, sink_queue=self.plan.options.get("sink_queue"))
-        before, self._receivers = self._receivers, (queued, StepSpanProcessor(*sinks))
+        queued = SinkReceiver(*of_file, sink_queue=self.plan.options.get("sink_queue"))
+        before, self._receivers = self._receivers, (queued, SinkReceiver(*sinks))
         for each in before:
             each.shutdown()
 
     def close(self) -> None:
         """Put every target and framework back, and close the sinks."""
-        self.targets.unwrap()
+        if self._steps is not None:
+            self._steps.close()
         self._patcher.close()
-        use_definitions({})
-        use_agents("file")
+        use_common_budgets("file")
         for each in self._receivers:
             each.shutdown()
         if self._is_reported:
@@ -93,7 +90,7 @@ class Started:
             return
         # Nor does it in a server whose workers are the app: there `otel-harn-steps run` knows, which sees all of them.
         level = logging.INFO if self._has_forked else logging.WARNING
-        for step in self.targets.unseen():
+        for step in () if self._steps is None else self._steps.unseen():
             _logger.log(level, "%s", step.never_appeared())
 
 

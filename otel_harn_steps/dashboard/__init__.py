@@ -1,1 +1,1 @@
-"""Dashboards of spend: one table of twelve panels, as Grafana JSON (`grafana`) and as a Honeycomb board."""
+"""Dashboards of spend: one table of twenty panels, for Grafana, for the page of VictoriaMetrics, and for Honeycomb."""

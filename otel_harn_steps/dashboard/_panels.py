@@ -1,157 +1,55 @@
-"""The twelve panels of step spend: what each shows, in PromQL and as a Honeycomb query. All else is made of them."""
+"""The twenty panels of step spend: what each shows, and what it asks. All dashboards are made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from otel_harn_steps._telemetry import names
+from otel_harn_steps.dashboard._languages import (
+    BREACHES,
+    BUDGET_USED,
+    CACHE_READ,
+    CACHE_SAVINGS,
+    CALL_COST,
+    CALLS,
+    CERTAINTY,
+    COST,
+    DURATION,
+    ENDED_CALLS,
+    INPUT,
+    LABELLED_TENANT,
+    MODEL,
+    OUTPUT,
+    REASONING,
+    RUN_COST,
+    RUNS,
+    STATUS,
+    STEP,
+    TENANT,
+    UNMETERED,
+    UNPRICED,
+    UNSEEN,
+    as_label,
+)
+from otel_harn_steps.dashboard._panel import COUNT, DAY_S, Panel, Series, of, spans_query
 
 TITLE = "Step spend"
 DESCRIPTION = "What the steps of agent apps spend, waste and breach. Made by otel_harn_steps."
 
-# What Grafana puts into a query when it runs it.
-RANGE = "$__range"
-INTERVAL = "$__interval"
-
-Kind = Literal["stat", "bars", "bar_gauge", "table", "lines"]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One PromQL query of a panel.
-
-    `legend` names its lines, or the column of a table; `{{label}}` in it stands for that label's value.
-    """
-
-    promql: str
-    legend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One panel. `unit` is Grafana's name of it; `width` is of 24, `height` in Grafana's rows."""
-
-    title: str
-    description: str
-    kind: Kind
-    unit: str
-    width: int
-    height: int
-    series: tuple[Series, ...]
-    honeycomb: Mapping[str, Any]
-    min_interval: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A choice at the top of the Grafana dashboard: the values of `label`, as `metric` has them."""
-
-    name: str
-    title: str
-    label: str
-    metric: str
-
-
-def _prometheus(name: str) -> str:
-    """A wire name as Prometheus writes it."""
-    return name.replace(".", "_")
-
-
-def _counter(metric: tuple[str, str, str]) -> str:
-    # A unit in braces is an annotation, and no part of the name.
-    return f"{_prometheus(metric[0])}_total"
-
-
-# Resource attributes that `collector-config/step-metrics.yaml` makes labels of.
-TENANT, ENVIRONMENT = "tenant.id", "deployment.environment.name"
-
-STEP, MODEL, STATUS = _prometheus(names.STEP_NAME), _prometheus(names.MODEL), _prometheus(names.STATUS)
-COST, CALLS, BREACHES = _counter(names.METRIC_COST), _counter(names.METRIC_LLM_CALLS), _counter(names.METRIC_BREACHES)
-INPUT, OUTPUT = _counter(names.METRIC_INPUT_TOKENS), _counter(names.METRIC_OUTPUT_TOKENS)
-RUN_COST = _prometheus(names.METRIC_RUN_COST[0])
-DURATION = f"{_prometheus(names.METRIC_DURATION[0])}_seconds"
-RUNS = f"{DURATION}_count"
-
-VARIABLES = (
-    Variable("service", "Service", "job", RUNS),
-    Variable("environment", "Environment", _prometheus(ENVIRONMENT), COST),
-    Variable("tenant", "Tenant", _prometheus(TENANT), COST),
-    Variable("step", "Step", STEP, RUNS),
-    Variable("model", "Model", MODEL, COST),
-)
-
-_OF_A_RUN = tuple(f'{each.label}=~"${each.name}"' for each in VARIABLES if each.name != "model")
-_OF_A_CALL = (*_OF_A_RUN, f'{MODEL}=~"$model"')
-# The app's own metrics of runs and breaches know no model: a filter on it would empty those panels.
-_KNOW_THE_MODEL = {COST, INPUT, OUTPUT}
 _WASTED = f'{STATUS}!="completed"'
-
-
-def growth(selector: str, window: str) -> str:
-    """PromQL: what each series of a counter grew in `window`, the first value of a new series included.
-
-    `increase()` does not count that first value, and extrapolates: a step that runs once a day would be free. Here a
-    series that was not there in the day before the window grew from 0, and any other from its last value then: exact,
-    and what adjoining windows show adds up. A counter that restarted in the window falls back to `increase()`.
-    """
-    now, before = f"last_over_time({selector}[{window}])", f"last_over_time({selector}[1d] offset {window})"
-    return (
-        f"{now} - ({before} <= {now} or 0 * {now})"
-        f" unless resets({selector}[{window}]) > 0 or increase({selector}[{window}])"
-    )
-
-
-def _grown(metric: str, window: str, *conditions: str) -> str:
-    filters = _OF_A_CALL if metric in _KNOW_THE_MODEL else _OF_A_RUN
-    return growth(f"{metric}{{{','.join((*filters, *conditions))}}}", window)
-
-
-def _sum(metric: str, window: str, *conditions: str, by: Sequence[str] = ()) -> str:
-    grouping = f" by ({', '.join(by)}) " if by else ""
-    return f"sum{grouping}({_grown(metric, window, *conditions)})"
-
-
-def _quantile(quantile: float, histogram: str) -> str:
-    return f"histogram_quantile({quantile}, {_sum(f'{histogram}_bucket', INTERVAL, by=('le', STEP))})"
-
-
-# -- Honeycomb -------------------------------------------------------------------------------------------------------
-_DAY_S = 86_400
-# Only step spans have a status; the step's name is on call spans too.
-_STEP_SPANS = {"column": names.STATUS, "op": "exists"}
-_COUNT = {"op": "COUNT"}
-
-
-def _of(operation: str, column: str) -> dict[str, str]:
-    return {"op": operation, "column": column}
-
-
-_SPEND = _of("SUM", names.COST_USD)
-
-
-def _query(
-    *calculations: Mapping[str, str],
-    by: Sequence[str] = (),
-    where: Sequence[Mapping[str, Any]] = (),
-    **more: Any,
-) -> dict[str, Any]:
-    query: dict[str, Any] = {
-        "time_range": _DAY_S,
-        "calculations": list(calculations),
-        "breakdowns": list(by),
-        "filters": [_STEP_SPANS, *where],
-        "filter_combination": "AND",
-        "limit": 100,
-    }
-    if by:
-        query["orders"] = [{**calculations[0], "order": "descending"}]
-    return query | more
-
-
+_NOT_THE_PROVIDERS = f'{CERTAINTY}=~"estimated|unknown"'
+_LABELLED = f'{LABELLED_TENANT}!=""'
+_SPEND = of("SUM", names.COST_USD)
 _NOT_COMPLETED = {"column": names.STATUS, "op": "!=", "value": "completed"}
 _BREACHED = {"column": names.BUDGET_EXCEEDED, "op": "=", "value": True}
+# The smallest dollar amount and the smallest count are both above it.
+_ANY = 1e-12
+_ANY_IS_ORANGE, _ANY_IS_RED = ((0, "green"), (_ANY, "orange")), ((0, "green"), (_ANY, "red"))
+
+
+def _having(column: str) -> dict[str, Any]:
+    return {"column": column, "op": "exists"}
+
 
 PANELS = (
     Panel(
@@ -161,8 +59,8 @@ PANELS = (
         unit="currencyUSD",
         width=6,
         height=4,
-        series=(Series(_sum(COST, RANGE)),),
-        honeycomb=_query(_SPEND),
+        series=(Series(lambda ask: ask.total(COST)),),
+        honeycomb=spans_query(_SPEND),
     ),
     Panel(
         title="Projected spend per 30 days",
@@ -171,10 +69,10 @@ PANELS = (
         unit="currencyUSD",
         width=6,
         height=4,
-        series=(Series(f"{_sum(COST, RANGE)} / $__range_s * {30 * _DAY_S}"),),
-        honeycomb=_query(
-            _of("SUM", "projected_usd"),
-            time_range=7 * _DAY_S,
+        series=(Series(lambda ask: f"{ask.total(COST)} / {ask.range_s} * {30 * DAY_S}"),),
+        honeycomb=spans_query(
+            of("SUM", "projected_usd"),
+            time_range=7 * DAY_S,
             calculated_fields=[{"name": "projected_usd", "expression": f"MUL(${names.COST_USD}, DIV(30, 7))"}],
         ),
     ),
@@ -185,8 +83,9 @@ PANELS = (
         unit="currencyUSD",
         width=6,
         height=4,
-        series=(Series(f"{_sum(COST, RANGE, _WASTED)} or vector(0)"),),
-        honeycomb=_query(_SPEND, by=(names.STATUS,), where=(_NOT_COMPLETED,)),
+        thresholds=_ANY_IS_ORANGE,
+        series=(Series(lambda ask: f"{ask.total(COST, _WASTED)} or vector(0)"),),
+        honeycomb=spans_query(_SPEND, by=(names.STATUS,), where=(_NOT_COMPLETED,)),
     ),
     Panel(
         title="Budget breaches",
@@ -195,8 +94,52 @@ PANELS = (
         unit="short",
         width=6,
         height=4,
-        series=(Series(f"{_sum(BREACHES, RANGE)} or vector(0)"),),
-        honeycomb=_query(_COUNT, by=(names.STEP_NAME,), where=(_BREACHED,)),
+        thresholds=_ANY_IS_RED,
+        series=(Series(lambda ask: f"{ask.total(BREACHES)} or vector(0)"),),
+        honeycomb=spans_query(COUNT, by=(names.STEP_NAME,), where=(_BREACHED,)),
+    ),
+    Panel(
+        title="Cache savings",
+        description="US dollars saved by reading input from caches, where prices are known. Not counted from spans.",
+        kind="stat",
+        unit="currencyUSD",
+        width=6,
+        height=4,
+        series=(Series(lambda ask: f"{ask.total(CACHE_SAVINGS)} or vector(0)"),),
+        honeycomb=spans_query(of("SUM", names.CALL_CACHE_SAVINGS_USD), spans=_having(names.CALL_CACHE_SAVINGS_USD)),
+    ),
+    Panel(
+        title="Calls without a price",
+        description="Their tokens are counted, their dollars are not.",
+        kind="stat",
+        unit="short",
+        width=6,
+        height=4,
+        thresholds=_ANY_IS_ORANGE,
+        series=(Series(lambda ask: f"{ask.total(UNPRICED)} or vector(0)"),),
+        honeycomb=spans_query(of("SUM", names.UNPRICED_CALLS), by=(names.STEP_NAME,)),
+    ),
+    Panel(
+        title="Calls without usage",
+        description="The provider did not report what they used, or not all of it.",
+        kind="stat",
+        unit="short",
+        width=6,
+        height=4,
+        thresholds=_ANY_IS_ORANGE,
+        series=(Series(lambda ask: f"{ask.total(UNMETERED)} or vector(0)"),),
+        honeycomb=spans_query(of("SUM", names.UNMETERED_CALLS), by=(names.STEP_NAME,)),
+    ),
+    Panel(
+        title="Unseen calls",
+        description="Requests to models that no patched client made: in no other number, and in no step.",
+        kind="stat",
+        unit="short",
+        width=6,
+        height=4,
+        thresholds=_ANY_IS_RED,
+        series=(Series(lambda ask: f"{ask.total(UNSEEN)} or vector(0)"),),
+        honeycomb=None,
     ),
     Panel(
         title="Spend over time by step",
@@ -206,8 +149,8 @@ PANELS = (
         width=16,
         height=8,
         min_interval="1m",
-        series=(Series(_sum(COST, INTERVAL, by=(STEP,)), f"{{{{{STEP}}}}}"),),
-        honeycomb=_query(_SPEND, by=(names.STEP_NAME,)),
+        series=(Series(lambda ask: ask.each(COST, by=(STEP,)), f"{{{{{STEP}}}}}"),),
+        honeycomb=spans_query(_SPEND, by=(names.STEP_NAME,)),
     ),
     Panel(
         title="Spend by model",
@@ -216,8 +159,8 @@ PANELS = (
         unit="currencyUSD",
         width=8,
         height=8,
-        series=(Series(f"sort_desc({_sum(COST, RANGE, by=(MODEL,))})", f"{{{{{MODEL}}}}}"),),
-        honeycomb=_query(_SPEND, _COUNT, by=(names.MODEL,)),
+        series=(Series(lambda ask: f"sort_desc({ask.total(COST, by=(MODEL,))})", f"{{{{{MODEL}}}}}"),),
+        honeycomb=spans_query(_SPEND, COUNT, by=(names.MODEL,)),
     ),
     Panel(
         title="Steps",
@@ -227,13 +170,15 @@ PANELS = (
         width=24,
         height=8,
         series=(
-            Series(_sum(f"{RUN_COST}_sum", RANGE, by=(STEP,)), "USD"),
-            Series(_sum(RUNS, RANGE, by=(STEP,)), "Runs"),
-            Series(f"{_sum(f'{RUN_COST}_sum', RANGE, by=(STEP,))} / {_sum(RUNS, RANGE, by=(STEP,))}", "USD per run"),
-            Series(f"{_sum(CALLS, RANGE, by=(STEP,))} / {_sum(RUNS, RANGE, by=(STEP,))}", "Calls per run"),
+            Series(lambda ask: ask.total(f"{RUN_COST}_sum", by=(STEP,)), "USD"),
+            Series(lambda ask: ask.total(RUNS, by=(STEP,)), "Runs"),
+            Series(
+                lambda ask: f"{ask.total(f'{RUN_COST}_sum', by=(STEP,))} / {ask.total(RUNS, by=(STEP,))}", "USD per run"
+            ),
+            Series(lambda ask: f"{ask.total(CALLS, by=(STEP,))} / {ask.total(RUNS, by=(STEP,))}", "Calls per run"),
         ),
-        honeycomb=_query(
-            _SPEND, _COUNT, _of("AVG", names.COST_USD), _of("AVG", names.LLM_CALLS), by=(names.STEP_NAME,)
+        honeycomb=spans_query(
+            _SPEND, COUNT, of("AVG", names.COST_USD), of("AVG", names.LLM_CALLS), by=(names.STEP_NAME,)
         ),
     ),
     Panel(
@@ -245,13 +190,13 @@ PANELS = (
         height=8,
         min_interval="5m",
         series=(
-            Series(_quantile(0.95, RUN_COST), f"p95 {{{{{STEP}}}}}"),
-            Series(_quantile(0.5, RUN_COST), f"p50 {{{{{STEP}}}}}"),
+            Series(lambda ask: ask.quantile(0.95, RUN_COST), f"p95 {{{{{STEP}}}}}"),
+            Series(lambda ask: ask.quantile(0.5, RUN_COST), f"p50 {{{{{STEP}}}}}"),
         ),
-        honeycomb=_query(
-            _of("P95", names.COST_USD),
-            _of("P50", names.COST_USD),
-            _of("HEATMAP", names.COST_USD),
+        honeycomb=spans_query(
+            of("P95", names.COST_USD),
+            of("P50", names.COST_USD),
+            of("HEATMAP", names.COST_USD),
             by=(names.STEP_NAME,),
         ),
     ),
@@ -263,8 +208,8 @@ PANELS = (
         width=12,
         height=8,
         min_interval="1m",
-        series=(Series(_sum(INPUT, INTERVAL), "input"), Series(_sum(OUTPUT, INTERVAL), "output")),
-        honeycomb=_query(_of("SUM", names.INPUT_TOKENS), _of("SUM", names.OUTPUT_TOKENS)),
+        series=(Series(lambda ask: ask.each(INPUT), "input"), Series(lambda ask: ask.each(OUTPUT), "output")),
+        honeycomb=spans_query(of("SUM", names.INPUT_TOKENS), of("SUM", names.OUTPUT_TOKENS)),
     ),
     Panel(
         title="Outcomes that need a look",
@@ -274,14 +219,17 @@ PANELS = (
         width=12,
         height=8,
         min_interval="5m",
+        thresholds=((0, "green"), (0.05, "orange"), (0.2, "red")),
         series=(
             Series(
-                f"{_sum(RUNS, INTERVAL, _WASTED, by=(STEP, STATUS))}"
-                f" / on ({STEP}) group_left () {_sum(RUNS, INTERVAL, by=(STEP,))}",
+                lambda ask: (
+                    f"{ask.each(RUNS, _WASTED, by=(STEP, STATUS))}"
+                    f" / on ({STEP}) group_left () {ask.each(RUNS, by=(STEP,))}"
+                ),
                 f"{{{{{STEP}}}}} {{{{{STATUS}}}}}",
             ),
         ),
-        honeycomb=_query(_COUNT, by=(names.STEP_NAME, names.STATUS), where=(_NOT_COMPLETED,)),
+        honeycomb=spans_query(COUNT, by=(names.STEP_NAME, names.STATUS), where=(_NOT_COMPLETED,)),
     ),
     Panel(
         title="Duration of one run, p95",
@@ -291,19 +239,82 @@ PANELS = (
         width=12,
         height=8,
         min_interval="5m",
-        series=(Series(_quantile(0.95, DURATION), f"{{{{{STEP}}}}}"),),
-        honeycomb=_query(_of("P95", "duration_ms"), _of("HEATMAP", "duration_ms"), by=(names.STEP_NAME,)),
+        series=(Series(lambda ask: ask.quantile(0.95, DURATION), f"{{{{{STEP}}}}}"),),
+        honeycomb=spans_query(of("P95", "duration_ms"), of("HEATMAP", "duration_ms"), by=(names.STEP_NAME,)),
+    ),
+    Panel(
+        title="Live spend a minute",
+        description="US dollars a minute, counted as each call ends: also of steps that still run.",
+        kind="lines",
+        unit="currencyUSD",
+        width=12,
+        height=8,
+        min_interval="1m",
+        series=(Series(lambda ask: f"{ask.each(CALL_COST, by=(STEP,))} / ({ask.minutes})", f"{{{{{STEP}}}}}"),),
+        honeycomb=spans_query(
+            of("SUM", names.CALL_COST_USD), by=(names.STEP_NAME,), spans=_having(names.CALL_COST_USD), granularity=60
+        ),
+    ),
+    Panel(
+        title="Budget headroom",
+        description="Share of its fullest limit that 95 of 100 runs of a step leave. Below 0: crossed. From buckets.",
+        kind="lines",
+        unit="percentunit",
+        width=12,
+        height=8,
+        min_interval="5m",
+        thresholds=((-10, "red"), (0.1, "orange"), (0.25, "green")),
+        series=(Series(lambda ask: f"1 - {ask.quantile(0.95, BUDGET_USED)}", f"{{{{{STEP}}}}}"),),
+        honeycomb=None,
+    ),
+    Panel(
+        title="Cached and reasoning tokens",
+        description="Parts of the tokens in and out, in each interval. A part that is 0 has no line.",
+        kind="lines",
+        unit="short",
+        width=12,
+        height=8,
+        min_interval="1m",
+        series=(
+            Series(lambda ask: ask.each(CACHE_READ), "cached input"),
+            Series(lambda ask: ask.each(REASONING), "reasoning"),
+        ),
+        honeycomb=spans_query(of("SUM", names.CACHE_READ_TOKENS), of("SUM", names.REASONING_TOKENS)),
+    ),
+    Panel(
+        title="Estimates' share",
+        description="Share of calls whose numbers are not the provider's own, but estimated for a budget or unknown.",
+        kind="lines",
+        unit="percentunit",
+        width=12,
+        height=8,
+        min_interval="5m",
+        thresholds=((0, "green"), (0.01, "orange"), (0.1, "red")),
+        series=(
+            Series(
+                lambda ask: (
+                    f"{ask.each(ENDED_CALLS, _NOT_THE_PROVIDERS, by=(CERTAINTY,))}"
+                    f" / on () group_left () {ask.each(ENDED_CALLS)}"
+                ),
+                f"{{{{{CERTAINTY}}}}}",
+            ),
+        ),
+        honeycomb=None,
     ),
     Panel(
         title="Spend by tenant",
-        description="US dollars by the resource attribute tenant.id of the apps that spent them.",
+        description="US dollars by the resource attribute tenant.id, and by the label tenant where metrics have it.",
         kind="bar_gauge",
         unit="currencyUSD",
         width=24,
         height=7,
         series=(
-            Series(f"sort_desc({_sum(COST, RANGE, by=(_prometheus(TENANT),))})", f"{{{{{_prometheus(TENANT)}}}}}"),
+            Series(lambda ask: f"sort_desc({ask.total(COST, by=(as_label(TENANT),))})", f"{{{{{as_label(TENANT)}}}}}"),
+            Series(
+                lambda ask: f"sort_desc({ask.total(COST, _LABELLED, by=(LABELLED_TENANT,))})",
+                f"label {{{{{LABELLED_TENANT}}}}}",
+            ),
         ),
-        honeycomb=_query(_SPEND, _COUNT, by=(TENANT,)),
+        honeycomb=spans_query(_SPEND, COUNT, by=(TENANT,)),
     ),
 )

@@ -6,17 +6,22 @@ the extra `dashboards`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from otel_harn_steps.dashboard._panels import DESCRIPTION, PANELS, TITLE, VARIABLES, Kind, Panel, Variable
+from otel_harn_steps._telemetry import names
+from otel_harn_steps.dashboard._command import print_or_write
+from otel_harn_steps.dashboard._languages import STEP, VARIABLES, Variable
+from otel_harn_steps.dashboard._panel import Kind, Panel
+from otel_harn_steps.dashboard._panels import DESCRIPTION, PANELS, TITLE
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
+    from grafana_foundation_sdk.builders.dashboard import DashboardLink, ThresholdsConfig
     from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
     Builder = stat.Panel | bargauge.Panel | table.Panel | timeseries.Panel
@@ -25,6 +30,9 @@ FILE = Path(__file__).with_name("step-spend.grafana.json")
 UID = "harn-step-spend"
 # Answered once, at the end of the time shown; the others at every point of it.
 _INSTANT: tuple[Kind, ...] = ("stat", "bar_gauge", "table")
+_LINK_TITLE = "Traces with this step"
+# The variable with the data source that the links lead to.
+_TRACES = "traces"
 
 
 def dashboard() -> dict[str, Any]:
@@ -43,6 +51,7 @@ def dashboard() -> dict[str, Any]:
         .timezone("browser")
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .with_variable(builders.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        .with_variable(builders.DatasourceVariable(_TRACES).label("Traces").type("tempo"))
     )
     for variable in VARIABLES:
         made = made.with_variable(_variable(variable))
@@ -89,6 +98,10 @@ def _panel(panel: Panel) -> Builder:
     made = made.unit(panel.unit).span(panel.width).height(panel.height)
     if panel.min_interval is not None:
         made = made.interval(panel.min_interval)
+    if panel.thresholds:
+        made = made.thresholds(_thresholds(panel))
+    if panel.kind != "table" and any(f"{{{{{STEP}}}}}" in series.legend for series in panel.series):
+        made = made.data_links([_link(_traces_of(f"${{__field.labels.{STEP}:percentencode}}"))])
     for index, series in enumerate(panel.series):
         query = prometheus.Dataquery().ref_id(_ref(index)).datasource(_datasource()).expr(series.promql)
         query = query.instant() if panel.kind in _INSTANT else query.range()
@@ -98,6 +111,41 @@ def _panel(panel: Panel) -> Builder:
             query = query.legend_format(series.legend)
         made = made.with_target(query)
     return made
+
+
+def _thresholds(panel: Panel) -> ThresholdsConfig:
+    from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig  # noqa: PLC0415
+    from grafana_foundation_sdk.models.dashboard import Threshold, ThresholdsMode  # noqa: PLC0415
+
+    (_, lowest), *above = panel.thresholds
+    steps = [Threshold(value=None, color=lowest), *(Threshold(value=value, color=color) for value, color in above)]
+    return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _link(address: str) -> DashboardLink:
+    from grafana_foundation_sdk.builders.dashboard import DashboardLink  # noqa: PLC0415
+
+    return DashboardLink(_LINK_TITLE).url(address).target_blank(target_blank=True)
+
+
+def _traces_of(step: str) -> str:
+    """The address of the traces, in the time shown, in which a step ran.
+
+    Args:
+        step: what Grafana puts the step's name in for.
+    """
+    puts_in = {"DATASOURCE": f"${{{_TRACES}}}", "FROM": "${__from}", "TO": "${__to}", "STEP": step}
+    query = {
+        "refId": "A",
+        "datasource": {"type": "tempo", "uid": "DATASOURCE"},
+        "queryType": "traceql",
+        "query": f'{{ span.{names.STEP_NAME} = "STEP" }}',
+    }
+    panes = {"t": {"datasource": "DATASOURCE", "queries": [query], "range": {"from": "FROM", "to": "TO"}}}
+    encoded = quote(json.dumps(panes), safe="")
+    for word, variable in puts_in.items():
+        encoded = encoded.replace(word, variable)
+    return f"/explore?schemaVersion=1&panes={encoded}"
 
 
 def _ref(index: int) -> str:
@@ -118,12 +166,16 @@ def _bar_gauge(_: Panel) -> Builder:
     return bargauge.Panel().orientation(VizOrientation.HORIZONTAL).min(0)
 
 
-def _lines(_: Panel) -> Builder:
+def _lines(panel: Panel) -> Builder:
     from grafana_foundation_sdk.builders import timeseries  # noqa: PLC0415
-    from grafana_foundation_sdk.models.common import VisibilityMode  # noqa: PLC0415
+    from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig  # noqa: PLC0415
+    from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode, VisibilityMode  # noqa: PLC0415
 
     # Rare steps have single points between gaps, which a line alone would not show.
-    return timeseries.Panel().line_width(2).fill_opacity(5).show_points(VisibilityMode.ALWAYS).min(0)
+    made = timeseries.Panel()
+    if panel.thresholds:
+        made = made.thresholds_style(GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+    return made.line_width(2).fill_opacity(5).show_points(VisibilityMode.ALWAYS).min(0)
 
 
 def _bars(_: Panel) -> Builder:
@@ -135,24 +187,27 @@ def _bars(_: Panel) -> Builder:
 
 
 def _table(panel: Panel) -> Builder:
-    from grafana_foundation_sdk.builders import table  # noqa: PLC0415
+    from grafana_foundation_sdk.builders import common, table  # noqa: PLC0415
     from grafana_foundation_sdk.models.dashboard import (  # noqa: PLC0415
         DataTransformerConfig,
         DynamicConfigValue,
     )
 
-    label = VARIABLES[[each.name for each in VARIABLES].index("step")].label
     columns = {f"Value #{_ref(index)}": each.legend for index, each in enumerate(panel.series)}
     times = ["Time", *(f"Time {index}" for index, _ in enumerate(panel.series, 1))]
     made = table.Panel().transformations(
         [
-            DataTransformerConfig(id_val="joinByField", options={"byField": label, "mode": "outer"}),
+            DataTransformerConfig(id_val="joinByField", options={"byField": STEP, "mode": "outer"}),
             DataTransformerConfig(
                 id_val="organize",
-                options={"excludeByName": dict.fromkeys(times, True), "renameByName": {label: "Step", **columns}},
+                options={"excludeByName": dict.fromkeys(times, True), "renameByName": {STEP: "Step", **columns}},
             ),
         ]
     )
+    # The first column is what was spent.
+    made = made.sort_by([common.TableSortByFieldState().display_name(panel.series[0].legend).desc(desc=True)])
+    link = {"title": _LINK_TITLE, "url": _traces_of("${__value.raw:percentencode}"), "targetBlank": True}
+    made = made.override_by_name("Step", [DynamicConfigValue(id_val="links", value=[link])])
     for title in columns.values():
         if title.startswith("USD"):
             made = made.override_by_name(title, [DynamicConfigValue(id_val="unit", value="currencyUSD")])
@@ -170,13 +225,7 @@ _KINDS: dict[Kind, Callable[[Panel], Builder]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the dashboard, or make its file anew. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Print the Grafana dashboard of step spend.")
-    parser.add_argument("--write", action="store_true", help=f"make {FILE.name} anew from the panel table")
-    if parser.parse_args(arguments).write:
-        FILE.write_text(json.dumps(dashboard(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    else:
-        sys.stdout.write(FILE.read_text(encoding="utf-8"))
-    return 0
+    return print_or_write(FILE, dashboard, "Grafana", arguments)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The Honeycomb board: twelve queries, their titles, and the board that shows them. Standard library only.
+"""The Honeycomb board of the panels that spans know: queries, titles, and the board. Standard library only.
 
 `python -m otel_harn_steps.dashboard.honeycomb` prints what it would send, and sends nothing. With `--create` it sends.
 The key comes from HONEYCOMB_API_KEY, a configuration key that may manage queries and boards (an ingest key may not).
-Every `--create` makes a new board; Honeycomb deletes none by this script's doing.
+Every `--create` makes a new board; Honeycomb deletes none by this script's doing. A query over a column that the team
+does not have yet is refused: its panel is left out, and named.
 """
 
 from __future__ import annotations
@@ -29,21 +30,36 @@ ALL_DATASETS = "__all__"
 _GRAFANA_COLUMNS, _HONEYCOMB_COLUMNS = 24, 12
 _STYLES = {"stat": "combo", "bars": "combo", "bar_gauge": "table", "table": "table", "lines": "combo"}
 _TIMEOUT_S = 30
+# As Honeycomb answers to a query that names an unknown column.
+_QUERY_NOT_ACCEPTED = (400, 422)
 
 # Sends `body` to a path and returns the answer.
 Post = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 class RefusedError(Exception):
-    """Honeycomb did not do what it was asked. The message says why; it never has the key."""
+    """Honeycomb did not do what it was asked. The message says why; it never has the key.
+
+    Attributes:
+        status: the HTTP status of the answer. None: there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def board() -> dict[str, Any]:
     """The board, with its queries in place of their ids, as the file next to this module has it."""
-    panels, x, y, row_height = [], 0, 0, 0
+    panels: list[dict[str, Any]] = []
+    x, y, row_height = 0, 0, 0
     for panel in PANELS:
+        if panel.honeycomb is None:
+            continue
         width, height = panel.width * _HONEYCOMB_COLUMNS // _GRAFANA_COLUMNS, panel.height
         if x + width > _HONEYCOMB_COLUMNS:
+            # The row may have room where a panel is that spans do not know.
+            panels[-1]["position"]["width"] += _HONEYCOMB_COLUMNS - x
             x, y, row_height = 0, y + row_height, 0
         panels.append(
             {
@@ -58,15 +74,27 @@ def board() -> dict[str, Any]:
     return {"name": TITLE, "description": DESCRIPTION, "panels": panels}
 
 
-def create(post: Post, dataset: str = ALL_DATASETS) -> str:
+def create(post: Post, dataset: str = ALL_DATASETS, left_out: Callable[[str, str], None] | None = None) -> str:
     """Create the queries, their titles and the board, by `post`. Returns the board's address.
+
+    Args:
+        post: sends, and returns the answer.
+        dataset: where the queries look.
+        left_out: is called with the title of each panel whose query Honeycomb does not accept, and what it said. None:
+            such a panel is an error.
 
     Raises:
         RefusedError: Honeycomb said no, or could not be reached. What was created before remains.
     """
     planned, place, panels = board(), urllib.parse.quote(dataset, safe=""), []
     for panel in planned["panels"]:
-        query = post(f"/1/queries/{place}", panel["query"])["id"]
+        try:
+            query = post(f"/1/queries/{place}", panel["query"])["id"]
+        except RefusedError as error:
+            if left_out is None or error.status not in _QUERY_NOT_ACCEPTED:
+                raise
+            left_out(panel["title"], str(error))
+            continue
         title = {"name": panel["title"], "description": panel["description"], "query_id": query}
         annotation = post(f"/1/query_annotations/{place}", title)["id"]
         panels.append(
@@ -124,7 +152,7 @@ def poster(endpoint: str, key: str) -> Post:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             reply = error.read(2000).decode(errors="replace").replace(key, "...")
-            raise RefusedError(f"POST {path}: {error.code} {error.reason}: {reply}") from None
+            raise RefusedError(f"POST {path}: {error.code} {error.reason}: {reply}", error.code) from None
         except (OSError, ValueError) as error:
             raise RefusedError(f"POST {path}: {error}") from None
         if not isinstance(answer, dict) or "id" not in answer:
@@ -162,12 +190,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"--create needs a configuration key in the environment variable {KEY}\n")
         return 2
     try:
-        address = create(poster(REGIONS.get(options.endpoint, options.endpoint), key), options.dataset)
+        post = poster(REGIONS.get(options.endpoint, options.endpoint), key)
+        address = create(post, options.dataset, _say_left_out)
     except (RefusedError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"Created: {address}\n")
     return 0
+
+
+def _say_left_out(title: str, reason: str) -> None:
+    sys.stderr.write(f"Left out: {title}. {reason}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

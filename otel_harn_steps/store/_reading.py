@@ -164,7 +164,7 @@ class _File:
         event = values.pop("event")
         if event == HEADER:
             self.header = self._header(values)
-        row = _row(values) if event in (CALL_SENT, CALL_SETTLED) else None
+        row = checked_row(values) if event in (CALL_SENT, CALL_SETTLED) else None
         for names, kinds in _OF_STEPS.get(event, ()):
             _check(event, values, names, kinds)
         return JournalEvent(event, values, row, self.header, self.path.name, self.line)
@@ -201,7 +201,12 @@ _COUNTS: Final = ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
 _COUNTS_OR_NULL: Final = ("input_tokens", "output_tokens", "cost_picousd", "duration_ns")
 
 
-def _row(values: Mapping[str, Any]) -> CallRow:
+def checked_row(values: Mapping[str, Any]) -> CallRow:
+    """The row that `CallRow.to_dict` wrote.
+
+    Raises:
+        TypeError: it is none; the message says why.
+    """
     row = CallRow.from_dict(values)
     facts = row.to_dict()
     for names, kinds in (

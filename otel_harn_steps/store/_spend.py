@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._telemetry.call_row import CallRow
@@ -67,12 +67,22 @@ class Spend:
 
     def add(self, other: Spend) -> None:
         """Add what another has spent."""
-        for each in fields(Spend):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def to_dict(self) -> dict[str, Any]:
         """The spend in plain JSON values."""
-        return {"cost_usd": self.cost_usd} | {each.name: getattr(self, each.name) for each in fields(Spend)}
+        return {"cost_usd": self.cost_usd} | {name: getattr(self, name) for name in _NAMES}
+
+
+_NAMES: Final = tuple(each.name for each in fields(Spend))
+
+
+def path_above(path: str, name: str) -> str:
+    """The path of the step around the one with this path and name; empty for an outermost one."""
+    if path.endswith(f"/{name}"):  # a name may have a slash
+        return path.removesuffix(f"/{name}")
+    return "" if path == name else path.rpartition("/")[0]
 
 
 @dataclass(slots=True)
@@ -101,9 +111,7 @@ class StepSpend:
     @property
     def parent_path(self) -> str:
         """The path of the step around it; empty for an outermost one."""
-        if self.path.endswith(f"/{self.name}"):  # a name may have a slash
-            return self.path.removesuffix(f"/{self.name}")
-        return "" if self.path == self.name else self.path.rpartition("/")[0]
+        return path_above(self.path, self.name)
 
     @property
     def runs(self) -> int:

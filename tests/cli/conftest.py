@@ -92,6 +92,7 @@ def app(tmp_path: Path) -> App:
             "PATH": scripts + os.pathsep + kept.get("PATH", ""),
             "PYTHONPATH": str(ROOT),
             RAISE_FAULTS: "1",
+            "OTEL_HARN_STEPS_RECORDS": str(tmp_path / "kept"),
         },
     )
 

@@ -51,7 +51,7 @@ def counted(app):
     return Counter(each["path"] for each in app.records())
 
 
-RESULTS = ("--records", "records.jsonl", "--json", "run.json")
+RESULTS = ("--step-records", "records.jsonl", "--json", "run.json")
 
 
 def runs_in_journal(app):
@@ -80,7 +80,7 @@ def test_what_the_program_itself_defines_is_a_step_in_its_workers(work, method):
     work.write("main.py", POOL)
     work.write("harn-steps.toml", '[[steps]]\ntarget = "main:own"\n')
 
-    done = work.run("python", "main.py", method, options=("--records", "records.jsonl"))
+    done = work.run("python", "main.py", method, options=("--step-records", "records.jsonl"))
 
     assert done.stdout == "40000\n"
     assert counted(work) == {"own": 200}
@@ -91,7 +91,7 @@ def test_a_program_that_is_started_by_a_program_is_taken_along(work):
         "main.py", "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import work; work.inner(1)'])\n"
     )
 
-    work.run("python", "main.py", options=("--records", "records.jsonl"))
+    work.run("python", "main.py", options=("--step-records", "records.jsonl"))
 
     assert counted(work) == {"inner": 1}
 
@@ -201,7 +201,7 @@ def serving(app, *command):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
         words = [word.format(fd=listener.fileno()) for word in command]
-        run = app.run_command(*words, options=("--records", "records.jsonl"))
+        run = app.run_command(*words, options=("--step-records", "records.jsonl"))
         with (
             (app.folder / "log").open("w") as log,
             app.start(*run, stdout=log, stderr=log, pass_fds=[listener.fileno()]) as process,

@@ -28,6 +28,17 @@ def test_a_configuration_is_printed_as_it_is(name, command):
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, FILES[name].read_text(), "")
 
 
+def test_the_commands_in_their_heads_start_the_program_by_the_name_that_its_release_has():
+    started = [
+        line
+        for path in FILES.values()
+        for line in path.read_text().splitlines()
+        if "otelcol" in line and "--config=collector-config" in line
+    ]
+    assert len(started) >= 7
+    assert [line for line in started if "otelcol-contrib --config=" not in line] == []
+
+
 @pytest.mark.parametrize("name", ["gateway.yaml", "rules.yml", "collector-config/gateway.yaml"])
 def test_the_name_of_the_file_will_do(name, command):
     assert command(name).stdout == FILES[Path(name).stem].read_text()
@@ -61,7 +72,7 @@ def test_a_check_without_a_collector_says_where_it_looked_and_what_to_do(command
     for part in (
         "otelcol-steps, otelcol-contrib, otelcol",
         str(app.folder / "cache"),
-        "otelcol-contrib, 0.155",
+        "otelcol-contrib, 0.161",
         "--collector",
     ):
         assert part in ran.stderr
@@ -72,7 +83,7 @@ def test_a_check_with_a_collector_that_is_not_there_says_so(command):
     assert (ran.returncode, ran.stderr) == (1, "otel-harn-steps: /nowhere/otelcol is not a program that can be run\n")
 
 
-@pytest.mark.parametrize("name", ["jaeger", "prometheus", "rules"])
+@pytest.mark.parametrize("name", ["jaeger", "prometheus", "rules", "compose"])
 def test_what_is_not_for_the_collector_cannot_be_checked(name, command):
     ran = command(name, "--check")
     assert ran.returncode == 2
@@ -87,7 +98,7 @@ def test_a_check_wants_a_name(command):
 
 @pytest.mark.parametrize("place", ["PATH", "cache"])
 def test_a_collector_that_does_not_accept_the_configuration_is_told_in_its_own_words(place, command, app):
-    program = app.folder / ("otelcol" if place == "PATH" else "cache/otelcol-0.155.0-abc/otelcol-steps")
+    program = app.folder / ("otelcol" if place == "PATH" else "cache/otelcol-0.161.0-abc/otelcol-steps")
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text('#!/bin/sh\necho "unknown type: \\"redaction\\"" >&2\nexit 1\n')
     program.chmod(0o755)

@@ -56,7 +56,7 @@ def test_the_table_shows_the_tree_of_steps_and_the_models(app, by_hand):
         "    weather        1   9,463        0      582   $0.0183   $0.0183",
         "    digest         2   2,340    1,000      500   $0.0124   $0.0124",
         "  (no step)        1      28        0       36   $0.0006   $0.0006",
-        "  claude-5 58 % · gpt-5 42 %",
+        f"  claude-5 58 % · gpt-5 42 %         otel-harn-steps show {run_id.split()[1]}",
         "  newsletter/weather: skipped: over max_tokens (10,045 of 5,000)",
     ]
 
@@ -230,10 +230,11 @@ def test_journals_can_be_kept_and_each_run_counts_its_own(app, by_hand):
     by_hand('    call(sys.argv[1], "plan")\n')
 
     for number in (1, 2):
-        app.run("python", "main.py", str(number), options=("--journal", "kept", "--json", f"{number}.json"))
+        app.run("python", "main.py", str(number), options=("--records", "kept", "--json", f"{number}.json"))
 
     assert [app.result(f"{number}.json")["total"]["calls"] for number in (1, 2)] == [1, 1]
-    assert len(list((app.folder / "kept").iterdir())) == 2
+    assert len(list((app.folder / "kept").glob("*.jsonl"))) == 2
+    assert len(list((app.folder / "kept").glob("*.run.json"))) == 2
     assert stat.S_IMODE((app.folder / "kept").stat().st_mode) == 0o700
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from otel_harn_steps._guard import RAISE_FAULTS
+from tests.cli.stores import Written
 
 AGENT = """
     from functools import partial
@@ -157,3 +158,66 @@ def test_a_reader_that_closes_the_pipe_is_no_error(app):
         complaints = doctor.stderr.read()
 
     assert (doctor.returncode, complaints) == (141, "")
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def records_of(app, tmp_path):
+    """What the doctor says of the records, without the rest."""
+    folder = tmp_path / "met"
+
+    def records_of(*options):
+        done = app.call(sys.executable, "-m", "otel_harn_steps.cli", "doctor", "--records", str(folder), *options)
+        return done.returncode, done.stdout.partition("\nrecords\n")[2].splitlines()
+
+    return folder, records_of
+
+
+def test_models_without_a_price_and_hosts_that_nobody_saw_are_named_once(records_of):
+    pytest.importorskip("msgspec", reason="the store needs the extra `cli`")
+    folder, say = records_of
+    for n in range(2):
+        run = Written(folder, run_id=f"{n}" * 16)
+        run.call("", model="odd-model\x1b", cost_picousd=None)
+        run.call("")
+        for _ in range(3):
+            run.journal.note("unseen_call", host="api.example.com", library="httpx")
+        run.finish()
+
+    assert say() == (
+        0,
+        [
+            f"  ok      {folder}: 2 runs",
+            r"  UNKNOWN the price of odd-model\x1b: 2 calls",
+            "  UNSEEN  6 requests to api.example.com by httpx, from no client that is known here",
+        ],
+    )
+
+
+def test_many_of_them_are_cut(records_of):
+    pytest.importorskip("msgspec", reason="the store needs the extra `cli`")
+    folder, say = records_of
+    run = Written(folder)
+    for n in range(12):
+        run.call("", model=f"model-{n}", cost_picousd=None)
+        run.journal.note("unseen_call", host=f"{n}.example.com")
+    run.finish()
+
+    _, lines = say()
+
+    assert "          and of 2 more models: otel-harn-steps report --by model --all" in lines
+    assert lines[-1] == "          and to 2 more hosts"
+
+
+def test_no_records_and_records_of_a_newer_version_are_told_apart(records_of):
+    pytest.importorskip("msgspec", reason="the store needs the extra `cli`")
+    folder, say = records_of
+    assert say() == (0, [f"  none yet, in {folder}"])
+    folder.mkdir()
+    (folder / "x.run.json").write_text('{"version": 99}')
+    code, (line,) = say()
+    assert code == 1
+    assert line.startswith("  BROKEN  ")
+    assert "of version 99" in line

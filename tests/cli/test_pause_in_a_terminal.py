@@ -66,7 +66,7 @@ def record(app: Any) -> dict[str, Any]:
 
 
 def test_a_number_enter_and_s_decide(app: Any, terminal: Terminal) -> None:
-    with run(app, terminal, "--records", "records.jsonl") as program:
+    with run(app, terminal, "--step-records", "records.jsonl") as program:
         terminal.types_when_shown("Enter raises max_usd to 2, a number to that; s stops: ", answer="cheap")
         terminal.types_when_shown("max_usd must be a number above 1, or s: ", answer="")
         terminal.types_when_shown("Enter raises max_usd to 4, a number to that; s stops: ", answer="3.5")
@@ -79,7 +79,7 @@ def test_a_number_enter_and_s_decide(app: Any, terminal: Terminal) -> None:
 
 
 def test_s_stops_the_program_and_names_are_shown_without_their_escapes(app: Any, terminal: Terminal) -> None:
-    with run(app, terminal, "--records", "records.jsonl") as program:
+    with run(app, terminal, "--step-records", "records.jsonl") as program:
         terminal.types_when_shown("step `plan?[2J` exceeded max_usd budget ($2.000000 > $1.000000)", answer="s")
         program.communicate(timeout=60)
     assert program.returncode == 1
@@ -87,7 +87,7 @@ def test_s_stops_the_program_and_names_are_shown_without_their_escapes(app: Any,
 
 
 def test_without_a_terminal_nobody_is_asked(app: Any, terminal: Terminal) -> None:
-    with run(app, terminal, "--records", "records.jsonl", stdin=-3, stderr=-1) as program:
+    with run(app, terminal, "--step-records", "records.jsonl", stdin=-3, stderr=-1) as program:
         _, err = program.communicate(timeout=60)
     assert "there is nobody to decide" in err
     assert record(app)["budget_events"] == ["paused:max_usd", "decided:nobody", "stopped:max_usd"]

@@ -47,16 +47,16 @@ def test_the_app_says_and_returns_what_it_does_without_us(greeter):
 
 def test_records_are_appended_to_the_file(greeter):
     for _ in range(2):
-        greeter.run("python", "main.py", "Ann", options=("--records", "records.jsonl"))
+        greeter.run("python", "main.py", "Ann", options=("--step-records", "records.jsonl"))
 
     assert [(each["name"], each["status"]) for each in greeter.records()] == [("greet", "completed")] * 2
 
 
 def test_files_of_records_and_journals_are_for_their_owner_alone(greeter):
-    greeter.run("python", "main.py", "Ann", options=("--records", "records.jsonl", "--journal", "journal"))
+    greeter.run("python", "main.py", "Ann", options=("--step-records", "records.jsonl", "--records", "journal"))
 
     made = [greeter.folder / "records.jsonl", greeter.folder / "journal", *(greeter.folder / "journal").iterdir()]
-    assert [path.stat().st_mode & 0o777 for path in made] == [0o600, 0o700, 0o600]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o600, 0o700, 0o600, 0o600]
 
 
 def test_records_go_where_the_configuration_says_seen_from_its_folder(greeter):
@@ -73,7 +73,7 @@ def test_tokens_and_dollars_are_billed_to_steps(app, ask):
     app.write("main.py", "from agent import plan\nprint(plan('x'), plan('y'))\n")
     app.write("harn-steps.toml", '[[steps]]\ntarget = "agent:plan"\n')
 
-    done = app.run("python", "main.py", options=("--records", "records.jsonl"))
+    done = app.run("python", "main.py", options=("--step-records", "records.jsonl"))
 
     assert done.stdout == "yes yes\n"
     assert [(each["input_tokens"], each["output_tokens"]) for each in app.records()] == [(100, 20)] * 2
@@ -96,7 +96,7 @@ def test_a_budget_holds_in_an_app_that_knows_nothing_of_it(app, ask, provider):
         """,
     )
 
-    done = app.run("python", "main.py", options=("--records", "records.jsonl"))
+    done = app.run("python", "main.py", options=("--step-records", "records.jsonl"))
 
     assert done.stdout == "no answer\n"
     assert [each["status"] for each in app.records()] == ["skipped"]
@@ -143,7 +143,7 @@ def test_a_program_that_is_a_target_itself_finds_its_world_as_ever(app, how, tar
     path = {"PYTHONPATH": os.pathsep.join((app.environment["PYTHONPATH"], str(app.folder / "site")))}
 
     without = app.python(*how, "a", env=path)
-    with_us = app.run("python", *how, "a", options=("--records", "records.jsonl", "--no-table"), env=path)
+    with_us = app.run("python", *how, "a", options=("--step-records", "records.jsonl", "--no-table"), env=path)
 
     assert (with_us.stdout, with_us.stderr) == (without.stdout, "")
     assert without.returncode == 0
@@ -157,7 +157,7 @@ def test_a_script_in_another_folder_finds_its_neighbours(app):
     (app.folder / "link.py").symlink_to("deep/down/main.py")
 
     for script in ("deep/down/main.py", "link.py"):
-        done = app.run("python", script, options=("--records", "records.jsonl"))
+        done = app.run("python", script, options=("--step-records", "records.jsonl"))
         assert done.stdout == "next door\n"
 
     assert len(app.records()) == 2
@@ -225,7 +225,7 @@ def test_a_configuration_with_mistakes_starts_nothing(greeter):
 def test_a_configuration_that_is_not_strict_starts_without_what_is_wrong(greeter):
     greeter.write("harn-steps.toml", "strict = false\nmetrics = 1\n" + STEPS)
 
-    done = greeter.run("python", "main.py", "Ann", options=("--records", "records.jsonl"))
+    done = greeter.run("python", "main.py", "Ann", options=("--step-records", "records.jsonl"))
 
     assert done.stdout == "hello Ann\n"
     assert "harn-steps.toml:2: metrics = 1: must be true or false" in done.stderr
@@ -247,11 +247,11 @@ def test_a_target_that_no_process_has_seen_is_told_at_the_end(greeter):
     [
         ((), 2, "say what to run"),
         (("--json", "no/folder/x", "--", "python"), 2, "--json no/folder/x: No such file or directory"),
-        (("--journal", "main.py/x", "--", "python"), 2, "--journal main.py/x: Not a directory"),
+        (("--records", "main.py/x", "--", "python"), 2, "--records main.py/x: Not a directory"),
         (("--", "nothing-like-this"), 127, "nothing-like-this is not a program that can be run"),
         (("--", "main.py"), 126, "did you mean: python main.py"),
         (("--otlp", "localhost:4318", "--", "python"), 2, "--otlp must be a URL such as http://localhost:4318"),
-        (("--records", "no/folder/x", "--", "python"), 2, "--records no/folder/x: No such file or directory"),
+        (("--step-records", "no/folder/x", "--", "python"), 2, "--step-records no/folder/x: No such file or directory"),
         (("--config", "nowhere.toml", "--", "python"), 2, "nowhere.toml: cannot be read: No such file or directory"),
     ],
 )
@@ -275,7 +275,7 @@ def test_an_app_that_instruments_itself_keeps_the_table_and_the_sinks_of_the_fil
     greeter.write(
         "self.py", "import otel_harn_steps; otel_harn_steps.instrument()\nimport greeter; greeter.greet('x')\n"
     )
-    done = greeter.run("python", "self.py", options=("--records", "records.jsonl"))
+    done = greeter.run("python", "self.py", options=("--step-records", "records.jsonl"))
 
     assert done.returncode == 0, done.stderr
     assert [record["name"] for record in greeter.records()] == ["greet"]

@@ -41,7 +41,7 @@ def test_no_secret_is_said_or_written(app, ask, provider, ending):
         error_boundary = "continue"
         """,
     )
-    options = ("--records", "records.jsonl", "--json", "run.json", "--journal", "journal")
+    options = ("--step-records", "records.jsonl", "--json", "run.json", "--records", "journal")
 
     done = app.run("python", "main.py", options=options)
 

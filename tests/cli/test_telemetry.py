@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import signal
+import socket
 from collections import Counter
 
 import pytest
@@ -88,11 +90,68 @@ def test_a_service_name_of_the_users_own_is_kept(work, collector):
 def test_a_collector_that_is_down_changes_nothing_for_the_app(work):
     done = work.run(
         "python", "-c", "import work; print(work.inner(2))",
-        options=("--otlp", "http://127.0.0.1:9", "--records", "records.jsonl"), env={"OTEL_EXPORTER_OTLP_TIMEOUT": "1"},
+        options=("--otlp", "http://127.0.0.1:9", "--step-records", "records.jsonl"), env={"OTEL_EXPORTER_OTLP_TIMEOUT": "1"},
     )  # fmt: skip
 
     assert (done.returncode, done.stdout) == (0, "4\n")
     assert [each["name"] for each in work.records()] == ["think"]
+
+
+POOL = """
+    import multiprocessing
+    import work
+
+    if __name__ == "__main__":
+        work.inner(0)
+        with multiprocessing.Pool(2) as pool:  # which terminates its workers
+            print(sum(pool.map(work.inner, range(8), chunksize=1)))
+"""
+
+
+def test_workers_that_a_pool_terminates_have_exported(work, collector):
+    work.write("main.py", POOL)
+
+    done = work.run("python", "main.py", options=("--otlp", collector.address, "--no-table"))
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "56\n", "")
+    assert Counter(spans_at(collector)) == {("main", "step think"): 9}
+
+
+TERMINATED = """
+    import signal, sys
+    import work
+
+    if sys.argv[1] == "handled":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+    work.inner(0)
+    print("ready", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("bare", -signal.SIGTERM), ("handled", 3)])
+def test_a_program_that_is_terminated_has_exported_and_ends_as_without_us(work, collector, how, code):
+    work.write("main.py", TERMINATED)
+    command = work.run_command("python", "main.py", how, options=("--otlp", collector.address, "--no-table"))
+
+    with work.start(*command) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(60) == code
+
+    assert Counter(spans_at(collector)) == {("main", "step think"): 1}
+
+
+def test_a_program_ends_before_its_collector_has_answered(work):
+    """The exporter would wait for as long as an hour."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = work.run(
+            "python", "-c", "import work; print(work.inner(2))",
+            options=("--otlp", address, "--no-table"), env={"OTEL_EXPORTER_OTLP_TIMEOUT": "3600"},
+        )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (0, "4\n")
 
 
 def test_the_sdk_is_not_loaded_where_nobody_asks_for_spans(work):
@@ -193,11 +252,11 @@ def test_both_commands_together_bill_each_step_once(work, collector, instrumente
     """In either order: the app has one SDK, one record and one span for each step."""
     inside = work.run(
         "opentelemetry-instrument", "python", "main.py", "fork",
-        options=("--records", "inside.jsonl"), env=OTLP | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address},
+        options=("--step-records", "inside.jsonl"), env=OTLP | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address},
     )  # fmt: skip
     spans_inside = Counter(spans_at(collector))
     collector.received.clear()
-    outside = instrumented(*work.run_command("python", "main.py", "fork", options=("--records", "outside.jsonl")))
+    outside = instrumented(*work.run_command("python", "main.py", "fork", options=("--step-records", "outside.jsonl")))
 
     assert (inside.stdout, outside.stdout) == ("done\n", "done\n")
     assert len(work.records("inside.jsonl")) == len(work.records("outside.jsonl")) == 2

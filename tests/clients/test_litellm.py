@@ -7,16 +7,21 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry import baggage, propagate
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import SpanKind
 
+from otel_harn_steps import CallRow
 from otel_harn_steps.testing import ReplayServer
 from otel_harn_steps.testing._modes import SYNC, AsyncMode, Mode
 from otel_harn_steps.testing._seen import Seen
 from tests.instrumented import Instrumented, Spans
+from tests.provider import provider
 from tests.replay.answers import Answer, error, recorded
 from tests.replay.bills import NO_CALL, UNMETERED_CALL, Bill, bill_of
 from tests.replay.brakes import Brakes, limits_of
@@ -355,3 +360,22 @@ def test_a_call_that_a_client_below_makes_holds_room_once(
     with steps.step("s", max_tokens=400, preflight="reserve"):
         seen = call("completion", "openai/gpt-4o-mini", answer, messages=HELLO, max_tokens=250)
     assert not seen.values("raised")
+
+
+def test_the_client_below_keeps_labels_from_baggage_and_sends_none_of_it(
+    replay: ReplayServer, instrumented: Instrumented
+) -> None:
+    rows: list[CallRow] = []
+    sink = SimpleNamespace(call_settled=rows.append)
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(W3CBaggagePropagator())
+    token = attach(baggage.set_baggage("session", "1", baggage.set_baggage("tenant", "acme")))
+    try:
+        with instrumented(sinks=[sink], baggage_labels=["tenant"]) as steps, provider(replay) as llm, steps.step("s"):
+            llm.client._client.event_hooks = {"request": [lambda request: propagate.inject(request.headers)]}
+            litellm.completion(**llm.request() | {"model": "openai/model-of-ours"}, client=llm.client)
+    finally:
+        detach(token)
+        propagate.set_global_textmap(before)
+    assert [each.headers["baggage"] for each in llm.exchange.requests] == ["session=1"]
+    assert [dict(row.labels) for row in rows] == [{"tenant": "acme"}]

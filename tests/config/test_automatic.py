@@ -67,6 +67,20 @@ def test_the_files_budget_of_an_agent_holds_also_where_the_app_instruments_by_it
         assert active.llm_calls == calls + 1
 
 
+def test_the_files_budget_of_a_label_holds_also_where_the_app_instruments_by_itself(started: Path) -> None:
+    started.write_text('[budgets.tenants]\nkey = "tenant"\nmax_calls = 1\n')
+    start()
+    otel_harn_steps.instrument(budgets={"users": {"key": "user", "max_calls": 2}})
+    for label, calls in (({"tenant": "acme"}, 1), ({"user": "ada"}, 2)):
+        with otel_harn_steps.labels(**label), otel_harn_steps.step("s"):
+            for _ in range(calls):
+                otel_harn_steps.record_llm_usage("m", 1, 1)
+            with pytest.raises(
+                otel_harn_steps.StepBudgetExceeded, match=f"^{next(iter(label))} `a.* exceeded max_calls"
+            ):
+                otel_harn_steps.record_llm_usage("m", 1, 1)
+
+
 def test_a_reader_that_breaks_is_logged(
     started: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

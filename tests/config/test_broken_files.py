@@ -16,8 +16,9 @@ STEP_KEYS = (
     "retry, metadata"
 )
 SETTINGS = (
-    "strict, steps, frameworks, agents, clients, prices, models, unpriced, unmetered, call_spans, stream_usage, metrics, "
-    "metric_step_names, redact_errors, threads, unseen_calls, pause_folder, sinks, sink_queue"
+    "strict, steps, frameworks, agents, budgets, baggage_labels, clients, prices, models, unpriced, unmetered, call_spans, "
+    "emit, conversation_label, stream_usage, metrics, metric_step_names, metric_labels, metric_label_values, "
+    "redact_errors, threads, unseen_calls, pause_folder, sinks, sink_queue, records"
 )
 BUDGET_KEYS = (
     "max_tokens, max_usd, max_input_tokens, max_output_tokens, max_calls, max_seconds, max_cost_per_call, loop, "
@@ -40,6 +41,15 @@ EXPECTED = {
         f':1: agents.researcher.max_uds: is not a key here; did you mean "max_usd"? Known: {BUDGET_KEYS}',
         ':2: agents."*-writer" = { mode = "shadow" }: has none of the limits max_tokens, max_usd,',
         ':3: agents.tester = 0.5: must be a table of budgets by agent, as in agents."researcher" = { max_usd = 0.5 }',
+    ],
+    "labels": [
+        ":1: baggage_labels[1] = 7: must be a string that is not empty",
+        ':2: metric_labels = "tenant": must be an array of names of labels, as in ["tenant"]',
+        ':4: budgets.keyless: "key" is missing: the name of a label, as in "tenant"',
+        ':9: budgets.weekly.window = "days": must be "run", "hour", "day" or "month"; did you mean "day"?',
+        ":14: budgets.late.max_seconds = 5: has no meaning for a label: it is about one run of a step",
+        ':16: budgets.nothing = { key = "tenant" }: has none of the limits max_tokens, max_usd,',
+        f':21: budgets.tenants.max_uds: is not a key here; did you mean "max_usd"? Known: {BUDGET_KEYS}, key, window',
     ],
     "unknown_step_key": [
         f':3: steps[0].modle: is not a key here; did you mean "model"? Known: {STEP_KEYS}',
@@ -209,6 +219,9 @@ EXPECTED = {
     ],
     "switch_in_quotes": [
         ':1: metrics = "false": must be true or false; did you mean false, without quotes?',
+    ],
+    "date_in_a_fallback": [
+        ":4: steps[0].fallback[0] = 2026-11-22: must be a string, number, boolean, array or table",
     ],
     "date_as_fallback": [
         ":4: steps[0].fallback = 2026-11-22: must be a string, number, boolean, array or table",

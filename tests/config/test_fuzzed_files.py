@@ -16,7 +16,7 @@ from otel_harn_steps.config._loading import load
 
 KEYS = (
     "strict", "steps", "frameworks", "clients", "prices", "models", "unpriced", "unmetered", "call_spans", "stream_usage",
-    "metrics", "redact_errors", "threads", "unseen_calls", "sinks", "json_lines", "target", "name", "allowed_values",
+    "metrics", "redact_errors", "threads", "unseen_calls", "sinks", "records", "keep_days", "json_lines", "target", "name", "allowed_values",
     "model", "budget", "max_tokens", "max_usd", "max_calls", "loop", "preflight", "cap_output", "error_boundary",
     "fallback", "scope", "agent", "metadata", "input_mtok",
 )  # fmt: skip

@@ -14,7 +14,8 @@ pytest.importorskip("pydantic")
 from otel_harn_steps import Budget
 from otel_harn_steps._instrument.options import OPTIONS, Options
 from otel_harn_steps._steps.budget import KEYS
-from otel_harn_steps.config._budget_table import BudgetTable
+from otel_harn_steps._steps.label_budgets import LabelBudget, label_budget_of
+from otel_harn_steps.config._budget_table import BudgetTable, LabelBudgetTable
 from otel_harn_steps.config._finding import find_config
 from otel_harn_steps.config._loading import load
 from otel_harn_steps.config._model import ConfigFile
@@ -128,8 +129,34 @@ def test_the_budget_of_an_agent_reserves_and_waits_as_that_of_a_step_does(tmp_pa
     }
 
 
+def test_the_budget_of_a_label_reserves_and_waits_as_that_of_a_step_does(tmp_path):
+    file = tmp_path / "harn-steps.toml"
+    file.write_text('[budgets.tenants]\nkey = "tenant"\nwindow = "day"\nmax_usd = 5\nat = { "0.8" = "notify" }\n')
+    loaded = load(file)
+
+    assert loaded.problems == ()
+    there = Plan.from_json(json.loads(json.dumps(loaded.plan.to_json())))
+    assert {name: label_budget_of(limits) for name, limits in there.budgets.items()} == {
+        "tenants": LabelBudget(
+            "tenant", "day", Budget(max_usd=5, preflight="reserve", on_contention="wait", at={"0.8": "notify"})
+        ),
+    }
+
+
+def test_the_settings_of_labels_are_arguments(tmp_path):
+    file = tmp_path / "harn-steps.toml"
+    file.write_text('baggage_labels = ["tenant", "user"]\nmetric_labels = ["tenant"]\nmetric_label_values = 7\n')
+    loaded = load(file)
+
+    assert loaded.problems == ()
+    assert loaded.plan.options == {
+        "baggage_labels": ["tenant", "user"], "metric_labels": ["tenant"], "metric_label_values": 7,
+    }  # fmt: skip
+
+
 def test_the_budget_of_a_file_has_the_keys_of_one_in_code():
     assert tuple(BudgetTable.model_fields) == KEYS
+    assert {*LabelBudgetTable.model_fields} == {*KEYS, "key", "window"}
 
 
 def test_a_budget_of_a_file_reserves_and_waits_where_one_in_code_is_asked_to(tmp_path):
@@ -157,11 +184,12 @@ def test_the_file_and_instrument_have_the_same_settings_with_the_same_defaults()
     only_in_code = {"providers", "tracer_provider", "meter_provider", "logger_provider"}
     in_file = ConfigFile()
 
-    assert set(OPTIONS) - only_in_code == set(ConfigFile.model_fields) - {"strict", "steps"}
+    assert set(OPTIONS) - only_in_code == set(ConfigFile.model_fields) - {"strict", "steps", "records"}
     spend = ("prices", "models", "unpriced", "unmetered")
-    same = ("call_spans", "stream_usage", "metrics", "redact_errors", "clients", "threads", "unseen_calls")
-    for name in (*spend, *same):
+    same = ("call_spans", "conversation_label", "stream_usage", "metrics", "redact_errors", "clients", "threads")
+    for name in (*spend, *same, "unseen_calls"):
         assert getattr(in_file, name) == getattr(Options(), name)
+    assert tuple(in_file.emit) == Options().emit
 
 
 def test_what_a_file_leaves_out_is_left_to_instrument(tmp_path):

@@ -316,7 +316,7 @@ def test_a_step_of_the_program_itself_that_is_a_target_is_one_step(tmp_path):
     (tmp_path / "harn-steps.toml").write_text('[[steps]]\ntarget = "__main__:plan"\nname = "by_file"\n')
 
     done = subprocess.run(
-        [sys.executable, "-m", "otel_harn_steps.cli", "run", "--records", "out", "--", sys.executable, "app.py"],
+        [sys.executable, "-m", "otel_harn_steps.cli", "run", "--step-records", "out", "--", sys.executable, "app.py"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -330,6 +330,13 @@ def test_a_call_costs_what_it_cost_then(at: datetime, usd: str) -> None:
     assert price("o3-2025-04-16", provider="openai", input_tokens=MILLION, output_tokens=MILLION, at=at) == Decimal(usd)
 
 
+def test_a_price_that_was_not_known_on_an_earlier_day_is_known_on_a_later_one() -> None:
+    tier = {"provider": "openai", "input_tokens": MILLION, "service_tier": "priority"}
+    days = [datetime(2026, month, 1, 12, tzinfo=UTC) for month in (9, 11, 9)]
+
+    assert [price("gpt-5.1", **tier, at=day) for day in days] == [None, Decimal("2.5"), None]
+
+
 @pytest.mark.parametrize(("day", "usd"), [(date(2026, 10, 25), "0.00554"), (date(2026, 11, 15), "0.0028")])
 def test_a_price_changes_with_its_date(day: date, usd: str) -> None:
     at = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.backends.binaries import collector_binary, prometheus_binary, tool
+from tests.integration.backends.binaries import collector_binary, prometheus_binary, tool, victoriametrics_binary
 
-__all__ = ["collector_binary", "prometheus_binary", "tool"]
+__all__ = ["collector_binary", "prometheus_binary", "tool", "victoriametrics_binary"]

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from otel_harn_steps.dashboard._panels import BREACHES, CALLS, COST, RUNS, growth
+from otel_harn_steps.dashboard._languages import BREACHES, CALLS, COST, RUNS, UNSEEN, growth
 from tests.integration.backends.programs import CONFIGS
 
 pytestmark = pytest.mark.backends
@@ -95,5 +95,5 @@ def test_a_restart_between_two_windows_is_seen(promtool):
 
 def test_the_rules_measure_growth_the_same_way():
     rules = re.sub(r"\s+", " ", (CONFIGS / "rules.yml").read_text())
-    for metric, window in ((COST, "1h"), (CALLS, "15m"), (RUNS, "15m"), (BREACHES, "15m")):
+    for metric, window in ((COST, "1h"), (CALLS, "15m"), (RUNS, "15m"), (BREACHES, "15m"), (UNSEEN, "15m")):
         assert f"( {growth(metric, window)} )" in rules

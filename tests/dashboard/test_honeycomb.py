@@ -24,13 +24,17 @@ class StandIn:
 
     def __init__(self):
         self.received, self.refuse = [], {}
+        self.refuses, self.refusal = (lambda _: False), None
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 stand_in.received.append((self.path, dict(self.headers.items()), body))
-                status, headers, answer = stand_in.refuse.get(self.path, (201, {}, stand_in.answer(self.path)))
+                good = (201, {}, stand_in.answer(self.path))
+                status, headers, answer = (
+                    stand_in.refusal if stand_in.refuses(body) else stand_in.refuse.get(self.path, good)
+                )
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -74,22 +78,22 @@ def run(*arguments, key=KEY):
     return ran
 
 
-def test_the_board_is_made_of_twelve_queries_with_titles(api):
+def test_the_board_is_made_of_queries_with_titles(api):
     ran = run("--create", "--endpoint", api.url)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"Created: {BOARD_URL}\n", "")
 
     planned = honeycomb.board()["panels"]
     assert [path for path, _, _ in api.received] == [
-        *("/1/queries/__all__", "/1/query_annotations/__all__") * 12,
+        *("/1/queries/__all__", "/1/query_annotations/__all__") * len(planned),
         "/1/boards",
     ]
     bodies = [body for _, _, body in api.received]
-    assert bodies[0:24:2] == [panel["query"] for panel in planned]
-    assert bodies[1:24:2] == [
+    assert bodies[0:-1:2] == [panel["query"] for panel in planned]
+    assert bodies[1:-1:2] == [
         {"name": panel["title"], "description": panel["description"], "query_id": f"queries-{2 * index + 1}"}
         for index, panel in enumerate(planned)
     ]
-    assert bodies[24] == {
+    assert bodies[-1] == {
         "name": "Step spend",
         "description": honeycomb.board()["description"],
         "type": "flexible",
@@ -129,7 +133,7 @@ def test_without_create_nothing_is_sent_and_everything_is_shown(api):
     ran = run("--endpoint", api.url)
     assert ran.returncode == 0
     assert api.received == []
-    assert ran.stdout.count("POST /1/queries/__all__") == ran.stdout.count("POST /1/query_annotations/__all__") == 12
+    assert ran.stdout.count("POST /1/queries/__all__") == ran.stdout.count("POST /1/query_annotations/__all__") == 17
     assert "Nothing was sent" in ran.stdout
 
 
@@ -146,6 +150,19 @@ def test_a_refusal_is_told_without_the_key(api):
     assert ran.returncode == 1
     assert ran.stderr.startswith("POST /1/boards: 401 ")
     assert "unknown API key ..." in ran.stderr
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_panel_over_a_column_that_is_not_there_is_left_out_and_named(status, api):
+    planned = honeycomb.board()["panels"]
+    unknown = next(each for each in planned if each["title"] == "Budget breaches")
+    api.refuses = lambda body: body == unknown["query"]
+    api.refusal = (status, {}, {"error": "unknown column harn.step.budget.exceeded"})
+    ran = run("--create", "--endpoint", api.url)
+    assert (ran.returncode, ran.stdout) == (0, f"Created: {BOARD_URL}\n")
+    assert ran.stderr.startswith("Left out: Budget breaches. POST /1/queries/__all__: ")
+    assert "unknown column" in ran.stderr
+    assert len(api.received[-1][2]["panels"]) == len(planned) - 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

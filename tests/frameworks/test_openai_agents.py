@@ -331,7 +331,17 @@ def test_a_program_that_knows_nothing_of_us_has_steps_and_budgets_from_a_file(
     provider.says("Recipe Editor Agent", *EDITS)
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "harn-steps.toml").write_text(FILE.format(limits=limits))
-    command = [sys.executable, "-m", "otel_harn_steps.cli", "run", "--records", "out", "--", sys.executable, "app.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "otel_harn_steps.cli",
+        "run",
+        "--step-records",
+        "out",
+        "--",
+        sys.executable,
+        "app.py",
+    ]
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 

@@ -71,7 +71,7 @@ class Rows:
 
 
 # Where a row is on its way to a sink, it is not handed over again: the sink may have had it.
-HANDING_OVER = ("/_steps/ledger.py", "/_telemetry/delivery.py", "/_instrument/processor.py")
+HANDING_OVER = ("/_steps/ledger.py", "/_telemetry/delivery.py", "/_instrument/processor.py", "/_instrument/receiver.py")
 
 
 def each_line(lines: list[tuple[str, int]]) -> list[int]:

@@ -15,6 +15,7 @@ import pytest
 import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, drain_completed_steps, step
 from tests.provider import PRICES, Provider
+from tests.steps.spending import is_refused_in_a_fork
 
 
 def instrument(agents: Mapping[str, Any]) -> None:
@@ -189,15 +190,7 @@ def test_a_forked_child_begins_with_what_was_spent_at_the_fork(llm: Provider) ->
     instrument({"researcher": {"max_calls": 2}})
     with step("s", agent="researcher"):
         llm.ask()
-        pid = os.fork()
-        if not pid:
-            try:
-                llm.ask()
-                llm.ask()
-            except StepBudgetExceeded:
-                os._exit(7)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert is_refused_in_a_fork(llm.ask, llm.ask)
 
 
 @pytest.mark.parametrize(

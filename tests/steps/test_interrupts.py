@@ -46,6 +46,7 @@ STRIDE = 61
 HANDING_OVER = (
     "/_telemetry/delivery.py",
     "/_instrument/processor.py",
+    "/_instrument/receiver.py",
     "/_guard/__init__.py",
     "/_steps/ledger.py",
     "/_steps/amendments.py",

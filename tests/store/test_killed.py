@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from otel_harn_steps.store import JournalReader, RunSummary
+pytest.importorskip("msgspec")
+
+from otel_harn_steps.store import JournalReader, RunSummary, Store
 
 ROOT = Path(__file__).parent.parent.parent
 ROUNDS = 100
@@ -38,5 +40,8 @@ def test_a_hundred_kills_lose_no_call_that_settled_and_show_every_other_as_open(
         assert {call_id for what, call_id in said if what == "settled"} <= set(settled), where
         assert {call_id for what, call_id in said if what == "sent"} <= {*settled, *still_open}, where
         assert summary.total.cost_picousd == len(settled) * 10**9, where
+        with Store(folder / "journal") as store:
+            store.update()
+            assert (store.report().total, store.damaged) == (summary.total, []), where
         processes[len(summary.processes)] += 1
     assert max(processes) == 4

@@ -94,6 +94,7 @@ class Leaving:
         if not with_errors:
             for each in (*events, *lines):
                 each.pop(MAY_SAY_ERRORS, None)
+                each.pop(f"harn.step.{MAY_SAY_ERRORS}", None)
                 each.get("record", {}).pop(MAY_SAY_ERRORS, None)
             for span in spans:
                 if span["name"].startswith("step "):

@@ -137,7 +137,7 @@ def test_a_limit_of_a_file_of_steps_starts_at_zero_when_its_module_is_imported(t
         "OTEL_LOGS_EXPORTER": "none",
     }
     ran = subprocess.run(
-        [sys.executable, "-m", "otel_harn_steps.cli", "run", "--no-table", "--", sys.executable, "-c", "import agent"],
+        [sys.executable, "-m", "otel_harn_steps.cli", "run", "--no-table", "--no-store", "--", sys.executable, "-c", "import agent"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 import pytest
 from opentelemetry import trace
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
@@ -35,27 +36,41 @@ from tests.steps.spending import spend
 
 
 def test_a_step_span_carries_its_declaration_from_the_start(steps):
-    @step("plan", model="m", max_tokens=100, max_usd=0.5, error_boundary="escalate", agent="helper")
+    @step("planning", model="m", max_tokens=100, max_usd=0.5, error_boundary="escalate", agent="helper")
     def plan():
         return dict(trace.get_current_span().attributes), trace.get_current_span()
 
     attributes, span = plan()
-    assert (span.name, span.kind) == ("step plan", SpanKind.INTERNAL)
+    assert (span.name, span.kind) == ("step planning", SpanKind.INTERNAL)
     assert attributes == {
-        "harn.step.name": "plan",
+        "harn.step.name": "planning",
         "harn.step.function": "plan",
-        "harn.step.path": "plan",
         "harn.step.default_model": "m",
         "harn.step.error_boundary": "escalate",
         "harn.step.budget.max_tokens": 100,
         "harn.step.budget.max_usd": 0.5,
         "gen_ai.agent.name": "helper",
+        "gen_ai.operation.name": "invoke_agent",
     }
 
 
-def test_a_live_span_carries_the_current_totals(steps):
+def test_a_span_says_neither_twice_what_its_step_is_called_nor_that_nothing_happened(steps, spans):
+    @step(max_tokens=100)
+    def plan():
+        with step("inner"):
+            pass
+
+    plan()
+    inner, plan_span = spans.finished("step")
+    assert {name for name in plan_span.attributes if name.startswith("harn.step.budget")} == {
+        "harn.step.budget.max_tokens"
+    }
+    assert not {"harn.step.function", "harn.step.path"} & set(plan_span.attributes)
+    assert inner.attributes["harn.step.path"] == "plan/inner"
+
+
+def test_a_live_span_carries_what_its_own_calls_have_spent_and_at_its_end_what_is_nested_in_it(steps, spans):
     with step("outer"):
-        outer = trace.get_current_span()
         with step("inner"):
             inner = trace.get_current_span()
             harn.record_llm_usage("m", 100, 30, 0.25, cache_read_tokens=40)
@@ -63,32 +78,31 @@ def test_a_live_span_carries_the_current_totals(steps):
             assert inner.attributes["harn.step.cost_usd"] == 0.25
             assert inner.attributes["harn.step.cache_read_tokens"] == 40
             assert inner.attributes["harn.step.model"] == "m"
-            assert outer.attributes["harn.step.total.output_tokens"] == 30
             harn.record_llm_usage("n", 1, 1, 0.5)
             assert (inner.attributes["harn.step.input_tokens"], inner.attributes["harn.step.model"]) == (101, "n")
-            assert outer.attributes["harn.step.total.cost_usd"] == 0.75
+    (outer,) = spans.finished("step outer")
+    assert outer.attributes["harn.step.total.output_tokens"] == 31
+    assert outer.attributes["harn.step.total.cost_usd"] == 0.75
 
 
-def test_a_finished_span_shows_every_number_of_the_record_and_no_gen_ai_usage(steps, spans):
+ALWAYS = ("input_tokens", "output_tokens", "cost_usd", "llm_calls")
+
+
+def test_a_finished_span_shows_the_numbers_of_the_record_but_few_zeros_and_no_gen_ai_usage(steps, spans):
     with step("s"):
-        spend(10, 0.5)
+        harn.record_llm_usage("m", 10, 2, 0.5, cache_read_tokens=4)
     with step("idle"):
         pass
     (record, _), (span, idle) = drain_completed_steps(), spans.finished("step")
-    for name in (
-        "input_tokens",
-        "output_tokens",
-        "cache_read_tokens",
-        "cache_write_tokens",
-        "reasoning_tokens",
-        "cost_usd",
-        "llm_calls",
-    ):
+    for name in (*ALWAYS, "cache_read_tokens"):
         assert span.attributes[f"harn.step.{name}"] == getattr(record, name)
+    for name in ALWAYS:
         assert idle.attributes[f"harn.step.{name}"] == 0
-    for name in ("input_tokens", "output_tokens", "cost_usd", "llm_calls"):
-        assert span.attributes[f"harn.step.total.{name}"] == getattr(record, f"total_{name}")
-    assert (span.attributes["harn.step.unpriced_calls"], span.attributes["harn.step.unmetered_calls"]) == (0, 0)
+    zeros = ("cache_write_tokens", "reasoning_tokens", "unpriced_calls", "unmetered_calls", "observed_calls")
+    nested = tuple(f"total.{name}" for name in ALWAYS)
+    for name in (*zeros, *nested, "budget.exceeded", "estimated_tokens", "estimated_cost_usd"):
+        assert f"harn.step.{name}" not in span.attributes
+        assert f"harn.step.{name}" not in idle.attributes
     assert isinstance(idle.attributes["harn.step.cost_usd"], float)
     assert not [name for each in (span, idle) for name in each.attributes if name.startswith("gen_ai.")]
 
@@ -239,6 +253,7 @@ def test_metrics_count_what_was_spent_by_step_model_provider_and_status():
         "harn.step.unpriced_calls": "{call}",
         "harn.step.duration": "s",
         "harn.step.run.cost": "{USD}",
+        "harn.step.budget.used": "{share}",
         "harn.call.cost": "{USD}",
         "harn.call.tokens": "{token}",
         "harn.calls": "{call}",
@@ -269,15 +284,23 @@ def test_a_log_event_carries_the_record_in_the_context_of_its_span(spans):
     loggers = LoggerProvider()
     loggers.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     harn.instrument(tracer_provider=spans.provider, logger_provider=loggers, sinks=[LogEventSink()])
-    with step("s"):
+    with harn.labels(tenant="acme"), step("s", max_usd=2):
         spend(10, 0.5)
     (record,) = drain_completed_steps()
     harn.uninstrument()
     (event,) = [each.log_record for each in exporter.get_finished_logs()]
     assert (event.event_name, event.timestamp) == ("harn.step.completed", record.end_time)
-    expected = {name: value for name, value in record.to_dict().items() if value is not None}
-    tuples = {name: tuple(expected[name]) for name in ("by_model", "budget_events")}
-    assert dict(event.attributes) == {**expected, **tuples}
+    assert (event.severity_number, event.severity_text) == (SeverityNumber.INFO, "INFO")
+    attributes = dict(event.attributes)
+    assert attributes.pop("harn.label.tenant") == "acme"
+    assert attributes.pop("harn.step.total.cost_usd") == attributes["harn.step.cost_usd"] == 0.5
+    assert attributes.pop("harn.step.budget.max_usd") == 2
+    of_record = record.to_dict()
+    assert {name: attributes[f"harn.step.{name}"] for name in ("name", "run_id", "status", "start_time")} == {
+        name: of_record[name] for name in ("name", "run_id", "status", "start_time")
+    }
+    assert len(attributes) == len([value for value in of_record.values() if value is not None]) - 3
+    assert all(name.startswith("harn.step.") for name in attributes)
     assert (f"{event.trace_id:032x}", f"{event.span_id:016x}") == (record.trace_id, record.span_id)
 
 
@@ -296,9 +319,15 @@ def test_a_share_of_a_budget_that_is_reached_is_a_log_event_in_the_calls_context
     (event,) = [each.log_record for each in exporter.get_finished_logs()]
     assert event.event_name == "harn.step.budget.threshold"
     assert f"{event.span_id:016x}" == active.step_id
-    assert {name: value for name, value in event.attributes.items() if name not in ("run_id", "tokens")} == {
-        "name": "s", "budget_of": "step", "share": 0.5, "action": "notify", "cost_usd": 0.5, "llm_calls": 2,
-    }  # fmt: skip
+    left_out = ("harn.step.run_id", "harn.step.budget.tokens")
+    assert {name: value for name, value in event.attributes.items() if name not in left_out} == {
+        "harn.step.name": "s",
+        "harn.step.budget.of": "step",
+        "harn.step.budget.share": 0.5,
+        "harn.step.budget.action": "notify",
+        "harn.step.budget.cost_usd": 0.5,
+        "harn.step.budget.llm_calls": 2,
+    }
 
 
 def test_under_suppression_there_is_no_log_event():
@@ -360,6 +389,21 @@ def test_several_processes_may_write_to_one_file(method, tmp_path):
     assert sorted(seen) == sorted([str(n), str(number)] for n in range(3) for number in range(200))
 
 
+def test_a_span_has_totals_with_nested_steps_where_these_have_spent(steps, spans):
+    with step("outer"):
+        spend(1, 0.25)
+        with step("inner"):
+            spend(10, 0.5)
+        with step("idle"):
+            pass
+    (inner, idle, outer) = spans.finished("step")
+    records = {each.name: each for each in drain_completed_steps()}
+    for name in ALWAYS:
+        assert outer.attributes[f"harn.step.{name}"] == getattr(records["outer"], name)
+        assert outer.attributes[f"harn.step.total.{name}"] == getattr(records["outer"], f"total_{name}")
+    assert not [name for each in (inner, idle) for name in each.attributes if name.startswith("harn.step.total.")]
+
+
 async def test_a_call_span_is_a_child_of_its_step_by_the_conventions(steps, spans, sync_clients, replay):
     chosen = case("openai.chat-completions.openai_chat_prompt_cache_e2e")
     way = next(way for way in ways_of(chosen) if way.name == "create")
@@ -377,6 +421,8 @@ async def test_a_call_span_is_a_child_of_its_step_by_the_conventions(steps, span
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": chosen.request["model"],
         "gen_ai.response.model": around.attributes["harn.step.model"],
+        "gen_ai.response.finish_reasons": ("stop",),
+        "server.address": "api.openai.com",
         "gen_ai.usage.input_tokens": usage["prompt_tokens"],
         "gen_ai.usage.output_tokens": usage["completion_tokens"],
         "gen_ai.usage.cache_write.input_tokens": usage["prompt_tokens_details"]["cache_write_tokens"],

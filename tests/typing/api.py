@@ -6,6 +6,7 @@ from typing import Never, assert_type
 from otel_harn_steps import (
     ActiveStep,
     Budget,
+    CallRow,
     CompletedStep,
     Step,
     UnseenCalls,
@@ -16,9 +17,12 @@ from otel_harn_steps import (
     instrument,
     is_step_budget_exhausted,
     record_llm_usage,
+    report,
     step,
     unseen_calls,
 )
+from otel_harn_steps.notebook import SpendReport
+from otel_harn_steps.testing import CapturedSteps, capture_steps
 
 
 @step
@@ -126,6 +130,8 @@ async def use() -> None:
     instrument(frameworks=["langgraph", "crewai"])
     instrument(threads=True, unseen_calls=True)
     instrument(sinks=[print], sink_queue=1000, metric_step_names=50)
+    instrument(budgets={"tenants": {"key": "tenant", "window": "day", "max_usd": 5, "at": {0.8: "notify"}}})
+    instrument(baggage_labels=["tenant", "user"], metric_labels=["tenant"], metric_label_values=50)
     assert_type(dropped_sink_events(), int)
 
 
@@ -148,3 +154,18 @@ def mistakes() -> None:
     step("s", max_tokens="5")  # type: ignore[call-overload]  # a limit is a number
     step("s", max_cost=0.05)  # type: ignore[call-overload]  # there is no such option
     step("s", fallback="no answer")  # type: ignore[call-overload]  # only "continue" delivers one
+
+
+def reports() -> None:
+    made = report("model", since="7d", step=("plan*", "search"))
+    assert_type(made, SpendReport)
+    assert_type(made.view.total.cost_usd, float | None)
+
+
+def captures() -> None:
+    with capture_steps() as captured:
+        assert_type(captured, CapturedSteps)
+    assert_type(captured.records, tuple[CompletedStep, ...])
+    assert_type(captured.calls, tuple[CallRow, ...])
+    assert_type(captured.cost_usd, float | None)
+    assert_type(captured.step("plan").own.calls, int)

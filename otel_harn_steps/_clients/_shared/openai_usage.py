@@ -45,7 +45,10 @@ _usage: Final = usage_table(
 
 def usage_of(response: Any) -> Any:
     """The usage object of a response, None where there is none. Groq's streams have a place of their own for it."""
-    fields = fields_of(response)
+    return _usage_in(fields_of(response))
+
+
+def _usage_in(fields: Fields) -> Any:
     usage = fields.get("usage")
     return usage if usage is not None else field(fields.get("x_groq"), "usage")
 
@@ -53,7 +56,7 @@ def usage_of(response: Any) -> Any:
 def parts_of(request: Request, response: Any, *, is_verbatim: bool = False) -> tuple[Part, ...]:
     """What `response` used. Empty where it does not say. `is_verbatim`: its usage is as the provider has sent it."""
     fields = fields_of(response)
-    reported = usage_of(response)
+    reported = _usage_in(fields)
     usage = _read(request, reported)
     if usage is None:
         return ()
@@ -150,7 +153,8 @@ def _web_searches(usage: Any, response: Fields) -> int:
     tools = response.get("tool_usage")
     counted = None if tools is None else token_count(field(tools, "web_search.num_requests"))
     if counted is None:
-        counted = token_count(fields_of(usage).get("num_search_queries"))
+        queries = fields_of(usage).get("num_search_queries")
+        counted = None if queries is None else token_count(queries)
     if counted is not None:
         return counted
     output = response.get("output")

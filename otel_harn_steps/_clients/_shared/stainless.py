@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from otel_harn_steps._calls.client import UNKNOWN_OPERATION, Call, Request, Seam, model_in
 from otel_harn_steps._cost.estimate import lower_output_cap
@@ -41,6 +41,22 @@ def seams(package: str, fills: Mapping[str, Sequence[str]]) -> tuple[Seam, ...]:
 def options_of(call: Call) -> Any:
     """The options of `request(cast_to, options, ...)`."""
     return call.args[1] if len(call.args) > 1 else call.kwargs["options"]
+
+
+# By the id of the client's URL, which is kept with it: to take one apart costs as much as reading a request.
+_addresses: Final[dict[int, tuple[Any, str, int | None]]] = {}
+_MOST_ADDRESSES: Final = 64
+
+
+def address_of(call: Call) -> tuple[str, int | None]:
+    """The host and the port that a call goes to. The port is None where the URL has none."""
+    url = call.instance.base_url
+    known = _addresses.get(id(url))
+    if known is None or known[0] is not url:
+        if len(_addresses) >= _MOST_ADDRESSES:
+            _addresses.clear()
+        known = _addresses[id(url)] = url, url.host, url.port
+    return known[1], known[2]
 
 
 def path_of(options: Any) -> str:

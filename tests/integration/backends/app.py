@@ -1,6 +1,7 @@
 """An app as users have it: the real package, real provider clients, the OpenTelemetry SDK, exporting over OTLP.
 
     python -m tests.integration.backends.app demo            the agent of examples/demo.py
+    python -m tests.integration.backends.app varied RUNS SEED PAUSE_S   RUNS runs of three steps, with something for every panel of the dashboards
     python -m tests.integration.backends.app many RUNS SEED  RUNS runs of two steps, concurrent; two of five second steps cross their budget
 
 The provider is a stand-in on loopback. The addresses and the protocol come from the environment, as OpenTelemetry reads them; if
@@ -16,12 +17,10 @@ import json
 import os
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +28,7 @@ from openai import AsyncOpenAI, OpenAI
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
@@ -37,6 +37,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 import otel_harn_steps
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, step
+from tests.integration.backends.chat_model import served
+from tests.integration.backends.varied import varied
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 MODELS = ("gpt-4o-mini", "gpt-4o")
@@ -80,10 +82,13 @@ def telemetry() -> Iterator[None]:
         readers.append(PrometheusMetricReader())
         start_http_server(int(os.environ["PROMETHEUS_PORT"]), addr="127.0.0.1")
     if "OTLP_METRICS" in os.environ:
-        readers.append(PeriodicExportingMetricReader(GrpcMetricExporter(insecure=True), export_interval_millis=500))
+        exporter_of_metrics = (
+            HttpMetricExporter() if os.environ["OTLP_METRICS"] == "http" else GrpcMetricExporter(insecure=True)
+        )
+        readers.append(PeriodicExportingMetricReader(exporter_of_metrics, export_interval_millis=500))
     meters = MeterProvider(readers)
     metrics.set_meter_provider(meters)
-    otel_harn_steps.instrument()
+    otel_harn_steps.instrument(unseen_calls="varied" in sys.argv)
     yield
     report = {
         "records": [each.to_dict() for each in otel_harn_steps.drain_completed_steps()],
@@ -119,42 +124,14 @@ def demo() -> None:
         run_agent(url)
 
 
-class Provider(BaseHTTPRequestHandler):
-    """A chat model whose usage is what the prompt asks for: "INPUT OUTPUT"."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        tokens_in, tokens_out = (int(word) for word in request["messages"][0]["content"].split())
-        answer = {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": request["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}}],
-            "usage": {
-                "prompt_tokens": tokens_in,
-                "completion_tokens": tokens_out,
-                "total_tokens": tokens_in + tokens_out,
-            },
-        }
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+def usage_asked_for(prompt: str) -> dict[str, int]:
+    """The usage that "INPUT OUTPUT" asks for."""
+    tokens_in, tokens_out = map(int, prompt.split())
+    return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
 
 def many(runs: int, seed: int) -> None:
     """Half of the runs in threads, half as tasks, all at the same time."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     os.environ["NO_PROXY"] = "127.0.0.1"
     chance = random.Random(seed)
     prompts = [
@@ -162,7 +139,7 @@ def many(runs: int, seed: int) -> None:
         for _ in range(runs)
     ]
     boundaries = ("fail", "continue", "escalate")
-    arguments = {"api_key": "not needed", "base_url": f"http://127.0.0.1:{server.server_address[1]}/v1"}
+    arguments = {"api_key": "not needed", "base_url": served(usage_asked_for)}
     client, client_async = OpenAI(**arguments), AsyncOpenAI(**arguments)
 
     def draft_of(number: int) -> step:
@@ -203,12 +180,13 @@ def many(runs: int, seed: int) -> None:
         for done in [pool.submit(timed, in_thread, number) for number in range(1, runs, 2)]:
             done.result()
         loop.result()
-    server.shutdown()
 
 
 if __name__ == "__main__":
     with telemetry():
         if sys.argv[1] == "demo":
             demo()
+        elif sys.argv[1] == "varied":
+            varied(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
         else:
             many(int(sys.argv[2]), int(sys.argv[3]))

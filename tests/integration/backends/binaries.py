@@ -21,7 +21,8 @@ def tool() -> Iterator[ModuleType]:
         yield module
 
 
-def _binary(tool: ModuleType, name: str) -> Path:
+def program(tool: ModuleType, name: str) -> Path:
+    """The program of that name."""
     found = tool.find(name)
     if isinstance(found, Path):
         return found
@@ -32,19 +33,24 @@ def _binary(tool: ModuleType, name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def collector_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "collector")
+    return program(tool, "collector")
 
 
 @pytest.fixture(scope="session")
 def jaeger_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "jaeger")
+    return program(tool, "jaeger")
 
 
 @pytest.fixture(scope="session")
 def prometheus_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "prometheus")
+    return program(tool, "prometheus")
+
+
+@pytest.fixture(scope="session")
+def victoriametrics_binary(tool: ModuleType) -> Path:
+    return program(tool, "victoriametrics")
 
 
 @pytest.fixture(scope="session")
 def phoenix_binary(tool: ModuleType) -> Path:
-    return _binary(tool, "phoenix")
+    return program(tool, "phoenix")

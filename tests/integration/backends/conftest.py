@@ -16,16 +16,19 @@ from tests.integration.backends.binaries import (
     phoenix_binary,
     prometheus_binary,
     tool,
+    victoriametrics_binary,
 )
 from tests.integration.backends.programs import Collector
 
-__all__ = ["collector_binary", "jaeger_binary", "phoenix_binary", "prometheus_binary", "tool"]
+__all__ = ["collector_binary", "jaeger_binary", "phoenix_binary", "prometheus_binary", "tool", "victoriametrics_binary"]
 
 HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "backends: runs a real Collector, Jaeger, Prometheus or Phoenix on loopback")
+    config.addinivalue_line(
+        "markers", "backends: runs a real Collector, Jaeger, Prometheus, VictoriaMetrics or Phoenix on loopback"
+    )
     if REQUIRED:
         # The modules skip themselves without it, see `importorskip` at their top.
         importlib.import_module("opentelemetry.exporter.otlp.proto.grpc")

@@ -164,9 +164,9 @@ def logs(words: Words) -> ExportLogsServiceRequest:
         LogRecord(
             event_name="harn.step.completed",
             attributes=[
-                _text("name", "draft"),
-                _text("error", words.word("a record's error")),
-                KeyValue(key="cost_usd", value=AnyValue(double_value=0.0625)),
+                _text("harn.step.name", "draft"),
+                _text("harn.step.error", words.word("a record's error")),
+                KeyValue(key="harn.step.cost_usd", value=AnyValue(double_value=0.0625)),
             ],
         )
     )

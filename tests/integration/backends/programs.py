@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 from otel_harn_steps.cli import _programs
 from otel_harn_steps.cli._programs import NotInTime, Program, fetch, free_port, wait_for
@@ -19,6 +21,7 @@ __all__ = [
     "Phoenix",
     "Program",
     "Prometheus",
+    "VictoriaMetrics",
     "fetch",
     "free_port",
     "wait_for",
@@ -91,6 +94,48 @@ class Prometheus(Program):
         )
 
 
+class VictoriaMetrics(Program):
+    """The real VictoriaMetrics, with the dashboards of a folder in its page. Takes metrics over OTLP/HTTP at `otlp`.
+
+    It names metrics and labels as Prometheus does, and takes attributes of the resource as labels.
+    """
+
+    def __init__(self, binary: Path, directory: Path, dashboards: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        web = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{web}"
+        self.otlp = f"{self.url}/opentelemetry/v1/metrics"
+        super().__init__(
+            [
+                str(binary),
+                f"-httpListenAddr={web}",
+                f"-storageDataPath={directory / 'data'}",
+                f"-vmui.customDashboardsPath={dashboards}",
+                "-opentelemetry.usePrometheusNaming",
+                # What has just been sent is asked for at once; and it asks nobody for news.
+                "-search.latencyOffset=0s",
+                "-search.disableCache",
+            ],
+            health=f"{self.url}/health",
+            log=directory / "victoria-metrics.log",
+            directory=directory,
+            environment={},
+        )
+
+    def dashboards(self, end_s: int, range_s: int, step_s: int) -> str:
+        """The address of its page of dashboards, for the time up to `end_s`, in seconds since the epoch.
+
+        The page reads times in the time zone of its reader: UTC here.
+        """
+        shown = {
+            "g0.range_input": f"{range_s}s",
+            "g0.end_input": datetime.fromtimestamp(end_s, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+            "g0.step_input": f"{step_s}s",
+            "g0.relative_time": "none",
+        }
+        return f"{self.url}/vmui/#/dashboards?{urlencode(shown)}"
+
+
 class Phoenix(Program):
     """The real Phoenix, with its database in `directory`. It sends nothing anywhere."""
 
@@ -115,4 +160,6 @@ class Phoenix(Program):
         )
 
 
-COLLECTOR = ["local-jaeger", "honeycomb", "step-metrics", "tail-sampling", "redaction", "gateway", "gateway-shards"]
+COLLECTOR = [
+    "local-jaeger", "honeycomb", "step-metrics", "tail-sampling", "redaction", "gateway", "gateway-shards", "mlflow",
+]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -53,8 +54,11 @@ def test_a_step_passes(name, command):
     assert ran.returncode == 0, ran.stdout
     assert marks(ran) - {"note"} == {"ok"}
     strips = name in ("honeycomb", "redaction")
-    assert ("the prompt on the call's span does not arrive" in ran.stdout) == strips
     assert ("note" in marks(ran)) != strips
+    assert bool(re.search(r"ok +none of [\d,]{5,} prompts under \d{3} names in traces, ", ran.stdout)) == (
+        name == "redaction"
+    )
+    assert bool(re.search(r"ok +none of \d{3} secrets leaves", ran.stdout)) == strips
 
 
 def test_the_settings_of_the_environment_are_tried_but_for_its_addresses_and_secrets(command):
@@ -73,10 +77,63 @@ def test_a_collector_that_takes_nothing_is_wrong(command, otherwise):
     assert "WRONG   it does not take a step's span of 0.0625 USD, and its call's: HTTP Error 401" in ran.stdout
 
 
-def test_a_prompt_that_arrives_where_it_must_not_is_wrong(command, otherwise):
+def test_prompts_and_secrets_that_arrive_where_they_must_not_are_wrong_and_listed(command, otherwise):
     ran = command("redaction", "--check", program=otherwise("service::pipelines::traces::processors: []"))
     assert ran.returncode == 1
-    assert "WRONG   the prompt on the call's span arrives" in ran.stdout
+    assert re.search(
+        r"WRONG   [\d,]+ of [\d,]+ prompts under \d+ names in traces, logs and metrics would leave:\n", ran.stdout
+    )
+    assert re.search(r"\n        `\S+` on a link\n", ran.stdout)
+    assert re.search(r"\n        and \d+ more\n", ran.stdout)
+    assert re.search(r"WRONG   \d+ of \d+ secrets would leave:\n        AWS key id as a label\n", ran.stdout)
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Write a file of the user's own: one of ours, in which something is otherwise."""
+
+    def edited(name, file, *changes):
+        text = (CONFIGS / f"{name}.yaml").read_text()
+        for ours, other in changes:
+            assert ours in text
+            text = text.replace(ours, other)
+        (tmp_path / file).write_text(text)
+        return file
+
+    return edited
+
+
+def test_a_file_of_ones_own_is_checked_and_one_more_name_that_lets_prompts_pass_is_found(command, edited):
+    kept = ("redaction.masked.count|", "redaction.masked.count|pydantic_ai.all_messages|")
+    unlooked_at = ("redaction.masked.count]", "redaction.masked.count, pydantic_ai.all_messages]")
+    opened = edited("redaction", "mine.yaml", kept, unlooked_at)
+    ran = command(opened, "--check")
+    assert ran.returncode == 1
+    assert "accepts mine.yaml" in ran.stdout
+    assert "        `pydantic_ai.all_messages` on a span\n" in ran.stdout
+
+
+def test_one_more_name_that_the_environment_lets_pass_is_held_to_what_a_name_may_be(command):
+    ran = command("redaction", "--check", ALSO_KEEP="pydantic_ai.all_messages|final_result|prompt")
+    assert (ran.returncode, marks(ran)) == (0, {"ok"}), ran.stdout
+
+
+def test_a_file_of_ones_own_says_by_its_name_what_it_was_or_is_told(command, edited):
+    edited("honeycomb", "honeycomb.yaml", ("# Step spans", "# Edited: step spans"))
+    assert command("honeycomb.yaml", "--check").returncode == 0
+    edited("local-jaeger", "ours.yml", ("timeout: 1s", "timeout: 500ms"))
+    assert command("ours.yml", "--check").returncode == 1  # taken for redaction.yaml
+    ran = command("ours.yml", "--check", "--edited-from", "local-jaeger")
+    assert (ran.returncode, marks(ran)) == (0, {"ok", "note"})
+
+
+def test_a_file_without_metrics_and_logs_is_checked_for_what_it_has(command, edited):
+    text = (CONFIGS / "redaction.yaml").read_text()
+    logs_and_metrics = text[text.index("    logs:\n      receivers") :]
+    ran = command(edited("redaction", "traces.yaml", (logs_and_metrics, "")), "--check")
+    assert (ran.returncode, marks(ran)) == (0, {"ok", "note"}), ran.stdout
+    assert "note    it takes no metrics" in ran.stdout
+    assert re.search(r"ok +none of [\d,]+ prompts under \d+ names in traces leaves", ran.stdout)
 
 
 def test_a_step_that_does_not_arrive_is_wrong(command, otherwise):

@@ -1,7 +1,8 @@
-"""The commands of docs/export.md, typed as they stand there. Only ports are others, and where Prometheus keeps its data."""
+"""The commands of docs/export.md, and of docs/dashboards.md, typed as they stand there. Only ports are others, and where Prometheus keeps its data."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -14,16 +15,18 @@ import pytest
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the extra `otlp`")
 pytest.importorskip("openai", reason="needs the group `demo`")
 
+from otel_harn_steps.cli._collector_corpus import content_names, secret_kinds
 from tests.integration.backends.backend import GrpcBackend, HttpBackend, values
 from tests.integration.backends.programs import CONFIGS, ROOT, fetch, free_port, wait_for
 
 PAGE = (ROOT / "docs" / "export.md").read_text()
+DASHBOARDS = (ROOT / "docs" / "dashboards.md").read_text()
 SPENT_USD = 0.03785678
 
 
-def block(name):
+def block(name, page=PAGE):
     """The commands that the page marks with that name."""
-    (found,) = re.findall(rf"^<!-- tested: {name} -->\n```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (found,) = re.findall(rf"^<!-- tested: {name} -->\n```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     return found
 
 
@@ -104,7 +107,7 @@ def test_a_configuration_is_listed_printed_and_tried(collector_binary, tmp_path,
 
 
 def test_jaeger_in_three_commands(collector_binary, jaeger_binary, tmp_path, running):
-    terminal = running.enter_context(Terminal(tmp_path, {"otelcol": collector_binary, "jaeger": jaeger_binary}))
+    terminal = running.enter_context(Terminal(tmp_path, {"otelcol-contrib": collector_binary, "jaeger": jaeger_binary}))
     assert len(block("jaeger").splitlines()) == 3
     assert terminal.type(block("jaeger")) == 0
 
@@ -119,7 +122,7 @@ def test_jaeger_in_three_commands(collector_binary, jaeger_binary, tmp_path, run
 
 def test_honeycomb_in_three_commands(collector_binary, tmp_path, running):
     honeycomb = running.enter_context(HttpBackend())
-    terminal = running.enter_context(Terminal(tmp_path, {"otelcol": collector_binary}))
+    terminal = running.enter_context(Terminal(tmp_path, {"otelcol-contrib": collector_binary}))
     terminal.environment["HONEYCOMB_ENDPOINT"] = honeycomb.url
     assert len(block("honeycomb").splitlines()) == 3
     assert terminal.type(block("honeycomb")) == 0
@@ -133,9 +136,45 @@ def test_honeycomb_in_three_commands(collector_binary, tmp_path, running):
     assert {each.headers["x-honeycomb-team"] for each in honeycomb.received} == {"..."}
 
 
+def test_redaction_in_two_commands(collector_binary, tmp_path, running):
+    backend = running.enter_context(GrpcBackend())
+    terminal = running.enter_context(Terminal(tmp_path, {"otelcol-contrib": collector_binary}))
+    terminal.environment["TRACES_ENDPOINT"] = backend.address
+    assert len(block("redaction").splitlines()) == 2
+    assert terminal.type(block("redaction")) == 0
+
+    def steps():
+        return {span.name: values(span.attributes) for span in backend.spans() if span.name.startswith("step ")}
+
+    wait_for("nine steps", lambda: len(steps()) == 9)
+    assert sum(each["harn.step.cost_usd"] for each in steps().values()) == pytest.approx(SPENT_USD, abs=1e-9)
+    assert {"step ask claude", "step newsletter", "step script"} <= steps().keys()
+    wait_for("the metrics", lambda: "harn.step.cost" in backend.metric_names())
+    counted = [each for step in steps().values() for each in step if each.startswith("redaction.masked")]
+    assert counted == []
+
+
+def test_a_file_of_ones_own_is_printed_and_checked(collector_binary, tmp_path, running):
+    command = Path(sys.executable).with_name("otel-harn-steps")
+    terminal = running.enter_context(
+        Terminal(tmp_path, {"otelcol-contrib": collector_binary, "otel-harn-steps": command})
+    )
+    ran = terminal.answer(block("redaction-check").replace("my-redaction.yaml", f"{tmp_path}/my-redaction.yaml"))
+    assert "accepts my-redaction.yaml" in ran
+    shown = re.search(r"that it was another\.\n\n```text\n(.*?)```", PAGE, re.DOTALL)[1]
+    assert shown in ran
+
+
+def test_the_page_says_how_much_a_check_sends():
+    names, kinds = re.search(r"a sentence under each of (\d+) names[\s\S]*? and (\d+) kinds of secrets", PAGE).groups()
+    assert (int(names), int(kinds)) == (len(content_names()), len(secret_kinds()))
+
+
 def test_prometheus_in_three_commands(collector_binary, prometheus_binary, tmp_path, running):
     traces = running.enter_context(GrpcBackend())
-    terminal = running.enter_context(Terminal(tmp_path, {"otelcol": collector_binary, "prometheus": prometheus_binary}))
+    terminal = running.enter_context(
+        Terminal(tmp_path, {"otelcol-contrib": collector_binary, "prometheus": prometheus_binary})
+    )
     terminal.environment["TRACES_ENDPOINT"] = traces.address
     config = (CONFIGS / "prometheus.yaml").read_text().replace("scrape_interval: 15s", "scrape_interval: 1s")
     config = config.replace("127.0.0.1:9464", terminal.ports["METRICS_ENDPOINT"])
@@ -159,6 +198,27 @@ def test_prometheus_in_three_commands(collector_binary, prometheus_binary, tmp_p
     shown = re.search(r"^prints `([\d.]+)`, the sum", PAGE, re.MULTILINE)[1]
     assert float(answered) == pytest.approx(float(shown), abs=1e-9)
     assert float(shown) == SPENT_USD
+
+
+def test_the_dashboard_in_victoriametrics_in_four_commands(victoriametrics_binary, tmp_path, running):
+    traces = running.enter_context(HttpBackend())
+    terminal = running.enter_context(Terminal(tmp_path, {"victoria-metrics": victoriametrics_binary}))
+    terminal.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = traces.url
+    web = f"127.0.0.1:{free_port()}"
+
+    def moved(name):
+        commands = block(name, DASHBOARDS).replace("127.0.0.1:8428", web)
+        return re.sub(r"\./(?=dashboards|victoria-metrics-data)", f"{tmp_path}/", commands)
+
+    assert len(block("victoriametrics", DASHBOARDS).splitlines()) == 4
+    assert terminal.type(moved("victoriametrics")) == 0
+    answered = wait_for(
+        "the spend", lambda: terminal.answer(moved("victoriametrics-query")).strip().replace("null", "")
+    )
+    shown = re.search(r"^prints `([\d.]+)`, the sum", DASHBOARDS, re.MULTILINE)[1]
+    assert float(answered) == pytest.approx(float(shown), abs=1e-9)
+    assert float(shown) == SPENT_USD
+    assert json.loads(fetch(f"http://{web}/vmui/custom-dashboards"))["dashboardsSettings"][0]["title"] == "Step spend"
 
 
 def test_the_page_names_only_files_that_are_there():

@@ -39,7 +39,10 @@ def test_a_step_span_arrives_with_its_exact_tokens_and_dollars(protocol, jaeger,
     )
     assert send(maker.take(), **({"grpc": collector.grpc} if protocol == "grpc" else {"http": collector.http}))
 
-    by_name = {span["operationName"]: span for span in trace_of(jaeger, trace_id, spans=4)["spans"]}
+    spans = trace_of(jaeger, trace_id, spans=4)["spans"]
+    by_name = {span["operationName"]: span for span in spans}
+    of_calls = [tags(each)["harn.call.cost_usd"] for each in spans if each["operationName"].startswith("chat ")]
+    assert sorted(of_calls) == [0.012345, 0.060001]
     newsletter, draft = tags(by_name["step newsletter"]), tags(by_name["step draft"])
     assert (
         newsletter["harn.step.input_tokens"],

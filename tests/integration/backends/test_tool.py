@@ -20,7 +20,14 @@ def run(*arguments, cache, path=""):
 
 
 @pytest.mark.parametrize(
-    ("name", "advice"), [("collector", "Go 1.26"), ("jaeger", "Go 1.26"), ("prometheus", "install Prometheus")]
+    ("name", "advice"),
+    [
+        ("collector", "Go 1.26"),
+        ("jaeger", "Go 1.26"),
+        ("victoriametrics", "Go 1.26"),
+        ("prometheus", "install Prometheus"),
+        ("valgrind", "apt-get install --no-install-recommends valgrind"),
+    ],
 )
 def test_what_cannot_be_had_is_said_with_what_it_needs(name, advice, tmp_path):
     ran = run(name, cache=tmp_path)
@@ -51,4 +58,4 @@ def test_a_cached_program_is_found_without_a_build(tool, tmp_path):
 def test_a_program_that_it_does_not_know_is_a_usage_error(arguments, tmp_path):
     ran = run(*arguments, cache=tmp_path)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "collector|jaeger|prometheus|phoenix|all" in ran.stderr
+    assert "collector|jaeger|prometheus|victoriametrics|phoenix|chromium|axe|valgrind|all" in ran.stderr

@@ -171,6 +171,24 @@ class AtPeace:
         ]
         assert wrong == []
 
+    def test_a_call_has_its_price_and_its_step_on_one_span(self, runs: list[Run]) -> None:
+        wrong = [
+            (where(ours), ours["cost_usd"], [(span["scope"], span["cost_usd"]) for span in inference_spans(ours)])
+            for run in runs
+            for ours, bare in run.pairs
+            if ours_are_in(ours["so_far"]) and not bare["raised"] and not self.ends_early(ours)
+            if [(span["cost_usd"], span["step"]) for span in inference_spans(ours) if span["cost_usd"] is not None]
+            != [(ours["cost_usd"], "s")]
+        ]
+        assert wrong == []
+
+    def ends_early(self, ours: Call) -> bool:
+        """Whether the only span of the call is theirs, and is over before what the call used is known, or made after.
+
+        So are all of async responses whose body the app reads.
+        """
+        return bool(their_spans(ours)) and ours["call"].startswith("async") and ours["call"].endswith("streaming.json")
+
     def spans_of_ours(self, ours: Call, bare: Call) -> set[int]:
         """How many spans of ours a call may have."""
         if bare["raised"]:  # theirs broke the call: their span may not have ended

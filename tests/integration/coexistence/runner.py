@@ -187,6 +187,8 @@ def _shown(span: ReadableSpan, spans: Sequence[ReadableSpan], step_id: str) -> d
         "scope": "" if span.instrumentation_scope is None else span.instrumentation_scope.name,
         "is_below_step": _is_below(span, spans, int(step_id, 16)),
         "operation": attributes.get("gen_ai.operation.name"),
+        "cost_usd": attributes.get("harn.call.cost_usd"),
+        "step": attributes.get("harn.step.name"),
         "usage": {name: value for name, value in attributes.items() if re.search(r"usage.*token|token_count", name)},
         "kinds": {
             name: attributes[name]

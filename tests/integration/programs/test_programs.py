@@ -150,7 +150,16 @@ def run(server: ReplayServer, installed: Path, tmp_path: Path) -> Callable[..., 
         shutil.copytree(HERE / program.path.partition("/")[0], home)
         words = [str(python), program.path.partition("/")[2]]
         if command == "otel-harn-steps":
-            run = [str(python), "-m", "otel_harn_steps.cli", "run", "--config", str(file), "--records", str(records)]
+            run = [
+                str(python),
+                "-m",
+                "otel_harn_steps.cli",
+                "run",
+                "--config",
+                str(file),
+                "--step-records",
+                str(records),
+            ]
             words = [*run, "--", *words]
         elif command == "opentelemetry-instrument":
             words = [str(python.with_name(command)), *words]
@@ -175,6 +184,7 @@ def _environment(stand_in: StandIn, config: Path | None, home: Path, installed: 
     return {
         "PATH": os.environ["PATH"],
         "HOME": os.environ["HOME"],
+        "OTEL_HARN_STEPS_RECORDS": str(home.with_name("kept")),
         "PYTHONPATH": os.pathsep.join(map(str, (home, ROOT, installed))),
         "OPENAI_API_KEY": "test",
         "OPENAI_BASE_URL": stand_in.url,  # unmodified programs have no other way to it; both frameworks only pass it on

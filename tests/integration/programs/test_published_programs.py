@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from tests.integration.programs.stand_in import Scripted, Sent
 
 pytestmark = pytest.mark.slow
 
+THREE = ("mini", "aider-commits", "sgpt")
 # The command's own, and the warning of a call that no patched client has sent.
 _OUR_LINES = ("otel-harn-steps: ",)
 _GIT = {
@@ -118,7 +120,7 @@ def run(hosts: Hosts, installed: Path, tmp_path: Path) -> Callable[..., Ran]:
             program.prepare(home, repository, python)
         words = [str(python.with_name(program.command[0])), *program.command[1:]]
         if ours:
-            options = ["--no-table", "--json", str(summary), *limits]
+            options = ["--no-table", "--json", str(summary), "--records", str(tmp_path / "records"), *limits]
             words = [str(python), "-m", "otel_harn_steps.cli", "run", *options, "--", *words]
         provider = Scripted(program.script, program.model)
         hosts.begin(provider.answer)
@@ -239,3 +241,46 @@ def test_a_program_that_its_budget_stops_keeps_what_it_has_done(run: Callable[..
     assert ours.seen.code == 75, ours.seen
     assert len(ours.sent) == 1
     assert ours.seen.makes == program.makes
+
+
+READING = (
+    ["report"],
+    ["report", "--by", "model"],
+    ["report", "--by", "program", "--csv"],
+    ["report", "--by", "path", "--json"],
+    ["report", "--by", "day"],
+    ["show", "last"],
+    ["show", "last", "--json"],
+    ["top", "--once"],
+    ["whatif", "--model", "gpt-5-nano"],
+    ["budget", "suggest"],
+    ["watch", "--max-usd-per-hour", "100", "--once"],
+    ["export"],
+    ["export", "--format", "csv"],
+    ["doctor"],
+)
+
+
+def test_what_three_programs_have_cost_can_be_read_by_every_command(run: Callable[..., Ran], tmp_path: Path) -> None:
+    by_name = {program.name: program for program in PUBLISHED}
+    summaries = {name: run(by_name[name], ours=True).summary for name in THREE}
+    records = str(tmp_path / "records")
+    ids = [summary["run_id"] for summary in summaries.values()]
+    shown = {}
+    for words in (*READING, ["report", "--html", str(tmp_path / "page.html")], ["diff", *ids[:2]]):
+        done = subprocess.run(
+            [sys.executable, "-m", "otel_harn_steps.cli", *words, "--records", records],
+            cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        assert done.returncode in (0, 1 if words[0] == "doctor" else 0), (words, done.stderr)
+        shown[" ".join(words)] = done.stdout
+
+    calls = sum(summary["total"]["calls"] for summary in summaries.values())
+    picousd = sum(summary["total"]["cost_picousd"] for summary in summaries.values())
+    report = json.loads(shown["report --by path --json"])
+    assert (report["total"]["calls"], report["total"]["cost_picousd"], report["runs"]) == (calls, picousd, 3)
+    assert sum(json.loads(line)["cost_picousd"] or 0 for line in shown["export"].splitlines()) == picousd
+    assert {line.split(",")[0] for line in shown["report --by program --csv"].splitlines()[1:]} >= {
+        summary["program"] for summary in summaries.values()
+    }
+    assert (tmp_path / "page.html").stat().st_size > 10_000
