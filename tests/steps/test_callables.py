@@ -86,7 +86,9 @@ def test_a_coroutine_that_is_never_awaited_leaves_no_step_open(steps):
         made = step("s")(lambda tokens: work(tokens))(7)
         del made
         gc.collect()
-    assert [str(each.message) for each in given] == ["coroutine 'work' was never awaited"]
+    # The sockets of others may be freed at the same moment.
+    of_coroutines = [str(each.message) for each in given if each.category is RuntimeWarning]
+    assert of_coroutines == ["coroutine 'work' was never awaited"]
     assert the_record().status == "cancelled"
     assert current_step() is None
 

@@ -6,7 +6,7 @@ app's. `--full-product` interrupts every line, and the default every 61st, begin
 What cannot be had is listed here, and nothing else may happen:
 
 - an `__exit__` that is written in Python may be interrupted before it does anything, as that of any context manager. The
-  step then lasts as long as its context does. `BEFORE_THE_EXIT` has the lines.
+  step then lasts as long as its context does, and the object that entered it. `BEFORE_THE_EXIT` has the lines.
 - while news is handed to sinks (`HANDING_OVER`), a sink may miss what it was about to get: to hand it over again might
   make it count twice. The totals have it, and so has the in-process log.
 - an interrupt before the usage of an answer is read may leave its row open: nobody knows what it says.
@@ -54,7 +54,6 @@ HANDING_OVER = (
     "/_steps/account.py",
     "/_steps/active.py",
 )
-SHARED = step("shared")
 
 
 def first_lines(function: Any, count: int) -> set[tuple[str, int]]:
@@ -74,6 +73,7 @@ class Work:
     active: Any = None
     answers: int = 0
     entered: list[Any] = field(default_factory=list)
+    lives_on: Any = field(default_factory=lambda: step("lives on"))
 
     def ask(self) -> None:
         self.llm.ask()
@@ -90,7 +90,7 @@ def a_call(work: Work) -> None:
 
 
 def a_call_in_an_object_that_lives_on(work: Work) -> None:
-    with SHARED as work.active:
+    with work.lives_on as work.active:
         work.ask()
 
 
