@@ -53,6 +53,14 @@ class _Guard:
                 raise
         return True
 
+    def drops(self, fault: Exception) -> bool:
+        """Whether `fault`, which was just caught, is dropped. Where it is not, raise it again.
+
+        For what runs at every call: `except Exception as fault: if not _READING.drops(fault): raise`. A `try` costs
+        nothing until something is raised, `with` two calls.
+        """
+        return self.__exit__(type(fault), fault, fault.__traceback__)
+
     def _tell(self, error: Exception, traceback: TracebackType | None) -> None:
         kind = type_name(type(error))
         times = _times(self._doing, kind)
