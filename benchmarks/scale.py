@@ -18,10 +18,12 @@ os.environ.setdefault("OPENAI_API_KEY", "bench")
 import fakes
 import openai
 from fakes import httpx
-from openai.types.chat import ChatCompletionChunk
 from telemetry import Telemetry
 
-NESTED, TASKS, CHUNKS = (1, 10, 50), (100, 1_000, 10_000), (100, 1_000, 10_000)
+PART = 100 if "--quick" in sys.argv else 1           # of everything that is measured by its number
+NESTED = (1, 10, 50)
+TASKS = CHUNKS = tuple(number // PART for number in (100, 1_000, 10_000))
+STEPS, NAMES = 10_000 // PART, 20_000 // PART
 BODY_MB = 5
 BUDGET = {"max_tokens": 10**12, "max_usd": 1e9}
 
@@ -59,7 +61,7 @@ def answer_canned(cls):
         if canned is None:
             return await original(self, *args, **kwargs)
         await asyncio.sleep(0)
-        return canned
+        return canned(self, *args, **kwargs)
 
     cls.request = request
 
@@ -79,23 +81,6 @@ class NoStep:
 
     async def __aexit__(self, *_):
         return None
-
-
-class CannedStream(openai.Stream):
-    """A stream of chunk objects that were made before: what is measured is what reads them."""
-
-    def __init__(self, count):
-        self._iterator = self._events(count)
-
-    base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": fakes.RESPONSE_MODEL}
-    middle = ChatCompletionChunk.model_validate(
-        {**base, "usage": None, "choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]})
-    end = ChatCompletionChunk.model_validate({**base, "choices": [], "usage": fakes._usage(11)})
-
-    def _events(self, count):
-        for _ in range(count):
-            yield self.middle
-        yield self.end
 
 
 def big_body(provider):
@@ -120,7 +105,7 @@ def measure(is_ours, rounds):
     else:
         def step(name, **_):
             return NoStep()
-    _, _, _, canned = fakes.clients(lambda client: client)
+    _, _, _, canned, *_ = fakes.clients(lambda client: client)
     answer, found = canned._canned, {}
 
     def call():
@@ -151,15 +136,18 @@ def measure(is_ours, rounds):
 
     for count in TASKS:
         found[f"tasks {count}"] = least(rounds, lambda: asyncio.run(gather(count)), count)
-    def stream(count):
-        canned._canned = CannedStream(count)
+
+    def stream(chunks):  # of objects that were made before: what is measured is what reads them
+        canned._canned = chunks
         with step("s", **({"budget": BUDGET})):
             for _ in canned.chat.completions.create(stream=True, stream_options={"include_usage": True}, **fakes.request("x")):
                 pass
 
-    stream(10)
+    short = fakes._canned_stream(1)
+    stream(short)
     for count in CHUNKS:
-        found[f"chunks {count}"] = least(rounds, lambda: stream(count), count) - least(rounds, lambda: stream(1), count)
+        chunks = fakes._canned_stream(count)
+        found[f"chunks {count}"] = least(rounds, lambda: stream(chunks), count) - least(rounds, lambda: stream(short), count)
     canned._canned = answer
     for name, make in BIG.items():
         ask = make()
@@ -183,11 +171,11 @@ def measure(is_ours, rounds):
                     drain_completed_steps()
             drain_completed_steps()
 
-        steps(2_000, "s", True)
-        found["kept per step"] = held_by(lambda: steps(10_000, "s", True))[0] / 10_000
+        steps(STEPS // 5, "s", True)
+        found["kept per step"] = held_by(lambda: steps(STEPS, "s", True))[0] / STEPS
         for part in range(1, 6):
-            found[f"kept per name {part}"] = held_by(lambda: steps(20_000, f"name {part} {{}}", False))[0] / 20_000
-        found["kept per name with a call"] = held_by(lambda: steps(10_000, "called {}", True))[0] / 10_000
+            found[f"kept per name {part}"] = held_by(lambda: steps(NAMES, f"name {part} {{}}", False))[0] / NAMES
+        found["kept per name with a call"] = held_by(lambda: steps(STEPS, "called {}", True))[0] / STEPS
     return found
 
 
@@ -230,13 +218,15 @@ BIG = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a hundredth of it, to see that it runs")
     parser.add_argument("--only", choices=("bare", "ours"), help="measure one in this process, and print JSON")
     args = parser.parse_args()
     if args.only:
         print(json.dumps(measure(args.only == "ours", args.rounds)))
         return
-    bare, ours = (json.loads(subprocess.run([sys.executable, __file__, "--only", name, "--rounds", str(args.rounds)],
-                                            check=True, capture_output=True, text=True).stdout) for name in ("bare", "ours"))
+    command = [sys.executable, __file__, "--rounds", str(args.rounds), *(["--quick"] if args.quick else [])]
+    bare, ours = (json.loads(subprocess.run([*command, "--only", name], check=True, stdout=subprocess.PIPE, text=True).stdout)
+                  for name in ("bare", "ours"))
     over = {name: value - bare.get(name, 0) for name, value in ours.items()}
     print("| what grows | over bare |\n|---|---|")
 
