@@ -75,6 +75,7 @@ class Request:
         host: the name of the host that it goes to, which may say who bills. None: unknown, or the provider's own.
         port: the port there. None: that of the protocol, or unknown.
         is_read: whether the call could be read. If not, nothing is known of what it costs.
+        is_filled: whether the model is the step's default, because the app names none.
     """
 
     operation: str
@@ -88,6 +89,7 @@ class Request:
     host: str | None = None
     port: int | None = None
     is_read: bool = True
+    is_filled: bool = False
 
 
 UNKNOWN_OPERATION: Final = "unknown"

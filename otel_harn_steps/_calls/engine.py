@@ -21,7 +21,7 @@ from otel_harn_steps._calls.streams import has_method, is_whole, watched
 from otel_harn_steps._calls.waiting import opened, opened_async
 from otel_harn_steps._guard import guard
 from otel_harn_steps._patching.frames import passed_over
-from otel_harn_steps._steps.active import current_account
+from otel_harn_steps._steps.active import account_here, current_account
 from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.labels import keeping_baggage
 from otel_harn_steps._steps.pausing import goes_on, goes_on_async
@@ -186,10 +186,10 @@ def _admitted(
     Raises:
         StepBudgetExceeded, StepBudgetStop, RoomMayComeError: as `open_meter`. Nothing was sent.
     """
-    active = current_account()
+    active, context = account_here()
     if active is None:
         return None
-    return open_meter(adapter, active, Call(instance, args, kwargs, operation), waits=waits)
+    return open_meter(adapter, active, Call(instance, args, kwargs, operation), context, waits=waits)
 
 
 def _settled(meter: Meter, result: Any) -> Any:
@@ -202,7 +202,7 @@ def _settled(meter: Meter, result: Any) -> Any:
         meter.abandoned()
         return result
     response = result
-    with _WATCHING_RESULT:
+    try:
         stream = meter.watched(result)
         kind: type = type(result)
         is_opaque = not is_whole(kind)
@@ -217,6 +217,9 @@ def _settled(meter: Meter, result: Any) -> Any:
                 watch_body(http_response, meter)
                 return result
             response = decoded(body)
+    except Exception as fault:
+        if not _WATCHING_RESULT.drops(fault):
+            raise
     meter.answered(response, result)
     return result
 
@@ -236,7 +239,8 @@ def _send(adapter: ClientAdapter) -> Wrapper:
     """Refuse what an exhausted step sends."""
 
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        active = None if _is_metered(adapter) else current_account()
+        meter = current_meter()
+        active = None if meter is not None and meter.is_of(adapter) else current_account()
         if active is not None:
             # A request is built from its options alone, which come second where it is made.
             request = request_of(adapter, Call(instance, (None, *args), kwargs))
@@ -256,8 +260,9 @@ def _response(adapter: ClientAdapter) -> Wrapper:
             meter.http_response = kwargs.get("response")
             meter.meet_clients_span()
             return wrapped(*args, **kwargs)
-        active = current_account()
-        meter = None if active is None else open_meter(adapter, active, Call(instance, args, kwargs), is_sent=True)
+        active, context = account_here()
+        made = Call(instance, args, kwargs)
+        meter = None if active is None else open_meter(adapter, active, made, context, is_sent=True)
         if meter is None:
             return wrapped(*args, **kwargs)
         if _on_bypass is not None:
@@ -311,11 +316,6 @@ def _remembered(adapter: ClientAdapter, http_response: Any) -> Any:
         if meter is not None and meter.is_of(adapter) and getattr(http_response, "status_code", 200) < 400:
             meter.http_response = http_response
     return http_response
-
-
-def _is_metered(adapter: ClientAdapter) -> bool:
-    meter = current_meter()
-    return meter is not None and meter.is_of(adapter)
 
 
 def _fill(_: ClientAdapter) -> Wrapper:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from opentelemetry.trace import get_current_span
@@ -271,7 +271,9 @@ def _is_known(active: Account, reported: ReportedCall, scope: str, start_time_ns
 
 def _remember(active: Account, call: BilledCall) -> None:
     with active.tree.lock:
-        watch = _watch_of(active)
+        watch: Watch | None = active.watch
+        if watch is None:
+            active.watch = watch = Watch()
         calls = watch.calls
         if not watch.open:  # no open span is left that could report what is over
             while calls and calls[0].end_time_ns is not None:
@@ -283,7 +285,8 @@ def _remember(active: Account, call: BilledCall) -> None:
 
 def watch_in(active: Account) -> Watch | None:
     """What the step remembers of other instrumentations' spans. None: there has been no such span."""
-    return cast("Watch | None", active.watch)
+    watch: Watch | None = active.watch
+    return watch
 
 
 def _watch_of(active: Account) -> Watch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
@@ -24,12 +24,13 @@ _READING_ERROR = guard("reading an error")
 _OPENING_METER = guard("opening a meter")
 _PRICING_CLIENTS_SPAN = guard("pricing a call on the client's own span")
 
-_METER_KEY = create_key("otel_harn_steps.meter")
+METER_KEY = create_key("otel_harn_steps.meter")
 
 
 def current_meter(context: Context | None = None) -> Meter | None:
     """The meter of the call that is being made here."""
-    return cast("Meter | None", (get_current() if context is None else context).get(_METER_KEY))
+    found: Any = (get_current() if context is None else context).get(METER_KEY)
+    return found  # type: ignore[no-any-return]  # as `Meter.begin` sets it
 
 
 class Meter(StreamMeter):
@@ -43,24 +44,28 @@ class Meter(StreamMeter):
         Args:
             is_sent: whether it has been made already. Then it is never current.
         """
-        with _OPENING_METER:
-            outer = current_meter(self._around)
+        try:
+            around, request = self._around, self._request
+            outer: Any = around.get(METER_KEY)
             # What a call has begun may run on after it, in its context, and make calls of its own.
             if outer is not None and outer.is_calling:
                 outer.delegate(self._open)
-            if self._request.job != "fetch":  # a look at a job is a call where it is the first to report its usage
+            if request.job != "fetch":  # a look at a job is a call where it is the first to report its usage
                 self._open.send()
-            self._span = CallSpan(self._request, self._active, self._around, self._start_time_ns, self._open.labels)
-            self._prices_early = self._span.is_shared
+            self._span = span = CallSpan(request, self._active, around, self._start_time_ns, self._open.labels)
+            self._prices_early = span.is_shared
             if not is_sent:
-                attach(set_value(_METER_KEY, self, without_baggage(self._span.context)))
+                attach(set_value(METER_KEY, self, without_baggage(span.context)))
+        except Exception as fault:
+            if not _OPENING_METER.drops(fault):
+                raise
         self.is_calling, self._is_begun = not is_sent, True
 
     def leave(self) -> None:
         """The client's function has returned: what is called from now on is not this call's doing."""
         self.is_calling = False
         # Not by a token: an interrupt may have come before there was one.
-        if current_meter() is self:
+        if get_current().get(METER_KEY) is self:
             attach(self._around)
 
     def meet_clients_span(self) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context, get_current
-
 from otel_harn_steps._calls.client import Call, ClientAdapter, Request
-from otel_harn_steps._calls.meter import Meter, current_meter
+from otel_harn_steps._calls.meter import METER_KEY, Meter
 from otel_harn_steps._calls.projection import projection_of
 from otel_harn_steps._calls.repeating import asked_by
 from otel_harn_steps._guard import guard
@@ -24,6 +23,8 @@ from otel_harn_steps._steps.tree import COMMON
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opentelemetry.context import Context
+
     from otel_harn_steps._steps.account import Account
 
 # Made once: they are entered at every call.
@@ -37,9 +38,15 @@ _COUNTING_UNREAD = guard("counting a call that could not be read", then="it is n
 
 
 def open_meter(
-    adapter: ClientAdapter, active: Account, call: Call, *, is_sent: bool = False, waits: Waits = Waits.FOR_NOTHING
+    adapter: ClientAdapter,
+    active: Account,
+    call: Call,
+    context: Context,
+    *,
+    is_sent: bool = False,
+    waits: Waits = Waits.FOR_NOTHING,
 ) -> Meter | None:
-    """The meter of a call at a seam, with the call prepared for it, unless it is sent already. It is to begin.
+    """The meter of a call at a seam in `context`, prepared for it, unless it is sent already. It is to begin.
 
     None: not a request to a model.
 
@@ -54,14 +61,15 @@ def open_meter(
     if request is None:
         return None
     asked = asked_by(adapter, call, request) if active.wants.watches_loops else None
-    context = get_current()
     reservation = None
     if not is_sent:
-        request = _with_model(active, request)
+        if request.model is None:
+            request = _with_model(active, request)
         if active.is_covered or (active.tree is COMMON and by_label(active).accounts):
             reservation = _reserved(adapter, active, call, request, context, waits=waits)
         # Last: a call that waits for room, or is refused, is as the app wrote it.
-        request = _prepared(adapter, call, request)
+        if request.is_read:
+            request = _prepared(adapter, call, request)
         if reservation is not None and reservation.output_cap is not None:
             with _LOWERING:
                 adapter.lower_output(call, reservation.output_cap)
@@ -74,16 +82,16 @@ def _reserved(
     if request.job == "fetch":  # a look at a job spends nothing, and its report is billed to whoever gets it
         admit(active, request)
         return None
-    outer = current_meter(context)
+    outer: Meter | None = context.get(METER_KEY)  # type: ignore[assignment]  # as `Meter.begin` sets it
     if outer is not None and outer.is_calling:  # the same call, which this client is asked to make
         outer.release()
+    return admit(active, request, partial(_projected, adapter, active, call, request), waits=waits)
 
-    def project() -> Projection:
-        with _PROJECTING:
-            return projection_of(active, request, adapter.sent_body(call) if request.is_read else call.kwargs)
-        return NOTHING_PROJECTED
 
-    return admit(active, request, project, waits=waits)
+def _projected(adapter: ClientAdapter, active: Account, call: Call, request: Request) -> Projection:
+    with _PROJECTING:
+        return projection_of(active, request, adapter.sent_body(call) if request.is_read else call.kwargs)
+    return NOTHING_PROJECTED
 
 
 def admit(
@@ -114,15 +122,18 @@ def admit(
 def prepare_deferred(adapter: ClientAdapter, active: Account | None, call: Call) -> bool:
     """Prepare a call that is sent later, while its arguments can still be changed. Whether it is one to a model."""
     request = request_of(adapter, call)
-    if request is not None and active is not None:
+    if request is not None and request.is_read and active is not None:
         _prepared(adapter, call, _with_model(active, request))
     return request is not None
 
 
 def request_of(adapter: ClientAdapter, call: Call) -> Request | None:
     """What a call asks for, as far as it can be read. None: it is not a request to a model, or may be none."""
-    with _READING_REQUEST:
+    try:
         return adapter.request(call)
+    except Exception as fault:
+        if not _READING_REQUEST.drops(fault):
+            raise
     with _COUNTING_UNREAD:
         return adapter.unread(call)
     return None
@@ -133,11 +144,13 @@ def _with_model(active: Account, request: Request) -> Request:
     if request.model is not None or not request.is_read:
         return request
     default = active.default_model
-    return request if default is None else replace(request, model=default)
+    return request if default is None else replace(request, model=default, is_filled=True)
 
 
 def _prepared(adapter: ClientAdapter, call: Call, request: Request) -> Request:
-    if request.is_read:
-        with _PREPARING_REQUEST:
-            return adapter.prepare(call, request, ask_usage=settings().stream_usage)
+    try:
+        return adapter.prepare(call, request, ask_usage=settings().stream_usage)
+    except Exception as fault:
+        if not _PREPARING_REQUEST.drops(fault):
+            raise
     return request

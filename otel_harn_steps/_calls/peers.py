@@ -51,6 +51,11 @@ LATE_SCOPES: Final = tuple(peer.scope for peer in PEERS if peer.is_late)
 _LATER: Final = tuple((path, *peer.instrumentor.split(":")) for peer in PEERS for path in peer.later_paths)
 
 
+def may_have_span_later(path: str) -> bool:
+    """Whether some instrumentation, if it is on, makes the span of a request to `path` only later."""
+    return any(part in path for part, _, _ in _LATER)
+
+
 def has_span_later(path: str) -> bool:
     """Whether another instrumentation makes the span of a request to `path` only when the response is there."""
     for part, module, name in _LATER:

@@ -12,7 +12,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 
 from otel_harn_steps._calls.answers import UNSEEN, Ending, finish_reasons
 from otel_harn_steps._calls.cost_names import cost_attributes, emitted_attributes
-from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold, watch_in
+from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold
 from otel_harn_steps._calls.shared_spans import SharedSpan, span_of_call, span_within_call
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard, type_name
@@ -79,7 +79,7 @@ class CallSpan:
         self._start_time_ns = start_time_ns
         self._attributes = attributes = _start_attributes(request, active, labels)
         name = f"{request.operation} {request.model}" if request.model else request.operation
-        watch = watch_in(active)
+        watch = active.watch
         if watch is not None and watch.late_spans:  # one of them may be of this call
             self._held_in = active
         if request.may_delegate or self._held_in is not None:  # a span that is started cannot be taken back

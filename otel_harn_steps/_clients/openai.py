@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Request, Seam, model_in
 from otel_harn_steps._calls.fields import field, fields_of
-from otel_harn_steps._calls.peers import has_span_later
+from otel_harn_steps._calls.peers import has_span_later, may_have_span_later
 from otel_harn_steps._clients._shared import stainless
 from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, streamed, usage_of
 from otel_harn_steps._clients._shared.plain_events import lacks
@@ -66,6 +66,35 @@ def operation_at(path: str) -> str | None:
     return "invoke_agent" if _RUN.search(path) else None
 
 
+class _Asked(NamedTuple):
+    """What a request asks for, as far as its address says; `path` is that of one whose span may be made later."""
+
+    operation: str
+    provider: str
+    terms: Terms
+    job: Literal["", "fetch", "resume"]
+    path: str | None
+
+
+@lru_cache(maxsize=256)
+def _asked(method: str, url: str, host: str, default: str) -> _Asked | None:
+    """What a request to `url` asks of `host`. None: it is not one to a model."""
+    path = stainless.path_in(url)
+    provider, region = provider_at(host, default), _REGIONAL if is_regional(host) else LIST_PRICE
+    if method == "get":  # a look at a job, which is no call and gets no span
+        looked_at = _JOB.search(path)
+        operation = None if looked_at is None else _JOBS.get(looked_at[1], "invoke_agent")
+    else:
+        operation = operation_at(path) if method == "post" else None
+    if operation is None:
+        return None
+    terms = _TERMS.get(operation, LIST_PRICE) + region
+    if method == "get":
+        return _Asked(operation, provider, terms, "fetch", None)
+    job: Literal["", "resume"] = "resume" if path.endswith(_RESUMES) else ""
+    return _Asked(operation, provider, terms, job, path if may_have_span_later(path) else None)
+
+
 class OpenAIProtocol(ClientAdapter):
     """A client that Stainless generates, for a provider that speaks OpenAI's protocol.
 
@@ -89,28 +118,22 @@ class OpenAIProtocol(ClientAdapter):
 
     def request(self, call: Call) -> Request | None:
         options = stainless.options_of(call)
-        path = stainless.path_of(options)
         # A private endpoint or a proxy in front of Azure is Azure still, by its client.
         default = "azure.ai.openai" if "Azure" in type(call.instance).__name__ else self.provider
         host, port = stainless.address_of(call)
-        provider, region = provider_at(host, default), _REGIONAL if is_regional(host) else LIST_PRICE
-        if options.method == "get":  # a look at a job, which is no call and gets no span
-            looked_at = _JOB.search(path)
-            operation = None if looked_at is None else _JOBS.get(looked_at[1], "invoke_agent")
-            if operation is None:
-                return None
-            terms = _TERMS.get(operation, LIST_PRICE) + region
-            return Request(operation, provider, None, makes_own_span=True, terms=terms, job="fetch", host=host)
-        operation = operation_at(path)
-        if operation is None or options.method != "post":
+        asked = _asked(options.method, str(options.url), host, default)
+        if asked is None:
             return None
+        operation, provider, terms, job, path = asked
+        if job == "fetch":
+            return Request(operation, provider, None, makes_own_span=True, terms=terms, job=job, host=host)
         return Request(
             operation,
             provider,
             model_in(stainless.body_of(options)),
-            makes_own_span=has_span_later(path),
-            terms=_TERMS.get(operation, LIST_PRICE) + region,
-            job="resume" if path.endswith(_RESUMES) else "",
+            makes_own_span=path is not None and has_span_later(path),
+            terms=terms,
+            job=job,
             host=host,
             port=port,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
@@ -87,8 +87,8 @@ class Account(Steered):
         self.open_calls = 0
         self.of_agent: Account | None = None
         self._is_warned_of = above is None  # whether somebody was told what budgets above do not cover of its spend
-        # Other instrumentations' spans in this account, kept for `_calls.foreign_spans` and read there alone.
-        self.watch: object = None
+        # Other instrumentations' spans in this account: a `Watch` of `_calls.foreign_spans`, once there is one.
+        self.watch: Any = None
         self._on_leave: list[Callable[[], None]] = []
         self._forks = _process.forks
 

@@ -20,7 +20,7 @@ from otel_harn_steps._process import new_id
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.agents import agent_of
 from otel_harn_steps._steps.amendments import amend
-from otel_harn_steps._steps.contexts import step_in
+from otel_harn_steps._steps.contexts import ACTIVE_KEY, step_in
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.program_run import account_around, current_run
@@ -62,6 +62,15 @@ def current_account(context: Context | None = None) -> Account | None:
     if _running and context is None:
         _warn_of_bare_thread()
     return account_around(context)
+
+
+def account_here() -> tuple[Account | None, Context]:
+    """As `current_account`, and the context in which that is so."""
+    context = get_current()
+    found: Any = context.get(ACTIVE_KEY)
+    if found is not None and not found.is_left:  # the fast path: within a step, nothing else is to be asked
+        return found, context
+    return current_account(), get_current()  # to look for a step that lives may have changed it
 
 
 class ActiveStep(Account):

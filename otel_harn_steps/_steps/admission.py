@@ -11,7 +11,7 @@ from otel_harn_steps import _process
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._steps.budgeted import OF_OUTPUT, Budgeted
-from otel_harn_steps._steps.by_label import ByLabel, by_label
+from otel_harn_steps._steps.by_label import UNLABELLED, ByLabel, by_label
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
 from otel_harn_steps._steps.reservation import (
     NOTHING_HELD,
@@ -23,6 +23,7 @@ from otel_harn_steps._steps.reservation import (
     Waits,
 )
 from otel_harn_steps._steps.totals import Tally
+from otel_harn_steps._steps.tree import COMMON
 
 
 class Admission(Budgeted):
@@ -47,20 +48,25 @@ class Admission(Budgeted):
             StepBudgetStop: the same, once more than a budget's `hard_stop_after`.
             RoomMayComeError: there may be room later, and the caller waits for that.
         """
-        labelled = by_label(self)
+        labelled = by_label(self) if self.tree is COMMON else UNLABELLED
         if not self.is_covered and not labelled.accounts:
             return None
         covering, holds = self.covering(labelled), self.wants.holds or labelled.wants.holds
         if self.tree.unread and not (holds and all(account._reserves for account in covering)):
-            for bill_so_far in list(self.tree.unread):
-                # A stream that was left in the middle may stay unsettled until the garbage collector comes.
-                bill_so_far()
+            self._bill_unread()
         for account in covering:
             if account.breach is not None and not account.breach.projected:
                 account._refuse_again(account.breach, waits)
         if project is None or not holds:
-            self._check_time(covering)
+            for account in covering:
+                if account.definition.budget.max_seconds is not None:
+                    account._check_time()
             return None
+        return self._reserve(project, covering, labelled, waits)
+
+    def _reserve(
+        self, project: Callable[[], Projection], covering: Sequence[Self], labelled: ByLabel, waits: Waits
+    ) -> Reservation | None:
         projection = project() if self.wants.projects or labelled.wants.projects else NOTHING_PROJECTED
         if not (self.wants.reserves or labelled.wants.reserves):
             projection = projection.with_output(0)  # as a stream brings output, it is held for it
@@ -73,16 +79,20 @@ class Admission(Budgeted):
             finish_freed()
         return self._hold(projection, covering, waits=waits)
 
+    def _bill_unread(self) -> None:
+        for bill_so_far in list(self.tree.unread):
+            # A stream that was left in the middle may stay unsettled until the garbage collector comes.
+            bill_so_far()
+
     def _refuse_again(self, breach: StepBudgetExceeded, waits: Waits) -> NoReturn:
         error = self._exceeded_again(breach)
         if waits and self.is_pausing:
             raise self._may_come(error, is_paused=True)
         raise self._refusal(error)
 
-    def _check_time(self, covering: Sequence[Self]) -> None:
-        for account in covering:
-            if account._is_late() and account._stops("max_seconds"):
-                account.refuse("max_seconds", NOTHING_PROJECTED, NOTHING_HELD, waits=Waits.FOR_NOTHING)
+    def _check_time(self) -> None:
+        if self._is_late() and self._stops("max_seconds"):
+            self.refuse("max_seconds", NOTHING_PROJECTED, NOTHING_HELD, waits=Waits.FOR_NOTHING)
 
     def _hold(
         self,

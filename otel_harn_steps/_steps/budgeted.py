@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from time import monotonic
@@ -128,10 +128,13 @@ class Budgeted(Spent):
         """The accounts whose budget counts what this one's own calls spend, or a call of it with such labels."""
         return (*self._coverers, *labelled.accounts) if labelled.accounts else self._coverers
 
-    def covering(self, labelled: ByLabel = UNLABELLED) -> list[Self]:
+    def covering(self, labelled: ByLabel = UNLABELLED) -> Sequence[Self]:
         """Those of the `coverers` that live, this one first."""
         coverers = self.coverers(labelled) if labelled.accounts else self._coverers
-        return [each for each in coverers if each.status is None]
+        for each in coverers:
+            if each.status is not None:
+                return [each for each in coverers if each.status is None]
+        return coverers  # the fast path: all of them
 
     def repeats(self, is_loop: Callable[[Self], bool], response: object) -> StepBudgetExceeded | None:
         """The breach of a budget for calls that repeat. To be asked about each call that was answered, once.

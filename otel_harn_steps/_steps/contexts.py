@@ -10,7 +10,7 @@ the step.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
     from otel_harn_steps._steps.active import ActiveStep
 
-_ACTIVE_KEY: Final = create_key("otel_harn_steps.active_step")
+ACTIVE_KEY: Final = create_key("otel_harn_steps.active_step")
 _left_here: Final[ContextVar[tuple[ref[ActiveStep], ...]]] = ContextVar("otel_harn_steps.left_here", default=())
 """The steps that were left here, and that something may make current again here."""
 
 
 def context_of(active: ActiveStep, parent: Context) -> Context:
     """`parent` with `active` as its innermost step."""
-    return set_value(_ACTIVE_KEY, active, parent)
+    return set_value(ACTIVE_KEY, active, parent)
 
 
 def step_in(context: Context | None) -> ActiveStep | None:
     """The innermost step of `context`, or of the current one."""
     context = get_current() if context is None else context
-    found = cast("ActiveStep | None", context.get(_ACTIVE_KEY))
+    found: ActiveStep | None = context.get(ACTIVE_KEY)  # type: ignore[assignment]  # as `context_of` sets it
     if found is None or not found.is_left:
         return found
     return _nearest_living(found, context, is_current=context is get_current())
@@ -50,7 +50,7 @@ def leave_context(active: ActiveStep, entered: Context) -> None:
     # The order matters: whatever interrupts this, a later look at the context finds a step that was left.
     active.is_left = True
     token, now = active.token, get_current()
-    is_reset = token is not None and now.get(_ACTIVE_KEY) is active and was_reset(token)
+    is_reset = token is not None and now.get(ACTIVE_KEY) is active and was_reset(token)
     if is_reset:
         active.token = None
     if not is_reset or now is not entered:
@@ -110,10 +110,10 @@ def _context_without(through: list[ActiveStep], step: ActiveStep | None, context
     """`context` with `step` in place of those that were left, and the span that was current before theirs."""
     outer = through[-1].outer
     spans = {id(each.span) for each in through}
-    if all(key == _ACTIVE_KEY or id(value) in spans or outer.get(key) is value for key, value in context.items()):
+    if all(key == ACTIVE_KEY or id(value) in spans or outer.get(key) is value for key, value in context.items()):
         return outer  # nothing was attached above them
     span = get_current_span(context)
-    context = set_value(_ACTIVE_KEY, step, context)
+    context = set_value(ACTIVE_KEY, step, context)
     for each in through:
         if span is each.span:
             span = get_current_span(each.outer)

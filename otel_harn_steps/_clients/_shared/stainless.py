@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from otel_harn_steps._calls.client import UNKNOWN_OPERATION, Call, Request, Seam, model_in
+from otel_harn_steps._calls.client import UNKNOWN_OPERATION, Call, Request, Seam
 from otel_harn_steps._cost.estimate import lower_output_cap
 
 
@@ -50,7 +50,12 @@ _MOST_ADDRESSES: Final = 64
 
 def address_of(call: Call) -> tuple[str, int | None]:
     """The host and the port that a call goes to. The port is None where the URL has none."""
-    url = call.instance.base_url
+    client = call.instance
+    # Where the client keeps it: openai's own `base_url` imports a module each time that it is asked.
+    kind: type = type(client)
+    url = client.__dict__.get("_base_url") if _keeps_url(kind) else None
+    if url is None:
+        url = client.base_url
     known = _addresses.get(id(url))
     if known is None or known[0] is not url:
         if len(_addresses) >= _MOST_ADDRESSES:
@@ -59,13 +64,25 @@ def address_of(call: Call) -> tuple[str, int | None]:
     return known[1], known[2]
 
 
+@lru_cache(maxsize=256)
+def _keeps_url(kind: type) -> bool:
+    """Whether `base_url` of such clients is the client library's own: that of a subclass of the app's may differ."""
+    getter = getattr(getattr(kind, "base_url", None), "fget", None)
+    root = next((each for each in reversed(kind.__mro__) if hasattr(each, "base_url")), None)
+    return getter is not None and _package_of(getter) == _package_of(root)
+
+
+def _package_of(value: Any) -> str:
+    return str(value.__module__).partition(".")[0]
+
+
 def path_of(options: Any) -> str:
     """The path that a request goes to, without its query: "/chat/completions"."""
-    return _path_in(str(options.url))
+    return path_in(str(options.url))
 
 
 @lru_cache(maxsize=256)
-def _path_in(url: str) -> str:
+def path_in(url: str) -> str:
     path = url.partition("?")[0].rstrip("/")
     return path if path.startswith("/") else f"/{path}"
 
@@ -81,13 +98,13 @@ def unread_operation(call: Call, operation_at: Callable[[str], str | None]) -> s
     urls = [each for part in given if isinstance(each := getattr(part, "url", None), str)]
     if "post" not in methods:
         return None
-    return operation_at(_path_in(urls[0])) if urls else UNKNOWN_OPERATION
+    return operation_at(path_in(urls[0])) if urls else UNKNOWN_OPERATION
 
 
 def body_of(options: Any) -> Mapping[str, Any]:
     """The JSON that a request sends."""
     body = options.json_data
-    return body if isinstance(body, Mapping) else {}
+    return body if type(body) is dict or isinstance(body, Mapping) else {}
 
 
 def sent_body(options: Any) -> Mapping[str, Any]:
@@ -103,9 +120,8 @@ def change_body(options: Any, **changes: object) -> None:
 
 def fill_in_model(call: Call, request: Request) -> None:
     """Send the request's model where the app named none."""
-    options = options_of(call)
-    if request.model is not None and model_in(body_of(options)) is None:
-        change_body(options, model=request.model)
+    if request.is_filled:
+        change_body(options_of(call), model=request.model)
 
 
 def lower_output(call: Call, cap: int) -> bool:
