@@ -33,8 +33,11 @@ def measured(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
         parsed: what came of it.
         at: when it was sent, in seconds since the epoch.
     """
-    with _ADDING_UP_CALL:
+    try:
         return _added_up(request, parsed, at)
+    except Exception as fault:
+        if not _ADDING_UP_CALL.drops(fault):
+            raise
     return unknown(request, parsed)
 
 
@@ -46,10 +49,10 @@ def _added_up(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
     usage: Usage = parts[0].usage
     for part in parts[1:]:
         usage = usage + part.usage
-    is_complete = usage.is_complete
+    is_complete = usage.input_tokens is not None and usage.output_tokens is not None
     certainty: Certainty = "measured" if is_complete else "unknown"
     cost, book, saved = None, None, None
-    with _PRICING_CALL:  # what it used is known all the same
+    try:
         reported = parsed.reported_usd
         cost = None if reported is None else to_picousd(reported)
         if cost is not None:
@@ -58,6 +61,9 @@ def _added_up(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
             cost, book = _cost_of(request, parts, model, at)
             if usage.cache_read_tokens and cost is not None:
                 saved = _savings_of(request, parts, model, at)
+    except Exception as fault:  # what it used is known all the same
+        if not _PRICING_CALL.drops(fault):
+            raise
     return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, parts[0].terms + request.terms, saved)
 
 
