@@ -10,6 +10,9 @@ from otel_harn_steps._calls.fields import Fields, field, fields_of, text_of
 from otel_harn_steps._cost.values import value
 
 _LONGEST: Final = 40  # of a word of a provider's. What is longer is none
+# In each of several answers.
+_OF_CHOICES: Final[tuple[str, ...]] = ("finish_reason",)  # of OpenAI's protocol, and of Mistral's
+_OF_CANDIDATES: Final[tuple[str, ...]] = ("finish_reason", "finishReason")  # of Google's
 # Where a reason stands: in a whole response, or in an event of a stream.
 _ALONE: Final = (
     "stop_reason",  # Anthropic
@@ -59,12 +62,22 @@ def _in_event(fields: Fields) -> list[str]:
 
 
 def _in(fields: Fields) -> list[str]:
-    choices = fields.get("choices")  # OpenAI's protocol, and Mistral's
-    if choices is not None:
-        return _of_each(choices, "finish_reason")
-    candidates = fields.get("candidates")  # Google's
-    if candidates is not None:
-        return _of_each(candidates, "finish_reason", "finishReason")
+    answers, names = fields.get("choices"), _OF_CHOICES
+    if answers is None:
+        answers, names = fields.get("candidates"), _OF_CANDIDATES
+    if answers is None:
+        return _alone_in(fields)
+    found: list[str] = []
+    for each in answers if isinstance(answers, list) else ():
+        of_answer = fields_of(each)
+        for name in names:
+            word = _word(of_answer.get(name))
+            if word is not None:
+                found.append(word)
+    return found
+
+
+def _alone_in(fields: Fields) -> list[str]:
     for name in _ALONE:
         word = _word(fields.get(name))
         if word is not None:
@@ -74,18 +87,6 @@ def _in(fields: Fields) -> list[str]:
         if cut is not None or fields.get("status") == _ENDED:
             return [cut or _ENDED]
     return []
-
-
-def _of_each(answers: Any, *names: str) -> list[str]:
-    found: list[str] = []
-    if isinstance(answers, list):
-        for each in answers:
-            fields = fields_of(each)
-            for name in names:
-                word = _word(fields.get(name))
-                if word is not None:
-                    found.append(word)
-    return found
 
 
 def _word(found: Any) -> str | None:
