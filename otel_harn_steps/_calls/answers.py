@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from otel_harn_steps._calls.fields import Fields, field, fields_of, items_of, text_of
+from otel_harn_steps._calls.fields import Fields, field, fields_of, text_of
 from otel_harn_steps._cost.values import value
 
 _LONGEST: Final = 40  # of a word of a provider's. What is longer is none
+# In each of several answers.
+_OF_CHOICES: Final[tuple[str, ...]] = ("finish_reason",)  # of OpenAI's protocol, and of Mistral's
+_OF_CANDIDATES: Final[tuple[str, ...]] = ("finish_reason", "finishReason")  # of Google's
 # Where a reason stands: in a whole response, or in an event of a stream.
 _ALONE: Final = (
     "stop_reason",  # Anthropic
@@ -44,30 +47,37 @@ def finish_reasons(said: Iterable[Any]) -> tuple[str, ...]:
     """Why an answer ended, in the provider's words; of several answers to one call, each in its order."""
     found: list[str] = []
     for each in said:
-        found += _reasons(each)
+        fields = fields_of(each)
+        found += _in(fields) or _in_event(fields)
     return tuple(found)
 
 
-def _reasons(said: Any) -> list[str]:
-    fields = fields_of(said)
-    found = _in(fields)
-    if not found:
-        for name in _OF_EVENTS:
-            inner = fields.get(name)
-            found = [] if inner is None else _in(fields_of(inner))
-            if found:
-                break
-    return found
+def _in_event(fields: Fields) -> list[str]:
+    for name in _OF_EVENTS:
+        inner = fields.get(name)
+        found = [] if inner is None else _in(fields_of(inner))
+        if found:
+            return found
+    return []
 
 
 def _in(fields: Fields) -> list[str]:
-    choices = fields.get("choices")  # OpenAI's protocol, and Mistral's
-    if choices is not None:
-        return [word for each in items_of(choices) if (word := _word(fields_of(each).get("finish_reason")))]
-    candidates = fields.get("candidates")  # Google's
-    if candidates is not None:
-        names = ("finish_reason", "finishReason")
-        return [word for each in items_of(candidates) for name in names if (word := _word(fields_of(each).get(name)))]
+    answers, names = fields.get("choices"), _OF_CHOICES
+    if answers is None:
+        answers, names = fields.get("candidates"), _OF_CANDIDATES
+    if answers is None:
+        return _alone_in(fields)
+    found: list[str] = []
+    for each in answers if isinstance(answers, list) else ():
+        of_answer = fields_of(each)
+        for name in names:
+            word = _word(of_answer.get(name))
+            if word is not None:
+                found.append(word)
+    return found
+
+
+def _alone_in(fields: Fields) -> list[str]:
     for name in _ALONE:
         word = _word(fields.get(name))
         if word is not None:
@@ -80,8 +90,8 @@ def _in(fields: Fields) -> list[str]:
 
 
 def _word(found: Any) -> str | None:
-    word = text_of(found)
-    return str(word) if word is not None and len(word) <= _LONGEST and _is_word(word) else None
+    word = found if type(found) is str else text_of(found)
+    return str(word) if word and len(word) <= _LONGEST and _is_word(word) else None
 
 
 @lru_cache(maxsize=128)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._cost.price_book import cache_savings_of, price_of
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._cost.usage import Usage
     from otel_harn_steps._telemetry.call_row import Certainty
 
+_PROVIDER: Final = "provider"  # in the place of a price book: it says itself what it charges
 _ADDING_UP_CALL = guard("adding up a call")
 _PRICING_CALL = guard("pricing a call")
 
@@ -33,32 +34,36 @@ def measured(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
         parsed: what came of it.
         at: when it was sent, in seconds since the epoch.
     """
-    with _ADDING_UP_CALL:
-        return _added_up(request, parsed, at)
+    try:
+        parts = parsed.parts
+        if not parts:
+            return unknown(request, parsed)
+        model = parsed.model or request.model
+        usage: Usage = parts[0].usage
+        for part in parts[1:]:
+            usage = usage + part.usage
+        cost, book, saved = None, None, None
+        try:
+            reported = parsed.reported_usd
+            cost = None if reported is None else to_picousd(reported)
+            if cost is not None:
+                book = _PROVIDER
+            else:
+                cost, book = _cost_of(request, parts, model, at)
+                if usage.cache_read_tokens and cost is not None:
+                    saved = _savings_of(request, parts, model, at)
+        except Exception as fault:  # what it used is known all the same
+            if not _PRICING_CALL.drops(fault):
+                raise
+        certainty: Certainty = "reported" if book == _PROVIDER else "measured"
+        if usage.input_tokens is None or usage.output_tokens is None:
+            certainty = "unknown"
+        terms = parts[0].terms + request.terms
+        return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, terms, saved)
+    except Exception as fault:
+        if not _ADDING_UP_CALL.drops(fault):
+            raise
     return unknown(request, parsed)
-
-
-def _added_up(request: Request, parsed: ParsedResponse, at: float) -> ModelCall:
-    parts = parsed.parts
-    if not parts:
-        return unknown(request, parsed)
-    model = parsed.model or request.model
-    usage: Usage = parts[0].usage
-    for part in parts[1:]:
-        usage = usage + part.usage
-    is_complete = usage.is_complete
-    certainty: Certainty = "measured" if is_complete else "unknown"
-    cost, book, saved = None, None, None
-    with _PRICING_CALL:  # what it used is known all the same
-        reported = parsed.reported_usd
-        cost = None if reported is None else to_picousd(reported)
-        if cost is not None:
-            certainty, book = "reported" if is_complete else "unknown", "provider"
-        else:
-            cost, book = _cost_of(request, parts, model, at)
-            if usage.cache_read_tokens and cost is not None:
-                saved = _savings_of(request, parts, model, at)
-    return ModelCall(request.provider, model, usage, cost, 0, 0, certainty, book, parts[0].terms + request.terms, saved)
 
 
 def _cost_of(request: Request, parts: Sequence[Part], model: str | None, at: float) -> tuple[int | None, str | None]:

@@ -6,7 +6,7 @@ names that usage comes under, which looks at these alone. That is done once for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -64,15 +64,24 @@ def _begin(path: str) -> str:
 def _reader(table: Mapping[str, tuple[str, ...]], outside: Mapping[str, tuple[str, ...]]) -> UsageReader:
     """What reads the fields of a usage object at the places of a table."""
     code = _Code()
-    for name, places in table.items():
-        code.count(f"v_{name}", places, missing="None" if name in _SIDES else "0")
-    sides = [f"v_{side} is None" for side in _SIDES if table.get(side)]
-    code.line(f"if {' and '.join(sides) or True}: return None")
-    for side, parts in outside.items():
-        if parts:
-            code.line(f"if v_{side} is not None: v_{side} += {' + '.join(f'v_{part}' for part in parts)}")
-    values = (f"v_{each.name}" if each.name in table else repr(_MISSING[each.name]) for each in fields(Usage))
-    code.line(f"return Usage({', '.join(values)})")
+    values = {name: str(missing) for name, missing in _MISSING.items()}
+    places = {name: found for name, found in table.items() if found}
+    for name in sorted(places, key=list(values).index):  # the sides are the first
+        values[name] = f"v_{name}"
+    sides = [side for side in _SIDES if side in places]
+    for side in sides:
+        code.count(values[side], places[side], missing="None")
+    code.line(f"if {' and '.join(f'{values[side]} is None' for side in sides) or True}: return None")
+    parts = {name: found for name, found in places.items() if name not in _SIDES}
+    code.line(f"if {code.has_none(path for found in parts.values() for path in found)}:")
+    code.line(f" return Usage({', '.join(values[side] for side in _SIDES)})")
+    for name, found in parts.items():
+        code.count(values[name], found, missing="0")
+    for side in sides:
+        if outside[side]:
+            more = " + ".join(values[part] for part in outside[side])
+            code.line(f"if {values[side]} is not None: {values[side]} += {more}")
+    code.line(f"return Usage({', '.join(values.values())})")
     return code.compiled()
 
 
@@ -91,8 +100,6 @@ class _Code:
 
     def count(self, variable: str, places: tuple[str, ...], *, missing: str) -> None:
         """Read the count at the first of `places` that holds one into `variable`."""
-        if not places:
-            self.line(f"{variable} = {missing}")
         for number, path in enumerate(places):
             parent, _, name = path.rpartition(".")
             read = f"{variable} = {self._open(parent)}.get({name!r})"
@@ -100,8 +107,19 @@ class _Code:
             # Nearly every count is missing or a plain integer: no call for those.
             is_odd = f"type({variable}) is not int or not 0 <= {variable} <= {_MOST_TOKENS}"
             self.line(f"if {is_odd}: {variable} = None if {variable} is None else token_count({variable})")
-        if places and missing != "None":
+        if missing != "None":
             self.line(f"if {variable} is None: {variable} = {missing}")
+
+    def has_none(self, paths: Iterable[str]) -> str:
+        """A condition that only holds where there is no count at any of `paths`, as in most answers."""
+        conditions = []
+        for begin, is_opened in dict.fromkeys((_begin(path), "." in path) for path in paths):
+            if is_opened:
+                opened = self._open(begin)
+                conditions.append(f"type({opened}) is dict and not any({opened}.values())")
+            else:
+                conditions.append(f"not f.get({begin!r})")
+        return " and ".join(conditions) or "True"
 
     def _open(self, path: str) -> str:
         if path not in self._opened:

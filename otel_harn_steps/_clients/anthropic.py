@@ -9,11 +9,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, Part, Request, model_in
-from otel_harn_steps._calls.fields import Fields, count, field, fields_of, items_of, text_of
+from otel_harn_steps._calls.fields import Fields, field, fields_of, items_of, text_of
 from otel_harn_steps._calls.peers import client_traces_itself
 from otel_harn_steps._calls.usage_table import usage_table
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.openai_usage import reported_usd
+from otel_harn_steps._clients._shared.openai_usage import SAYS_USD, reported_usd
 from otel_harn_steps._clients._shared.plain_events import lacks
 from otel_harn_steps._cost.hosts import provider_at
 from otel_harn_steps._cost.usage import Terms, Usage, token_count
@@ -118,7 +118,7 @@ class _Anthropic(ClientAdapter):
             model if isinstance(model, str) else None,
             response_id if isinstance(response_id, str) else None,
             () if usage is None else tuple(_parts(usage)),
-            reported_usd(request.provider, response),
+            reported_usd(request.provider, response) if request.provider in SAYS_USD else None,
         )
 
     def fold(self, state: Any, event: Any) -> Any:
@@ -183,7 +183,8 @@ def _read(reported: Any) -> Usage | None:
     if usage is None or usage.cache_write_tokens:
         return usage
     # Written tokens by how long they are kept, where their sum is missing.
-    written = count(reported, "cache_creation.ephemeral_5m_input_tokens") + usage.cache_write_1h_tokens
+    for_5m = fields_of(fields_of(reported).get("cache_creation")).get("ephemeral_5m_input_tokens")
+    written = usage.cache_write_1h_tokens + (token_count(for_5m) or 0 if for_5m else 0)
     if not written:
         return usage
     total = None if usage.input_tokens is None else usage.input_tokens + written

@@ -12,7 +12,7 @@ from otel_harn_steps._calls.client import Call, ClientAdapter, ParsedResponse, R
 from otel_harn_steps._calls.fields import field, fields_of
 from otel_harn_steps._calls.peers import has_span_later, may_have_span_later
 from otel_harn_steps._clients._shared import stainless
-from otel_harn_steps._clients._shared.openai_usage import parts_of, reported_usd, streamed, usage_of
+from otel_harn_steps._clients._shared.openai_usage import SAYS_USD, parts_in, reported_usd, streamed, usage_of
 from otel_harn_steps._clients._shared.plain_events import lacks
 from otel_harn_steps._cost.hosts import is_regional, provider_at
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms
@@ -186,11 +186,12 @@ class OpenAIProtocol(ClientAdapter):
         return ParsedResponse(
             model if isinstance(model, str) else None,
             response_id,
-            parts_of(request, response, is_verbatim=True),
-            reported_usd(request.provider, response),
-            job_id=response_id if is_background or request.job == "fetch" else None,
+            parts_in(request, fields, is_verbatim=True),
+            reported_usd(request.provider, response) if request.provider in SAYS_USD else None,
+            None,
+            response_id if is_background or request.job == "fetch" else None,
             # A batch may be long past: of those, only what was started here.
-            is_job_of_any_process=is_background,
+            is_background,
         )
 
     def fold(self, state: Any, event: Any) -> Any:

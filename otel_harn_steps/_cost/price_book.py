@@ -59,7 +59,7 @@ def price_of(
     """
     if not model:
         return _UNKNOWN
-    card = card_of(provider, model, terms, at, host=host)
+    card = card_of(provider, model, terms, at, host)
     cost = None if card is None else card.cost_picousd(usage)
     if card is None or cost is None:
         _warn_unpriced(provider, model)
@@ -81,18 +81,16 @@ def cache_savings_of(
     return None if card is None else card.cache_savings_picousd(usage)
 
 
-def card_of(provider: str | None, model: str, terms: Terms, at: float, *, host: str | None = None) -> RateCard | None:
+def card_of(provider: str | None, model: str, terms: Terms, at: float, host: str | None = None) -> RateCard | None:
     """The rates of a model. None: its price is unknown. Arguments as those of `price_of`."""
     key = (provider, model, terms, host)
-    try:
-        card = _cards[key]
-    except KeyError:
-        card = _cards_add(key, at)
-    if card is None:  # a price may be known from a day on, and before it, or after it, be asked for
-        return None if _missed_on.get(key) == at // _S_PER_DAY else _cards_add(key, at)
-    if not card.valid_from <= at < card.valid_until:
-        card = _cards_add(key, at)
-    return card
+    card = _cards.get(key)
+    if card is not None and card.valid_from <= at < card.valid_until:
+        return card
+    # A price may be known from a day on, and before it, or after it, be asked for.
+    if card is None and _missed_on.get(key) == at // _S_PER_DAY:
+        return None
+    return _cards_add(key, at)
 
 
 def dearest_picousd(provider: str | None, usage: Usage) -> int:

@@ -73,9 +73,14 @@ class TieredRate:
 Prices = Mapping[str, Decimal | TieredRate]
 
 # A call that used these at no known price has an unknown cost. Everything else without a price is a part of these.
+_INPUT: Final = "input_mtok"
 _OUTPUT: Final = "output_mtok"
-_NEED_A_PRICE: Final = ("input_mtok", _OUTPUT, "web_searches_kcount")
+_NEED_A_PRICE: Final = (_INPUT, _OUTPUT, "web_searches_kcount")
 _AUDIO: Final = ("input_audio_mtok", "output_audio_mtok")
+
+
+# What one token of input costs, one of output, and one of each other kind, which is a part of these, or stands alone.
+_Rates = tuple[int, int, tuple[tuple[Callable[[Usage], int], int], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,8 @@ class RateCard:
         valid_from, valid_until: when these rates hold, in seconds since the epoch.
     """
 
-    _tiers: tuple[tuple[int, tuple[tuple[Callable[[Usage], int], int], ...], int], ...]
+    _base: _Rates
+    _above: tuple[tuple[int, _Rates], ...]  # by the number of input tokens that a request has more than
     _scale: int
     _unknown: tuple[Callable[[Usage], int], ...]
     book: str
@@ -100,12 +106,14 @@ class RateCard:
             if count(usage):
                 return None
         input_tokens = usage.input_tokens or 0
-        rates = self._tiers[0][1]
-        for start, tier, _ in self._tiers[1:]:
+        of_input, of_output, others = self._base
+        for start, rates in self._above:
             if input_tokens > start:
-                rates = tier
-        total = 0
-        for count, rate in rates:
+                of_input, of_output, others = rates
+        if usage.cache_read_tokens or usage.cache_write_tokens:  # a sum may have left the cached tokens out
+            input_tokens = max(input_tokens, usage.cache_read_tokens + usage.cache_write_tokens)
+        total = input_tokens * of_input + (usage.output_tokens or 0) * of_output
+        for count, rate in others:
             total += count(usage) * rate
         if total < 0:  # more reasoning than output, and the like
             return None
@@ -129,14 +137,14 @@ class RateCard:
 
     def output_picousd(self, input_tokens: int) -> int:
         """Pico-dollars for one more token of output, rounded up, where the input has so many tokens."""
-        of_output = self._tiers[0][2]
-        for start, _, rate in self._tiers[1:]:
+        of_output = self._base[1]
+        for start, rates in self._above:
             if input_tokens > start:
-                of_output = rate
+                of_output = rates[1]
         return -(-of_output // self._scale)
 
 
-FREE: Final = RateCard(((-1, (), 0),), 1, (), "local")
+FREE: Final = RateCard((0, 0, ()), (), 1, (), "local")
 """The card of a model that nobody bills for."""
 
 
@@ -162,26 +170,27 @@ def compile_card(
     known = {key: prices[key] for key in _UNITS if key in prices}
     needed = (*_NEED_A_PRICE, *_AUDIO) if needs_audio_price else _NEED_A_PRICE
     starts = {start for price in known.values() if isinstance(price, TieredRate) for start, _ in price.tiers}
-    tiers: list[tuple[int, dict[str, Fraction]]] = []
+    tiers: list[dict[str, Fraction]] = []
     for start in (-1, *sorted(starts)):
         flat = {key: price.above(start) if isinstance(price, TieredRate) else price for key, price in known.items()}
-        tiers.append((start, _coefficients(flat, token_factor)))
-    scale = lcm(*(rate.denominator for _, rates in tiers for rate in rates.values())) if known else 1
+        tiers.append(_coefficients(flat, token_factor))
+    scale = lcm(*(rate.denominator for rates in tiers for rate in rates.values())) if known else 1
+    base, *above = (_scaled(rates, scale) for rates in tiers)
     return RateCard(
-        tuple(
-            (
-                start,
-                tuple((_UNITS[key].count, int(rate * scale)) for key, rate in rates.items() if rate),
-                int(rates.get(_OUTPUT, Fraction(0)) * scale),
-            )
-            for start, rates in tiers
-        ),
+        base,
+        tuple(zip(sorted(starts), above, strict=True)),
         scale,
         tuple(_UNITS[key].count for key in needed if key not in known),
         book,
         valid_from,
         valid_until,
     )
+
+
+def _scaled(rates: Mapping[str, Fraction], scale: int) -> _Rates:
+    whole = {key: int(rate * scale) for key, rate in rates.items()}
+    others = ((_UNITS[key].count, rate) for key, rate in whole.items() if rate and key not in (_INPUT, _OUTPUT))
+    return whole.get(_INPUT, 0), whole.get(_OUTPUT, 0), tuple(others)
 
 
 def _coefficients(prices: Mapping[str, Decimal], token_factor: Fraction) -> dict[str, Fraction]:

@@ -15,6 +15,8 @@ from otel_harn_steps._cost.surcharges import PREVIEW_SEARCH
 from otel_harn_steps._cost.usage import LIST_PRICE, Terms, Usage, token_count
 
 _NO_OUTPUT: Final = frozenset({"embeddings", "rerank"})
+# Perplexity's count of searches.
+_QUERIES: Final = "num_search_queries"
 _XAI_TICKS_PER_USD: Final = Decimal(10**10)
 # Models that search the web before every answer (OpenAI's documentation of chat completions), and report no searches.
 _SEARCHES_ALWAYS: Final = re.compile(r"gpt-[\w.-]+-search-(?:preview|api)\b")
@@ -40,33 +42,46 @@ _usage: Final = usage_table(
     cache_read_audio_tokens=_details("cached_tokens_details.audio_tokens", "prompt", "input"),
     input_image_tokens=_details("image_tokens", "prompt", "input"),
     output_image_tokens=_details("image_tokens", "completion", "output"),
+    web_searches=_QUERIES,
 )
 
 
 def usage_of(response: Any) -> Any:
     """The usage object of a response, None where there is none. Groq's streams have a place of their own for it."""
-    return _usage_in(fields_of(response))
-
-
-def _usage_in(fields: Fields) -> Any:
+    fields = fields_of(response)
     usage = fields.get("usage")
     return usage if usage is not None else field(fields.get("x_groq"), "usage")
 
 
-def parts_of(request: Request, response: Any, *, is_verbatim: bool = False) -> tuple[Part, ...]:
-    """What `response` used. Empty where it does not say. `is_verbatim`: its usage is as the provider has sent it."""
-    fields = fields_of(response)
-    reported = _usage_in(fields)
+def parts_of(request: Request, response: Any) -> tuple[Part, ...]:
+    """What `response` used. Empty where it does not say."""
+    return parts_in(request, fields_of(response))
+
+
+def parts_in(request: Request, fields: Fields, *, is_verbatim: bool = False) -> tuple[Part, ...]:
+    """What the response with these fields used. `is_verbatim`: its usage is as the provider has sent it."""
+    reported = fields.get("usage")
+    if reported is None:
+        reported = field(fields.get("x_groq"), "usage")
     usage = _read(request, reported)
     if usage is None:
         return ()
     if is_verbatim and request.provider in _GOOGLE and not usage.reasoning_tokens:
         usage = _with_thoughts(usage, reported)
-    searches = _web_searches(reported, fields)
-    is_search_model = request.provider == "openai" and _is_search_model(request, fields)
-    if searches or is_search_model:
-        usage = replace(usage, web_searches=searches or 1)
-    part = Part(usage, _terms(request.provider, usage, fields, is_search_model=is_search_model))
+    if usage.web_searches or fields.get("tool_usage") is not None or fields.get("output") is not None:
+        searches = _web_searches(reported, fields)
+        if searches != usage.web_searches:
+            usage = replace(usage, web_searches=searches)
+    tier = fields.get("service_tier")
+    terms: Terms = (("service_tier", tier),) if isinstance(tier, str) else LIST_PRICE
+    if request.provider == "openai":
+        model = fields.get("model") or request.model
+        if isinstance(model, str) and "-search-" in model and _is_search_model(request, model):
+            usage = usage if usage.web_searches else replace(usage, web_searches=1)
+            terms = (*terms, PREVIEW_SEARCH)
+        elif usage.web_searches and _has_preview_search(fields):
+            terms = (*terms, PREVIEW_SEARCH)
+    part = Part(usage, terms)
     drawing = fields.get("svg_usage")  # next to the image model's own usage, of a model that it names
     drawn = None if drawing is None else _read(request, drawing)
     if drawn is None:
@@ -75,16 +90,21 @@ def parts_of(request: Request, response: Any, *, is_verbatim: bool = False) -> t
     return part, Part(drawn, LIST_PRICE, model if isinstance(model, str) else None)
 
 
+SAYS_USD: Final = frozenset({"openrouter", "perplexity", "x_ai"})
+"""Who says what it charges."""
+
+
 def reported_usd(provider: str, response: Any) -> object:
     """What the provider says that it charges, where it does. Elsewhere fields of these names mean other things."""
+    if provider not in SAYS_USD:
+        return None
+    usage = usage_of(response)
     if provider == "openrouter":
-        return _openrouter_usd(usage_of(response))
+        return _openrouter_usd(usage)
     if provider == "perplexity":
-        return field(usage_of(response), "cost.total_cost")
-    if provider == "x_ai":
-        ticks = field(usage_of(response), "cost_in_usd_ticks")
-        return Decimal(ticks) / _XAI_TICKS_PER_USD if isinstance(ticks, int) else None
-    return None
+        return field(usage, "cost.total_cost")
+    ticks = field(usage, "cost_in_usd_ticks")
+    return Decimal(ticks) / _XAI_TICKS_PER_USD if isinstance(ticks, int) else None
 
 
 def _openrouter_usd(usage: Any) -> object:
@@ -129,32 +149,20 @@ def _with_thoughts(usage: Usage, reported: Any) -> Usage:
     return replace(usage, output_tokens=usage.output_tokens + thoughts, reasoning_tokens=thoughts)
 
 
-def _terms(provider: str, usage: Usage, response: Fields, *, is_search_model: bool) -> Terms:
-    tier = response.get("service_tier")
-    terms: Terms = (("service_tier", tier),) if isinstance(tier, str) else LIST_PRICE
-    if is_search_model:
-        return (*terms, PREVIEW_SEARCH)
-    if usage.web_searches and provider == "openai":
-        tools = (field(each, "type") for each in items_of(response.get("tools")))
-        if any(isinstance(each, str) and each.startswith("web_search_preview") for each in tools):
-            return (*terms, PREVIEW_SEARCH)
-    return terms
+def _is_search_model(request: Request, model: str) -> bool:
+    return request.operation == "chat" and _SEARCHES_ALWAYS.match(model) is not None
 
 
-def _is_search_model(request: Request, response: Fields) -> bool:
-    if request.operation != "chat":
-        return False
-    model = response.get("model") or request.model
-    return isinstance(model, str) and "-search-" in model and _SEARCHES_ALWAYS.match(model) is not None
+def _has_preview_search(response: Fields) -> bool:
+    tools = (field(each, "type") for each in items_of(response.get("tools")))
+    return any(isinstance(each, str) and each.startswith("web_search_preview") for each in tools)
 
 
 def _web_searches(usage: Any, response: Fields) -> int:
     """How many searches the provider made for the model: as it counts them, else as its output shows them."""
-    tools = response.get("tool_usage")
-    counted = None if tools is None else token_count(field(tools, "web_search.num_requests"))
+    counted = token_count(field(response.get("tool_usage"), "web_search.num_requests"))
     if counted is None:
-        queries = fields_of(usage).get("num_search_queries")
-        counted = None if queries is None else token_count(queries)
+        counted = token_count(field(usage, _QUERIES))
     if counted is not None:
         return counted
     output = response.get("output")
