@@ -220,30 +220,32 @@ def _add_answer(
         attributes[names.RESPONSE_MODEL] = parsed.model
     if parsed.response_id:
         attributes[names.RESPONSE_ID] = parsed.response_id
-    usage = call.usage
+    usage, cost = call.usage, call.cost_picousd
     if usage is not None:
-        _add_usage(attributes, request, usage)
-        if call.cost_picousd is not None:
-            attributes[names.CALL_COST_USD] = call.cost_picousd / PICOUSD_PER_USD
-        if call.cache_savings_picousd:
-            attributes[names.CALL_CACHE_SAVINGS_USD] = to_usd(call.cache_savings_picousd)
+        if usage.input_tokens is not None:
+            attributes[names.CALL_INPUT_TOKENS] = usage.input_tokens
+        if usage.output_tokens is not None and request.operation != "embeddings":
+            attributes[names.CALL_OUTPUT_TOKENS] = usage.output_tokens
+        if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+            _add_parts(attributes, usage, call.cache_savings_picousd)
+        if cost is not None:
+            attributes[names.CALL_COST_USD] = cost / PICOUSD_PER_USD
     if settings().emit:
-        if usage is not None and call.cost_picousd is not None:
-            attributes.update(cost_attributes(call.cost_picousd))
+        if usage is not None and cost is not None:
+            attributes.update(cost_attributes(cost))
         attributes.update(emitted_attributes(request.operation, call.model, usage))
 
 
-def _add_usage(attributes: dict[str, AttributeValue], request: Request, usage: Usage) -> None:
-    if usage.input_tokens is not None:
-        attributes[names.CALL_INPUT_TOKENS] = usage.input_tokens
-    if usage.output_tokens is not None and request.operation != "embeddings":
-        attributes[names.CALL_OUTPUT_TOKENS] = usage.output_tokens
+def _add_parts(attributes: dict[str, AttributeValue], usage: Usage, saved_picousd: int | None) -> None:
+    """What of the tokens was cached, or reasoning. Only where something was read from a cache was anything saved."""
     if usage.cache_read_tokens:
         attributes[names.CALL_CACHE_READ] = usage.cache_read_tokens
     if usage.cache_write_tokens:
         attributes[names.CALL_CACHE_WRITE] = usage.cache_write_tokens
     if usage.reasoning_tokens:
         attributes[names.CALL_REASONING] = usage.reasoning_tokens
+    if saved_picousd:
+        attributes[names.CALL_CACHE_SAVINGS_USD] = to_usd(saved_picousd)
 
 
 def _add_ending(attributes: dict[str, AttributeValue], ending: Ending, start_time_ns: int) -> None:
