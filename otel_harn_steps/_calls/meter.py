@@ -53,7 +53,7 @@ class Meter(StreamMeter):
             if request.job != "fetch":  # a look at a job is a call where it is the first to report its usage
                 self._open.send()
             self._span = span = CallSpan(request, self._active, around, self._start_time_ns, self._open.labels)
-            self._prices_early = span.is_shared
+            self._prices_early = span.shared is not None
             if not is_sent:
                 attach(set_value(METER_KEY, self, without_baggage(span.context)))
         except Exception as fault:
@@ -151,7 +151,7 @@ class Meter(StreamMeter):
         if self._closer is not None:
             return
         if self.is_delegated or not self._is_begun:  # the client below has billed it; or it was never made
-            self._close_unbilled("failed", error)
+            self._close(None, error=error, outcome="failed")
             return
         body = body_of(self.http_response)
         if body is not None:  # answered and paid for; then the client could not parse it
@@ -164,7 +164,7 @@ class Meter(StreamMeter):
         if sent:
             self._close(NOTHING_READ, error=error, outcome="cut")
         else:
-            self._close_unbilled("failed", error)
+            self._close(None, error=error, outcome="failed")
 
     def should_retry_without_usage(self, error: BaseException) -> bool:
         """Whether the call failed only because usage was asked for: then it is made again, as the app wrote it."""

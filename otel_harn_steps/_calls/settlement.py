@@ -139,16 +139,19 @@ class Settlement:
 
     def abandoned(self) -> None:
         """Close the meter of a call that somebody else bills, or that was none."""
-        self._close_unbilled("void", None)
+        self._close(None, outcome="void")
 
     def _parse(self, response: Any) -> ParsedResponse:
         parsed = NOTHING_READ
         if not self._request.is_read:  # what its usage means depends on the request
             return parsed
-        with _READING_USAGE:
+        try:
             parsed = self._adapter.parse(self._request, response)
             if (parsed.job_id is not None or self._request.job) and not self._is_of_a_call(parsed):
                 parsed = NOT_A_CALL
+        except Exception as fault:
+            if not _READING_USAGE.drops(fault):
+                raise
         return parsed
 
     def _is_of_a_call(self, parsed: ParsedResponse) -> bool:
@@ -166,23 +169,35 @@ class Settlement:
 
     def _close(
         self,
-        parsed: ParsedResponse,
+        parsed: ParsedResponse | None,
         *,
         error: BaseException | None = None,
         response: Any = None,
         outcome: Outcome = "answered",
     ) -> StepBudgetExceeded | None:
-        """Bill the call, once. An interrupt passes when it is billed; what was not read by then is unknown."""
+        """Bill the call, once. An interrupt passes when it is billed; what was not read by then is unknown.
+
+        `parsed` None: nobody is billed, its row alone is closed.
+        """
         if parsed is NOT_A_CALL:
             self.abandoned()
             return None
-        asked, me = self._call, [parsed]
+        asked, me, call = self._call, [parsed], None
         try:
-            if not self._is_first(me, partial(self._settle_unread, parsed, outcome, response)):
+            if parsed is None:
+                complete: Callable[[], StepBudgetExceeded | None] = partial(self._open.close, outcome)
+            else:
+                complete = partial(self._settle_unread, parsed, outcome, response)
+            with self._lock:  # the first to come closes it: what is left to be done is at hand from here on
+                if self._closer is None:
+                    self._closer, self._complete = me, complete
+            if self._closer is not me:
                 return None
-            call = self._bill_of(parsed, asked, response)
-            self._complete = partial(self._open.settle, call, outcome, response)
-            self._end_span(parsed, call, error)
+            if parsed is not None:
+                call = self._bill_of(parsed, asked, response)
+                self._complete = partial(self._open.settle, call, outcome, response)
+            if self._span is not None:
+                self._span.end(self._request, parsed, call, error, self._ending())
             return self._finish()
         except BaseException:
             if self._closer is me:
@@ -191,24 +206,6 @@ class Settlement:
 
     def _settle_unread(self, parsed: ParsedResponse, outcome: Outcome, response: object) -> StepBudgetExceeded | None:
         return self._open.settle(unknown(self._request, parsed), outcome, response)
-
-    def _close_unbilled(self, outcome: Outcome, error: BaseException | None) -> None:
-        me = [outcome]
-        try:
-            if self._is_first(me, partial(self._open.close, outcome)):
-                self._end_span(None, None, error)
-                self._finish()
-        except BaseException:
-            if self._closer is me:
-                self._finish()
-            raise
-
-    def _is_first(self, closer: object, complete: Callable[[], StepBudgetExceeded | None]) -> bool:
-        """Whether `closer` is the first to close the meter. Then `complete` is what is left to be done."""
-        with self._lock:
-            if self._closer is None:
-                self._closer, self._complete = closer, complete
-        return self._closer is closer
 
     def _finish(self) -> StepBudgetExceeded | None:
         breach = self._complete()
@@ -227,10 +224,6 @@ class Settlement:
         call = measured(self._request, self._adapter.parse(self._request, response), self._start_time_ns / 1e9)
         if self._span is not None and call.cost_picousd is not None and call.certainty != "unknown":
             self._span.price(call.cost_picousd)
-
-    def _end_span(self, parsed: ParsedResponse | None, call: ModelCall | None, error: BaseException | None) -> None:
-        if self._span is not None:
-            self._span.end(self._request, parsed, call, error, self._ending())
 
     def _ending(self) -> Ending:
         if self._said is not None:

@@ -14,7 +14,7 @@ from otel_harn_steps._calls.answers import UNSEEN, Ending, finish_reasons
 from otel_harn_steps._calls.cost_names import cost_attributes, emitted_attributes
 from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold
 from otel_harn_steps._calls.shared_spans import SharedSpan, span_of_call, span_within_call
-from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._cost.money import PICOUSD_PER_USD, to_usd
 from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import client_metrics, names
@@ -42,7 +42,12 @@ _HTTPS = 443
 
 
 class CallSpan:
-    """A call's span: ours, or another instrumentation's, or none. `context` is the one to make the call in."""
+    """A call's span: ours, or another instrumentation's, or none.
+
+    Attributes:
+        context: the one to make the call in.
+        shared: the span, where it is another instrumentation's, which may end before the call is billed.
+    """
 
     __slots__ = (
         "_active",
@@ -50,10 +55,10 @@ class CallSpan:
         "_billed",
         "_held_in",
         "_late",
-        "_shared",
         "_span",
         "_start_time_ns",
         "context",
+        "shared",
     )
 
     def __init__(
@@ -61,7 +66,7 @@ class CallSpan:
     ) -> None:
         self._active = active
         self._span: Span = INVALID_SPAN
-        self._shared: SharedSpan | None = None
+        self.shared: SharedSpan | None = None
         self.context = context
         self._late: Callable[[], Span] | None = None
         self._held_in: Account | None = None
@@ -70,9 +75,9 @@ class CallSpan:
         self._billed = call_opened(active, request.model, context)
         wanted = settings().call_spans
         if wanted is not True:
-            self._shared = span_of_call(active, request.model, context)
-            if self._shared is not None:  # also where its maker suppresses all others
-                self._shared.name_step(active)
+            self.shared = span_of_call(active, request.model, context)
+            if self.shared is not None:  # also where its maker suppresses all others
+                self.shared.name_step(active)
                 return
         if is_suppressed(context) or not (_is_nobodys(request, context) if wanted == "auto" else wanted):
             return
@@ -85,39 +90,37 @@ class CallSpan:
         if request.may_delegate or self._held_in is not None:  # a span that is started cannot be taken back
             self._late = partial(_start, name, context, attributes, start_time_ns)
             return
-        with _STARTING_CALL_SPAN:
+        try:
             self._span = _start(name, context, attributes, start_time_ns)
             self.context = set_span_in_context(self._span, context)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether the call's span is another instrumentation's, which may end before the call is billed."""
-        return self._shared is not None
+        except Exception as fault:
+            if not _STARTING_CALL_SPAN.drops(fault):
+                raise
 
     def leave(self) -> None:
         """A client below makes the call, and its span."""
         self._late = self._attributes = None
-        if self._shared is not None:
-            self._shared.release()
-            self._shared = None
+        if self.shared is not None:
+            self.shared.release()
+            self.shared = None
 
     def enter_clients_own(self, *, is_whole: bool) -> bool:
         """Whether the client library has made a span of its own of the call, which is current now: it is the call's."""
         # One that suppresses all others ends its span before a stream has been read; the client's own goes on.
-        is_kept = is_whole and self._shared is not None and is_suppressed(self.context)
+        is_kept = is_whole and self.shared is not None and is_suppressed(self.context)
         if settings().call_spans is True or is_kept:
             return False
         own = span_within_call(self.context)
         if own is None:
             return False
-        self._shared = own
+        self.shared = own
         own.name_step(self._active)
         return True
 
     def price(self, cost_picousd: int) -> None:
         """Say what the call costs on a span that is another's, before it ends. Ours ends with the call."""
-        if self._shared is not None:
-            self._shared.price(cost_picousd)
+        if self.shared is not None:
+            self.shared.price(cost_picousd)
 
     def end(
         self,
@@ -134,8 +137,8 @@ class CallSpan:
                 call_void(self._billed, end_time_ns)
             else:
                 call_closed(self._billed, call, None if parsed is None else parsed.response_id, end_time_ns)
-        if self._shared is not None and call is not None and call.cost_picousd is not None:
-            self._shared.price(call.cost_picousd)
+        if self.shared is not None and call is not None and call.cost_picousd is not None:
+            self.shared.price(call.cost_picousd)
         if self._attributes is None:
             return
         seen = parsed, call, error, ending
@@ -158,19 +161,21 @@ class CallSpan:
         parsed, call, error, ending = seen
         span = self._span
         error_type = None if error is None or isinstance(error, GeneratorExit) else type_name(type(error))
-        if span is not INVALID_SPAN:
-            with _ENDING_CALL_SPAN:
-                if span.is_recording():
-                    attributes: dict[str, AttributeValue] = {}
-                    if parsed is not None and call is not None:
-                        _add_answer(attributes, request, parsed, call)
-                        _add_ending(attributes, ending, self._start_time_ns)
-                    if error_type is not None:
-                        attributes[names.ERROR_TYPE] = error_type
-                        # Without the message: a provider's errors quote the request.
-                        span.set_status(Status(StatusCode.ERROR))
-                    span.set_attributes(attributes)
-                    span.end(end_time_ns)
+        try:
+            if span is not INVALID_SPAN and span.is_recording():
+                attributes: dict[str, AttributeValue] = {}
+                if parsed is not None and call is not None:
+                    _add_answer(attributes, request, parsed, call)
+                    _add_ending(attributes, ending, self._start_time_ns)
+                if error_type is not None:
+                    attributes[names.ERROR_TYPE] = error_type
+                    # Without the message: a provider's errors quote the request.
+                    span.set_status(Status(StatusCode.ERROR))
+                span.set_attributes(attributes)
+                span.end(end_time_ns)
+        except Exception as fault:
+            if not _ENDING_CALL_SPAN.drops(fault):
+                raise
         if client_metrics.are_heard():
             with _COUNTING_CALL:
                 counted = dict(self._attributes or {})
@@ -215,28 +220,32 @@ def _add_answer(
         attributes[names.RESPONSE_MODEL] = parsed.model
     if parsed.response_id:
         attributes[names.RESPONSE_ID] = parsed.response_id
-    usage = call.usage
+    usage, cost = call.usage, call.cost_picousd
     if usage is not None:
-        _add_usage(attributes, request, usage)
-        if call.cost_picousd is not None:
-            attributes |= cost_attributes(call.cost_picousd)
-        if call.cache_savings_picousd:
-            attributes[names.CALL_CACHE_SAVINGS_USD] = to_usd(call.cache_savings_picousd)
+        if usage.input_tokens is not None:
+            attributes[names.CALL_INPUT_TOKENS] = usage.input_tokens
+        if usage.output_tokens is not None and request.operation != "embeddings":
+            attributes[names.CALL_OUTPUT_TOKENS] = usage.output_tokens
+        if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+            _add_parts(attributes, usage, call.cache_savings_picousd)
+        if cost is not None:
+            attributes[names.CALL_COST_USD] = cost / PICOUSD_PER_USD
     if settings().emit:
+        if usage is not None and cost is not None:
+            attributes.update(cost_attributes(cost))
         attributes.update(emitted_attributes(request.operation, call.model, usage))
 
 
-def _add_usage(attributes: dict[str, AttributeValue], request: Request, usage: Usage) -> None:
-    if usage.input_tokens is not None:
-        attributes[names.CALL_INPUT_TOKENS] = usage.input_tokens
-    if usage.output_tokens is not None and request.operation != "embeddings":
-        attributes[names.CALL_OUTPUT_TOKENS] = usage.output_tokens
+def _add_parts(attributes: dict[str, AttributeValue], usage: Usage, saved_picousd: int | None) -> None:
+    """What of the tokens was cached, or reasoning. Only where something was read from a cache was anything saved."""
     if usage.cache_read_tokens:
         attributes[names.CALL_CACHE_READ] = usage.cache_read_tokens
     if usage.cache_write_tokens:
         attributes[names.CALL_CACHE_WRITE] = usage.cache_write_tokens
     if usage.reasoning_tokens:
         attributes[names.CALL_REASONING] = usage.reasoning_tokens
+    if saved_picousd:
+        attributes[names.CALL_CACHE_SAVINGS_USD] = to_usd(saved_picousd)
 
 
 def _add_ending(attributes: dict[str, AttributeValue], ending: Ending, start_time_ns: int) -> None:

@@ -6,7 +6,7 @@ The totals of an account are the truth. Spans, records and metrics show them and
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_harn_steps")
 _warned_uncovered: set[str] = set()
 _MOST_WARNED: Final = 1000  # names may be made at run time
-_NOT_CROSSED: Final = (None, None)
+_NONE_IS_LATE: Final[Sequence[_Late]] = ()
 _NO_LABELS: Final[Mapping[str, str]] = {}
 
 
@@ -212,46 +212,45 @@ class Account(Steered):
         labelled: ByLabel,
         *,
         is_over: bool,
-    ) -> tuple[StepBudgetExceeded | None, list[_Late]]:
+    ) -> tuple[StepBudgetExceeded | None, Sequence[_Late]]:
         """Count the call, and look at every budget that covers it. To be done again where it was interrupted."""
         self.own, by_model, subtrees = change
         self.by_model.update(by_model)
+        late: list[Account] = []
         for account, subtree in subtrees:
             account.subtree = subtree
+            if account.status is not None or account._forks != _process.forks:
+                late.append(account)
         if call.model:
             self.last_model = call.model
-        if call.price_book != self.price_book:
-            self._note_price_book(call.price_book)
+        book = call.price_book
+        if book is not None and book != self.price_book:
+            self.price_book = book if self.price_book is None else _both_books(self.price_book, book)
         if row is not None:
             self._count_row(row, call, is_over=is_over)
         first: StepBudgetExceeded | None = None
-        news: dict[Account, str | None] = {}
-        for coverer in self.coverers(labelled):
-            crossed, news[coverer] = coverer._hold_against(call, response, self)
-            if crossed is not None and coverer.status is None:
+        news: dict[Account, str] = {}
+        for coverer in self.coverers(labelled) if labelled.accounts else self._coverers:
+            crossed = coverer._crossed(call, response, spender=self)
+            if crossed is not None and coverer._is_stopped_by(crossed, news):
                 first = first or crossed
                 if coverer is not self:
                     coverer.show()
         if self.status is None:
             self.show()  # those above show what is nested in them at their end
-        forks = _process.forks
-        late = [
-            (account, news.get(account))
-            for account, _ in subtrees
-            if account.status is not None or account._forks != forks
-        ]
-        return first, late
+        return first, [(account, news.get(account)) for account in late] if late else _NONE_IS_LATE
 
-    def _hold_against(
-        self, call: ModelCall, response: object, spender: Account
-    ) -> tuple[StepBudgetExceeded | None, str | None]:
-        """The breach of this account's budget by a call of `spender`, noted; and its limit, where it is the first."""
-        crossed = self._crossed(call, response, spender=spender)
-        if crossed is None or not self._stops(crossed.limit):
-            return _NOT_CROSSED
-        is_new = self.breach is None or self.breach.projected
+    def _is_stopped_by(self, crossed: StepBudgetExceeded, news: dict[Account, str]) -> bool:
+        """Note the breach of this account's budget, and in `news` its limit where it is the first.
+
+        Whether it stops the account, which one that has ended is not.
+        """
+        if not self._stops(crossed.limit):
+            return False
+        if self.breach is None or self.breach.projected:
+            news[self] = crossed.limit
         self._note(crossed)
-        return crossed, crossed.limit if is_new else None
+        return self.status is None
 
     def _amend_each(self, late: Iterator[_Late], call: ModelCall, replaces: ModelCall | None) -> None:
         try:
@@ -319,11 +318,6 @@ class Account(Steered):
     def show(self) -> None:
         """Show the totals. An account without a span shows nothing."""
 
-    def _note_price_book(self, book: str | None) -> None:
-        if book is not None:
-            books = set() if self.price_book is None else set(self.price_book.split(", "))
-            self.price_book = ", ".join(sorted(books | {book}))
-
     def _warn_of_uncovered_spend(self) -> None:
         self._is_warned_of = True
         if len(_warned_uncovered) >= _MOST_WARNED:
@@ -370,6 +364,10 @@ class Account(Steered):
             except BaseException as error:  # noqa: BLE001 -- passed on when the step has been left
                 interrupt = interrupt or error
         return interrupt
+
+
+def _both_books(known: str, book: str) -> str:
+    return ", ".join(sorted({*known.split(", "), book}))
 
 
 def forget_warnings() -> None:

@@ -24,7 +24,7 @@ from otel_harn_steps._steps.contexts import ACTIVE_KEY, step_in
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.program_run import account_around, current_run
-from otel_harn_steps._steps.span import ShownTotals
+from otel_harn_steps._steps.span import NOTHING_SHOWN, show_totals
 from otel_harn_steps._steps.totals import ModelCall
 from otel_harn_steps._telemetry.recording import is_recording
 
@@ -123,7 +123,7 @@ class ActiveStep(Account):
         self.is_left = False
         # What a `with` entered this step by, for as long as it is entered.
         self.entered_by: object = None
-        self.shown: ShownTotals | None = None
+        self.shown = NOTHING_SHOWN
         self._step_id: str | None = None
 
     @property
@@ -176,10 +176,7 @@ class ActiveStep(Account):
         """Write to the span what has changed. What a span of somebody else's raises is logged and dropped."""
         try:
             if is_recording(self.span):
-                breached = None if self.breach is None else self.breach.limit
-                if self.shown is None:
-                    self.shown = ShownTotals()
-                self.shown.show(self.span, self.own, self.last_model, breached)
+                self.shown = show_totals(self)
         except Exception:
             with _SHOWING:  # entered for a fault alone: this runs at every call
                 raise

@@ -199,7 +199,7 @@ class Budgeted(Spent):
         return self.subtree if self.definition.scope == "tree" else self.own
 
     def _crossed(self, call: ModelCall, response: object, *, spender: Budgeted) -> StepBudgetExceeded | None:
-        if not self._covers(spender):
+        if spender is not self and not self._covers(spender):
             return None
         spent, budget = self._covered(), self.definition.budget
         limit = self._full(spent)
@@ -207,7 +207,7 @@ class Budgeted(Spent):
             limit = "max_calls"
         if limit is None and self._max_call_picousd is not None and call.budget_picousd > self._max_call_picousd:
             return self._exceeded("max_cost_per_call", response, consumed=to_usd(call.budget_picousd))
-        if limit is None and self._is_late():
+        if limit is None and budget.max_seconds is not None and self._is_late():
             limit = "max_seconds"
         if limit is not None:
             return self._exceeded(limit, response)

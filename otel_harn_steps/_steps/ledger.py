@@ -13,7 +13,6 @@ from otel_harn_steps import _process
 from otel_harn_steps._cost.usage import PARTS
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import new_id
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.by_label import UNLABELLED, by_label
 from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.totals import COUNTERS, NO_USAGE, ModelCall
@@ -145,22 +144,29 @@ class OpenCall:
             raise
         finally:
             try:
-                if not self._is_counted and settings().metrics:
+                if not self._is_counted:
                     self._is_counted = True
-                    with _COUNTING_CALL:
-                        metrics.count_call(
-                            self.step_name,
-                            call.provider,
-                            call.model,
-                            call.certainty,
-                            call.usage,
-                            call.cost_picousd,
-                            self.labels,
-                            call.cache_savings_picousd,
-                        )
+                    self._count(call)
             finally:
                 if delivery.of_calls:
                     self._write_settled(outcome, call, is_late=is_late)
+
+    def _count(self, call: ModelCall) -> None:
+        try:
+            if metrics.are_heard():
+                metrics.count_call(
+                    self.step_name,
+                    call.provider,
+                    call.model,
+                    call.certainty,
+                    call.usage,
+                    call.cost_picousd,
+                    self.labels,
+                    call.cache_savings_picousd,
+                )
+        except Exception as fault:
+            if not _COUNTING_CALL.drops(fault):
+                raise
 
     def _write_settled(self, outcome: Outcome, call: ModelCall | None = None, *, is_late: bool = False) -> None:
         try:

@@ -6,10 +6,9 @@ lines.
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_harn_steps._cost.money import to_usd
+from otel_harn_steps._cost.money import PICOUSD_PER_USD, to_usd
 from otel_harn_steps._guard import type_name
 from otel_harn_steps._steps.totals import COUNTERS, NOTHING, Tally
 from otel_harn_steps._telemetry import names
@@ -18,7 +17,6 @@ from otel_harn_steps._telemetry.whose import add_whose
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
 
     from otel_harn_steps._steps.active import ActiveStep
@@ -26,10 +24,7 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.definition import StepDefinition
 
 _ALWAYS: Final = ("input_tokens", "output_tokens", "llm_calls")
-_FURTHER: Final = tuple(each for each in COUNTERS if each not in _ALWAYS)
-_FURTHER_NAMES: Final = tuple(names.OF_STEP[counter] for counter in _FURTHER)
-_further_counts = attrgetter(*_FURTHER)
-_NO_FURTHER: Final = _further_counts(NOTHING)
+_FURTHER: Final = slice(len(_ALWAYS), len(COUNTERS))  # of a tally, which begins with the counters
 _MOST_INT: Final = 2**63 - 1  # the largest integer that OTLP carries
 _INVOKE_AGENT: Final = "invoke_agent"
 
@@ -72,60 +67,54 @@ def _prepare(definition: StepDefinition) -> tuple[str, dict[str, AttributeValue]
     return prepared
 
 
-class ShownTotals:
-    """The totals that a step's span shows so far."""
+class Shown(NamedTuple):
+    """What a step's span shows so far."""
 
-    __slots__ = ("_breached", "_further", "_model", "_own")
+    own: Tally = NOTHING
+    model: str | None = None
+    is_breached: bool = False
 
-    def __init__(self) -> None:
-        self._own = NOTHING
-        self._further = _NO_FURTHER
-        self._model: str | None = None
-        self._breached = False
 
-    @property
-    def has_own(self) -> bool:
-        """Whether what its own calls spent has been written."""
-        return self._own is not NOTHING
+NOTHING_SHOWN: Final = Shown()
 
-    def show(self, span: Span, own: Tally, model: str | None, breached: str | None) -> None:
-        """Write what has changed.
 
-        Args:
-            span: the step's span, which records.
-            own: what the step's own calls spent.
-            model: the model of the last call.
-            breached: the limit that was crossed; None for none.
-        """
-        news: dict[str, AttributeValue] = {}
-        if own is not self._own:  # a tally is a value: there is another one when something was spent
-            before, self._own = self._own, own
-            news = {
-                names.INPUT_TOKENS: own.input_tokens,
-                names.OUTPUT_TOKENS: own.output_tokens,
-                names.COST_USD: to_usd(own.cost_picousd),
-                names.LLM_CALLS: own.llm_calls,
-            }
-            if own.estimated_picousd != before.estimated_picousd:
-                news[names.ESTIMATED_COST_USD] = to_usd(own.estimated_picousd)
-            further = _further_counts(own)
-            if further != self._further:
-                each = zip(_FURTHER_NAMES, further, self._further, strict=True)
-                news.update((name, count) for name, count, shown in each if count != shown)
-                self._further = further
-        if model and model != self._model:
-            news[names.MODEL] = self._model = model
-        if breached is not None and not self._breached:
-            self._breached = True
-            news[names.BUDGET_EXCEEDED] = True
-            news[names.BUDGET_LIMIT] = breached
-        span.set_attributes(news)
+def show_totals(active: ActiveStep) -> Shown:
+    """Write what has changed to the step's span, which records. Returns what it shows now."""
+    before, own, model, breach = active.shown, active.own, active.last_model, active.breach
+    news: dict[str, AttributeValue] = {}
+    if own is not before.own:  # a tally is a value: there is another one when something was spent
+        news = {
+            names.INPUT_TOKENS: own.input_tokens,
+            names.OUTPUT_TOKENS: own.output_tokens,
+            names.COST_USD: own.cost_picousd / PICOUSD_PER_USD,
+            names.LLM_CALLS: own.llm_calls,
+        }
+        if own[_FURTHER] != before.own[_FURTHER] or own.estimated_picousd != before.own.estimated_picousd:
+            _add_further(news, own, before.own)
+    if model and model != before.model:
+        news[names.MODEL] = model
+    if breach is not None and not before.is_breached:
+        news[names.BUDGET_EXCEEDED] = True
+        news[names.BUDGET_LIMIT] = breach.limit
+    if news:
+        active.span.set_attributes(news)
+    return tuple.__new__(Shown, (own, model or before.model, breach is not None or before.is_breached))
+
+
+def _add_further(news: dict[str, AttributeValue], own: Tally, before: Tally) -> None:
+    if own.estimated_picousd != before.estimated_picousd:
+        news[names.ESTIMATED_COST_USD] = to_usd(own.estimated_picousd)
+    news.update(
+        (names.OF_STEP[counter], count)
+        for counter, count, shown in zip(COUNTERS, own, before, strict=False)
+        if count != shown and counter not in _ALWAYS
+    )
 
 
 def end_attributes(active: ActiveStep, verdict: Verdict) -> dict[str, AttributeValue]:
     """What a step's span shows at its end: how it ended, that it spent nothing of its own, and what is nested in it."""
     attributes: dict[str, AttributeValue] = {names.STATUS: verdict.status}
-    if active.shown is None or not active.shown.has_own:
+    if active.shown.own is NOTHING:
         attributes.update(_NOTHING_SPENT)
     subtree = active.subtree
     if subtree is not active.own and subtree != active.own:

@@ -21,7 +21,10 @@ COUNTERS: Final = (
     "observed_calls",
     "estimated_tokens",
 )
-"""The integers that are counted of calls. Totals, the step's span, the record and its JSON have them by these names."""
+"""The integers that are counted of calls. Totals, the step's span, the record and its JSON have them by these names.
+
+A tally begins with them, in this order.
+"""
 
 SUBTREE_COUNTERS: Final = ("input_tokens", "output_tokens", "llm_calls")
 """Those of them that are shown with all nested steps as well, as `total_NAME`."""

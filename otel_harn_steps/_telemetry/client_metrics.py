@@ -45,24 +45,22 @@ class _Instruments:
     cache_write: Counter
     reasoning: Counter
 
-    @property
-    def are_heard(self) -> bool:
-        """Whether a metrics SDK takes what is counted."""
-        # As in `metrics`: the API hands out counters that wait for an SDK.
-        return getattr(self.input_tokens, "_real_instrument", self.input_tokens) is not None
-
 
 _made: tuple[Settings, _Instruments] | None = None
 
 
 def are_heard() -> bool:
     """Whether anybody takes these metrics. Until then, nothing has to be prepared for them."""
-    return settings().metrics and _instruments().are_heard
-
-
-def _instruments() -> _Instruments:
-    global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
     now = settings()
+    if not now.metrics:
+        return False
+    counter = _instruments(now).input_tokens
+    # As in `metrics`: the API hands out counters that wait for an SDK.
+    return getattr(counter, "_real_instrument", counter) is not None
+
+
+def _instruments(now: Settings) -> _Instruments:
+    global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
     if _made is None or _made[0] is not now:
         from opentelemetry import metrics  # noqa: PLC0415 -- costs as much as all of this package: at the first call
 
@@ -98,7 +96,7 @@ def count_client_call(
         usage: what it used. None: unknown, or none.
         error_type: of the error that it ended in.
     """
-    made = _instruments()
+    made = _instruments(settings())
     attributes = {name: value for name in _OF_A_CALL if (value := span.get(name)) is not None}
     made.duration.record(duration_s, attributes if error_type is None else {**attributes, names.ERROR_TYPE: error_type})
     if usage is None:

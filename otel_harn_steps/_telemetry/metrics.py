@@ -115,19 +115,12 @@ class _Instruments:
             if value is not None:
                 attributes[attribute] = kept.label(value)
 
-    @property
-    def are_heard(self) -> bool:
-        """Whether a metrics SDK takes what is counted. Until there is one, nothing has to be prepared for it."""
-        # The API hands out counters that wait for an SDK; without that attribute, a counter is taken for a real one.
-        return getattr(self.calls, "_real_instrument", self.calls) is not None
-
 
 _made: tuple[Settings, _Instruments] | None = None
 
 
-def _instruments() -> _Instruments:
+def _instruments(now: Settings) -> _Instruments:
     global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
-    now = settings()
     if _made is None or _made[0] is not now:
         from opentelemetry import metrics  # noqa: PLC0415 -- costs as much as all of this package: at the first record
 
@@ -219,7 +212,12 @@ class Spend(Protocol):
 
 def are_heard() -> bool:
     """Whether anybody takes these metrics. Until then, nothing has to be prepared for them."""
-    return _instruments().are_heard
+    now = settings()
+    if not now.metrics:
+        return False
+    counter = _instruments(now).calls
+    # The API hands out counters that wait for an SDK; without that attribute, a counter is taken for a real one.
+    return getattr(counter, "_real_instrument", counter) is not None
 
 
 def count(
@@ -234,7 +232,7 @@ def count(
         by_model: what the step's own calls spent, by provider and model.
         budget_used: finds the share of its fullest limit that it has used, which takes long. None: it has no limit.
     """
-    made = _instruments()
+    made = _instruments(settings())
     run: dict[str, str] = {names.STEP_NAME: made.step_names.label(record.name), names.STATUS: record.status}
     if made.labels:
         made.label(run, record.labels)
@@ -257,12 +255,12 @@ def count_threshold(step: str, share: float) -> None:
     """Count that a step has spent a share of its budget."""
     if settings().metrics:
         with guard("counting a share of a budget", ours=False):
-            made = _instruments()
+            made = _instruments(settings())
             made.thresholds.add(1, {names.STEP_NAME: made.step_names.label(step), names.BUDGET_SHARE: share})
 
 
 def _add_breaches(number: int, step: str, limit: str) -> None:
-    made = _instruments()
+    made = _instruments(settings())
     made.breaches.add(number, {names.STEP_NAME: made.step_names.label(step), names.BUDGET_LIMIT: limit})
 
 
@@ -270,7 +268,7 @@ def count_spend(
     step: str, status: str, labels: Mapping[str, str], by_model: Mapping[tuple[str, str | None], Spend]
 ) -> None:
     """Count what a step's own calls spent, by provider and model."""
-    _count_spend(_instruments(), step, status, labels, by_model)
+    _count_spend(_instruments(settings()), step, status, labels, by_model)
 
 
 def _count_spend(
@@ -315,10 +313,13 @@ def count_call(  # noqa: PLR0917 -- called once, for every call
     labels: Mapping[str, str],
     cache_savings_picousd: int | None = None,
 ) -> None:
-    """Count a call as it ends, so that a step that runs for an hour is on a dashboard meanwhile."""
-    made = _instruments()
-    if not made.are_heard or is_suppressed(get_current()):
+    """Count a call as it ends, so that a step that runs for an hour is on a dashboard meanwhile.
+
+    To be called where these metrics `are_heard`.
+    """
+    if is_suppressed(get_current()):
         return
+    made = _instruments(settings())
     attributes = {
         names.STEP_NAME: made.step_names.label(step),
         names.PROVIDER: provider,
@@ -344,4 +345,4 @@ def count_unseen(host: str) -> None:
     """Count a request to a model that no patched client made."""
     if settings().metrics:
         with guard("counting an unseen call", ours=False):
-            _instruments().unseen.add(1, {names.HOST: host})
+            _instruments(settings()).unseen.add(1, {names.HOST: host})

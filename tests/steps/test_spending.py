@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import otel_harn_steps as harn
 from otel_harn_steps import StepBudgetExceeded, StepEscalated, current_step, record_llm_usage, step
+from otel_harn_steps._steps.totals import COUNTERS, Tally
 from tests.steps.spending import spend
 
 
@@ -21,6 +22,10 @@ def clean():
     yield
     harn.uninstrument()
     harn.reset_steps()
+
+
+def test_a_tally_begins_with_the_counters_in_their_order():
+    assert Tally._fields[: len(COUNTERS)] == COUNTERS
 
 
 def test_a_call_is_billed_to_the_innermost_step_and_shown_above_it():
