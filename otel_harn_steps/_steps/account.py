@@ -101,11 +101,6 @@ class Account(Steered):
 
     # -- spending ----------------------------------------------------------------------------------------------
 
-    @property
-    def is_of_this_process(self) -> bool:
-        """Whether it was opened here. One from before a fork is reported by the process above."""
-        return self._forks == _process.forks
-
     def opened(self, row: OpenCall) -> None:
         """A call is about to be sent."""
         with self.tree.lock:

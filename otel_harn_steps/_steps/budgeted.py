@@ -81,6 +81,8 @@ class Budgeted(Spent):
     refused: int
     shared: SharedSpending | None
     tree: Tree
+    _covering_below: tuple[Any, ...]
+    _wants_below: Wants
     _held: WeakSet[Reservation] | None
     _last_input: tuple[int, int] | None
     """What the input of its last call was estimated and measured at."""
@@ -93,10 +95,10 @@ class Budgeted(Spent):
         self._max_picousd = budget.max_picousd
         self._max_call_picousd = budget.max_call_picousd
         self._began_s = 0.0 if budget.max_seconds is None else monotonic()
+        coverers: tuple[Any, ...] = ()
+        wants = NOTHING_WANTED
         if above is None:
             self.tree = tree_of_root()
-            coverers: tuple[Any, ...] = ()
-            wants = NOTHING_WANTED
         else:
             self.tree = above.tree
             coverers, wants = above._covering_below, above._wants_below

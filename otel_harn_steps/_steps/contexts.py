@@ -21,23 +21,14 @@ if TYPE_CHECKING:
 
     from otel_harn_steps._steps.active import ActiveStep
 
-_ACTIVE_KEY: Final = create_key("otel_harn_steps.active_step")
+ACTIVE_KEY: Final = create_key("otel_harn_steps.active_step")
 _left_here: Final[ContextVar[tuple[ref[ActiveStep], ...]]] = ContextVar("otel_harn_steps.left_here", default=())
 """The steps that were left here, and that something may make current again here."""
 
 
 def context_of(active: ActiveStep, parent: Context) -> Context:
     """`parent` with `active` as its innermost step."""
-    return set_value(_ACTIVE_KEY, active, parent)
-
-
-def step_in(context: Context | None) -> ActiveStep | None:
-    """The innermost step of `context`, or of the current one."""
-    context = get_current() if context is None else context
-    found = cast("ActiveStep | None", context.get(_ACTIVE_KEY))
-    if found is None or not found.is_left:
-        return found
-    return _nearest_living(found, context, is_current=context is get_current())
+    return Context({**parent, ACTIVE_KEY: active})
 
 
 def leave_context(active: ActiveStep, entered: Context) -> None:
@@ -50,23 +41,24 @@ def leave_context(active: ActiveStep, entered: Context) -> None:
     # The order matters: whatever interrupts this, a later look at the context finds a step that was left.
     active.is_left = True
     token, now = active.token, get_current()
-    is_reset = token is not None and now.get(_ACTIVE_KEY) is active and was_reset(token)
+    is_reset = token is not None and now.get(ACTIVE_KEY) is active and was_reset(token)
     if is_reset:
         active.token = None
     if not is_reset or now is not entered:
         _remember_left_here(active)  # whatever stands above it, or has kept it, may make it current again
     if not is_reset or (active.parent is not None and active.parent.is_left):
-        step_in(None)
+        now = get_current()
+        nearest_living(cast("ActiveStep | None", now.get(ACTIVE_KEY)), now)
 
 
-def _nearest_living(found: ActiveStep, context: Context, *, is_current: bool) -> ActiveStep | None:
+def nearest_living(found: ActiveStep | None, context: Context) -> ActiveStep | None:
     """The step that is current in place of `found`, which was left: itself where its context was kept by a task.
 
-    Where `is_current`, it is made current.
+    Where `context` is the current one, that step is made current.
     """
-    here = _left_here.get()
+    here, is_current = _left_here.get(), context is get_current()
     through: list[ActiveStep] = []
-    step: ActiveStep | None = found
+    step = found
     while step is not None and step.is_left and (ref(step) in here or (is_current and _was_entered_here(step))):
         through.append(step)
         step = step.parent
@@ -110,10 +102,10 @@ def _context_without(through: list[ActiveStep], step: ActiveStep | None, context
     """`context` with `step` in place of those that were left, and the span that was current before theirs."""
     outer = through[-1].outer
     spans = {id(each.span) for each in through}
-    if all(key == _ACTIVE_KEY or id(value) in spans or outer.get(key) is value for key, value in context.items()):
+    if all(key == ACTIVE_KEY or id(value) in spans or outer.get(key) is value for key, value in context.items()):
         return outer  # nothing was attached above them
     span = get_current_span(context)
-    context = set_value(_ACTIVE_KEY, step, context)
+    context = set_value(ACTIVE_KEY, step, context)
     for each in through:
         if span is each.span:
             span = get_current_span(each.outer)

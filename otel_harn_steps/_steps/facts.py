@@ -37,7 +37,7 @@ def _where(step: ActiveStep) -> tuple[Any, ...]:
     parent = step.parent
     return (
         step.definition,
-        step.span.get_span_context(),
+        step.span_context,
         None if parent is None else parent.definition.name,
         step.path,
         _process.run_id,
