@@ -9,14 +9,13 @@ from time import time_ns
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
 
-from otel_harn_steps import _process
+from otel_harn_steps import _process, _settings
 from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._guard.finalisers import finish_freed, freed, from_a_finaliser, is_collecting
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps import hooks
 from otel_harn_steps._steps.active import ActiveStep, current_step, running
 from otel_harn_steps._steps.boundary import COMPLETED, Verdict, decide
-from otel_harn_steps._steps.contexts import context_of, leave_context
+from otel_harn_steps._steps.contexts import ACTIVE_KEY, context_of, leave_context
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.facts import finished
@@ -66,8 +65,11 @@ class StepRun:
         self._error: str | None = None
         if freed:
             finish_freed()
-        parent = current_step()
-        self._context = context = get_current()  # after `current_step`, which may look through one that was left
+        context = get_current()
+        parent = current_step(context)
+        if parent is not context.get(ACTIVE_KEY):  # it was looked through, and another context may be current
+            context = get_current()
+        self._context = context
         self.active = ActiveStep(definition, parent, context, detail)
         self._is_left = self._is_quiet = False
         self.__class__ = _OpenRun  # noqa: PLE0237 -- every object has it
@@ -196,8 +198,10 @@ class StepRun:
                 active.status = verdict.status
             if active.tree.waiting:  # for the room of this step's budget, which refuses nothing any more
                 active.tree.changed()
-        if self._leaving is not None:
-            self._leaving.keep()
+        leaving = self._leaving
+        if leaving is not None and not leaving.is_kept:
+            # In one line: an interrupt leaves it kept and marked, or neither.
+            leaving.is_kept = delivery.log(leaving)
 
     def _end_span(self, verdict: Verdict) -> None:
         active, leaving = self.active, self._leaving
@@ -227,7 +231,7 @@ class StepRun:
         self._is_counted = True
         if hooks.ends and leaving.record is not None:
             hooks.step_ends(leaving.record)
-        if not self._is_quiet and settings().metrics:
+        if not self._is_quiet and _settings.in_force.metrics:
             try:
                 if metrics.are_heard() and leaving.record is not None:
                     used = active.budget_used if active.definition.budget.is_limited else None
@@ -277,7 +281,7 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
 def _error_text(error: BaseException) -> str:
     # The message of an app's exception may quote a prompt; ours holds names and numbers.
     is_ours = isinstance(error, (StepBudgetExceeded, StepEscalated))
-    if settings().redact_errors and not is_ours:
+    if _settings.in_force.redact_errors and not is_ours:
         return type_name(type(error))
     try:
         with _READING_MESSAGE:

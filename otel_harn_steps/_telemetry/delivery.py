@@ -125,15 +125,19 @@ class LeavingRecord:
     Args:
         make: makes the record, when somebody takes it. What it makes it of does not change any more. None: it cannot be
             made, and nobody gets it. The span ends all the same.
+
+    Attributes:
+        received_by: the receivers that have it.
+        is_kept: whether the in-process log has it, or is not to have it.
     """
 
-    __slots__ = ("_has_ended_span", "_is_kept", "_make", "_record", "received_by")
+    __slots__ = ("_has_ended_span", "_make", "_record", "is_kept", "received_by")
 
     def __init__(self, make: Callable[[], CompletedStep] | None) -> None:
         self._make = make
         self._record: CompletedStep | None = None
         self.received_by: tuple[Receiver, ...] = ()
-        self._is_kept = make is None
+        self.is_kept = make is None
         self._has_ended_span = False
 
     @property
@@ -144,12 +148,6 @@ class LeavingRecord:
                 self._record = self._make()
             self._make = None
         return self._record
-
-    def keep(self) -> None:
-        """Put it into the in-process log."""
-        if not self._is_kept:
-            # In one line: an interrupt leaves it kept and marked, or neither.
-            self._is_kept = log(self)
 
     def end_span(self, span: Span | None, end_time_ns: int) -> None:
         """End `span`, on which its processors take the record; then hand it to everyone who has not received it so.

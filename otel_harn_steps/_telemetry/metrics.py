@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry.context import get_current
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import in_forked_child
@@ -115,19 +116,13 @@ class _Instruments:
             if value is not None:
                 attributes[attribute] = kept.label(value)
 
-    @property
-    def are_heard(self) -> bool:
-        """Whether a metrics SDK takes what is counted. Until there is one, nothing has to be prepared for it."""
-        # The API hands out counters that wait for an SDK; without that attribute, a counter is taken for a real one.
-        return getattr(self.calls, "_real_instrument", self.calls) is not None
-
 
 _made: tuple[Settings, _Instruments] | None = None
 
 
 def _instruments() -> _Instruments:
     global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
-    now = settings()
+    now = _settings.in_force
     if _made is None or _made[0] is not now:
         from opentelemetry import metrics  # noqa: PLC0415 -- costs as much as all of this package: at the first record
 
@@ -218,8 +213,10 @@ class Spend(Protocol):
 
 
 def are_heard() -> bool:
-    """Whether anybody takes these metrics. Until then, nothing has to be prepared for them."""
-    return _instruments().are_heard
+    """Whether a metrics SDK takes what is counted. Until there is one, nothing has to be prepared for it."""
+    calls = _instruments().calls
+    # The API hands out counters that wait for an SDK; without that attribute, a counter is taken for a real one.
+    return getattr(calls, "_real_instrument", calls) is not None
 
 
 def count(
@@ -316,9 +313,9 @@ def count_call(  # noqa: PLR0917 -- called once, for every call
     cache_savings_picousd: int | None = None,
 ) -> None:
     """Count a call as it ends, so that a step that runs for an hour is on a dashboard meanwhile."""
-    made = _instruments()
-    if not made.are_heard or is_suppressed(get_current()):
+    if not are_heard() or is_suppressed(get_current()):
         return
+    made = _instruments()
     attributes = {
         names.STEP_NAME: made.step_names.label(step),
         names.PROVIDER: provider,
