@@ -47,15 +47,16 @@ class Settings:
 
 
 _DEFAULTS = Settings()
-_current = _DEFAULTS
+in_force = _DEFAULTS
+"""Read where a call more would count, and set by `use_settings` alone."""
 
 
 def settings() -> Settings:
     """The settings in force."""
-    return _current
+    return in_force
 
 
 def use_settings(new: Settings | None) -> None:
     """Put `new` in force; None: the defaults."""
-    global _current  # noqa: PLW0603 -- the one place that holds the settings
-    _current = _DEFAULTS if new is None else new
+    global in_force  # noqa: PLW0603 -- the one place that holds the settings
+    in_force = _DEFAULTS if new is None else new

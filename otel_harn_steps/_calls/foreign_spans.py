@@ -23,7 +23,7 @@ from otel_harn_steps._steps.active import ActiveStep, current_account, find_step
 from otel_harn_steps._steps.totals import ModelCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
@@ -108,6 +108,7 @@ class OpenSpan:
 
 # By span id. One table for the process, so that a span is billed once however many processors see it.
 _open: dict[int, OpenSpan] = {}
+open_spans: Final[Mapping[int, OpenSpan]] = _open  # for who asks at the end of every span whether there are any
 _lock = RLock()  # reentrant, as that of a tree of steps
 
 

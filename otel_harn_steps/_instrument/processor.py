@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otel_harn_steps._calls.budget_estimate import bill_at_once
-from otel_harn_steps._calls.foreign_spans import OpenSpan, claim, release, span_ended, span_started, watch_spans
+from otel_harn_steps._calls.foreign_spans import (
+    OpenSpan,
+    claim,
+    open_spans,
+    release,
+    span_ended,
+    span_started,
+    watch_spans,
+)
 from otel_harn_steps._calls.meter import current_meter
 from otel_harn_steps._calls.peers import LATE_SCOPES
 from otel_harn_steps._calls.span_dialects import parse_span_attributes
@@ -72,8 +80,10 @@ class StepSpanProcessor(SinkReceiver, SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take the record that leaves with a step's span. Bill the call that any other span reports."""
+        if self._is_shut_down or not (open_spans or self.takes_records):
+            return
         context = span.context
-        if context is None or self._is_shut_down:
+        if context is None:
             return
         foreign = span_ended(context.span_id)
         if foreign is not None:

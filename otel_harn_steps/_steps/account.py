@@ -79,25 +79,27 @@ class Account(Steered):
     agent: str | None = None
 
     def __init__(self, definition: StepDefinition, above: Account | None) -> None:
-        super().__init__(definition, above)
+        # What the classes above declare begins here as well: a step is entered often, and each of theirs is a call.
+        self._take_budget(definition, above)
+        self.own = self.subtree = NOTHING
+        self.status = self.breach = self.would_have_stopped = None
+        self.refused = self.open_calls = self._reached = 0
         self.by_model: dict[tuple[str, str | None], Tally] = {}
         self.last_model: str | None = None
         self.price_book: str | None = None
         self.labels: Mapping[str, str] = _NO_LABELS
-        self.open_calls = 0
         self.of_agent: Account | None = None
+        self.budget_events = ()
+        self._model = self._tells_from = self._pause = self.shared = self._held = self._last_input = None
         self._is_warned_of = above is None  # whether somebody was told what budgets above do not cover of its spend
-        # Other instrumentations' spans in this account: a `Watch` of `_calls.foreign_spans`, once there is one.
-        self.watch: Any = None
         self._on_leave: list[Callable[[], None]] = []
         self._forks = _process.forks
+        # Kept for `_calls.repeating`, and for `_calls.foreign_spans`: other instrumentations' spans in this account.
+        # Read there alone.
+        self.loop_watch: object = None
+        self.watch: Any = None
 
     # -- spending ----------------------------------------------------------------------------------------------
-
-    @property
-    def is_of_this_process(self) -> bool:
-        """Whether it was opened here. One from before a fork is reported by the process above."""
-        return self._forks == _process.forks
 
     def opened(self, row: OpenCall) -> None:
         """A call is about to be sent."""

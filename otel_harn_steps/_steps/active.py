@@ -9,18 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from threading import current_thread, main_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanContext, get_current_span
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import new_id
 from otel_harn_steps._steps.account import Account
 from otel_harn_steps._steps.agents import agent_of
 from otel_harn_steps._steps.amendments import amend
-from otel_harn_steps._steps.contexts import ACTIVE_KEY, step_in
+from otel_harn_steps._steps.contexts import ACTIVE_KEY, nearest_living
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.labels import current_labels
 from otel_harn_steps._steps.program_run import account_around, current_run
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otel_harn_steps")
 _STARTING = guard("starting a step's span", ours=False)
 _SHOWING = guard("showing what a step has spent on its span", ours=False)
-_running: dict[int, ref[ActiveStep]] = {}
+running: dict[int, ref[ActiveStep]] = {}
 """The steps that run in this process and have a span, by the span's id. Whoever entered them holds them."""
 _step_around: Callable[[int], ActiveStep | None] | None = None
 _warned_bare_thread = False
@@ -45,8 +45,11 @@ def current_step(context: Context | None = None) -> ActiveStep | None:
 
     Where only the step's span is current (`trace.use_span(span)` in a thread), it is found by that.
     """
-    found = step_in(context)
-    if found is None and _running:
+    here = get_current() if context is None else context
+    found = cast("ActiveStep | None", here.get(ACTIVE_KEY))
+    if found is not None and found.is_left:
+        found = nearest_living(found, here)
+    if found is None and running:
         found = _step_of_span(get_current_span(context))
     return found
 
@@ -59,7 +62,7 @@ def current_account(context: Context | None = None) -> Account | None:
     active = current_step(context)
     if active is not None:
         return active
-    if _running and context is None:
+    if running and context is None:
         _warn_of_bare_thread()
     return account_around(context)
 
@@ -105,20 +108,29 @@ class ActiveStep(Account):
         "path",
         "shown",
         "span",
+        "span_context",
         "token",
     )
 
-    def __init__(self, definition: StepDefinition, parent: ActiveStep | None = None, detail: str | None = None) -> None:
-        super().__init__(definition, account_around() if parent is None else parent)
+    def __init__(
+        self, definition: StepDefinition, parent: ActiveStep | None, outer: Context, detail: str | None
+    ) -> None:
+        super().__init__(definition, account_around(outer) if parent is None else parent)
         self.parent = parent
-        self.path: str = definition.name if parent is None else f"{parent.path}/{definition.name}"
-        self.agent: str | None = definition.agent if definition.agent or parent is None else parent.agent
-        self.belong_to(agent_of(self.agent))
+        if parent is None:
+            self.path: str = definition.name
+            self.agent: str | None = definition.agent
+        else:
+            self.path = f"{parent.path}/{definition.name}"
+            self.agent = definition.agent or parent.agent
+        if self.agent is not None:
+            self.belong_to(agent_of(self.agent))
         declared = definition.detail
         self.detail: str | None = declared if detail is None and isinstance(declared, str) else detail
-        self.labels = current_labels()
+        self.labels = current_labels(outer)
         self.span: Span = INVALID_SPAN
-        self.outer = Context()
+        self.span_context: SpanContext = INVALID_SPAN_CONTEXT  # the span's, which does not change
+        self.outer = outer
         self.token: Token[Context] | None = None
         self.is_left = False
         # What a `with` entered this step by, for as long as it is entered.
@@ -130,7 +142,7 @@ class ActiveStep(Account):
     def step_id(self) -> str:  # type: ignore[override]  # an account of no step has none
         """16 lowercase hex digits: the span's id where there is a span, else made here."""
         if self._step_id is None:
-            self._step_id = f"{self.span.get_span_context().span_id:016x}"
+            self._step_id = f"{self.span_context.span_id:016x}"
         return self._step_id
 
     @property
@@ -140,19 +152,18 @@ class ActiveStep(Account):
 
     def begin(self, span: Span | None) -> None:
         """The step is being entered. `span` None: it has none."""
-        with _STARTING:
+        try:
             if span is not None:
                 context = span.get_span_context()
                 # Without an SDK, a tracer hands out the context of the span around.
                 if context.is_valid and (is_recording(span) or context != get_current_span().get_span_context()):
-                    self.span = span
-                    _running[context.span_id] = ref(self)
+                    self.span, self.span_context = span, context
+                    running[context.span_id] = ref(self)
                     return
+        except Exception as fault:
+            if not _STARTING.drops(fault):
+                raise
         self._step_id = new_id()
-
-    def end(self) -> None:
-        """The step has been left."""
-        _running.pop(self.span.get_span_context().span_id, None)
 
     def bill(self, call: ModelCall, response: object = None) -> None:
         """Add a finished call to the totals, then hold them against every budget that covers the call.
@@ -184,7 +195,7 @@ class ActiveStep(Account):
 
 def any_step_is_open() -> bool:
     """Whether a step with a span runs in this process."""
-    return any(each() is not None for each in list(_running.values()))
+    return any(each() is not None for each in list(running.values()))
 
 
 def _step_of_span(span: Span) -> ActiveStep | None:
@@ -200,7 +211,7 @@ def _step_of_span(span: Span) -> ActiveStep | None:
 
 
 def _with_span(span_id: int) -> ActiveStep | None:
-    known = _running.get(span_id)
+    known = running.get(span_id)
     return None if known is None else known()
 
 

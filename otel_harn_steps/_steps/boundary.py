@@ -50,7 +50,7 @@ class Verdict:
         return fallback(error, getattr(error, "response", None) if partial is None else partial)
 
 
-_COMPLETED: Final = Verdict("completed")
+COMPLETED: Final = Verdict("completed")
 
 
 def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
@@ -59,7 +59,7 @@ def decide(active: ActiveStep, raised: BaseException | None) -> Verdict:
         breach = active.breach
         # A body that swallowed its breach and returned has made something of it where the step may go on.
         if breach is None or breach.is_accepted or active.definition.boundary is StepErrorBoundary.CONTINUE:
-            return _COMPLETED
+            return COMPLETED
         return _judged(active, breach, breach)
     if isinstance(raised, SystemExit) and raised.code in (None, 0):
         return Verdict("completed", None, raised)

@@ -11,6 +11,7 @@ from operator import or_
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 from otel_harn_steps._arguments import did_you_mean
+from otel_harn_steps._cost.money import to_picousd
 from otel_harn_steps._steps.thresholds import Threshold, thresholds_of
 
 Preflight = Literal["exhausted", "reserve"]
@@ -113,6 +114,7 @@ class Budget:
         is_limited: whether there is a limit at all.
         thresholds: what `at` says, the lowest share first.
         wants: what it wants of the calls that it covers.
+        max_picousd, max_call_picousd: `max_usd` and `max_cost_per_call` in the integers that they are counted in.
 
     Raises:
         TypeError: a value is of the wrong type.
@@ -140,6 +142,8 @@ class Budget:
     is_limited: bool = field(init=False, repr=False, compare=False)
     thresholds: tuple[Threshold, ...] = field(init=False, repr=False, compare=False)
     wants: Wants = field(init=False, repr=False, compare=False)
+    max_picousd: int | None = field(init=False, repr=False, compare=False)
+    max_call_picousd: int | None = field(init=False, repr=False, compare=False)
 
     def given(self) -> dict[str, Any]:
         """What differs from a budget that says nothing, by its keys."""
@@ -155,6 +159,8 @@ class Budget:
             _set(self, name, _count_of(name, getattr(self, name)))
         for name in ("max_usd", "max_cost_per_call"):
             _set(self, name, _usd_of(name, getattr(self, name)))
+        _set(self, "max_picousd", to_picousd(self.max_usd))
+        _set(self, "max_call_picousd", to_picousd(self.max_cost_per_call))
         _set(self, "max_seconds", None if self.max_seconds is None else _seconds_of("max_seconds", self.max_seconds))
         _set(self, "wait_seconds", _seconds_of("wait_seconds", self.wait_seconds))
         for name, allowed in _CHOICES.items():

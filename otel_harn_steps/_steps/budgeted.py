@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from otel_harn_steps._cost.money import to_picousd, to_usd
+from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.budget import NOTHING_WANTED, Wants
 from otel_harn_steps._steps.by_label import UNLABELLED, ByLabel
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from otel_harn_steps._steps.shared_spending import SharedSpending
     from otel_harn_steps._telemetry.record import Status
 
-_limit_picousd = lru_cache(typed=True)(to_picousd)  # a step's limit is the same in all of its runs
 KNOWN: Final = frozenset({"measured", "reported"})
 OF_OUTPUT: Final = frozenset({"max_tokens", "max_usd", "max_output_tokens", "max_cost_per_call"})
 """The limits that a call with less output may stay within."""
@@ -75,47 +73,51 @@ class Budgeted(Spent):
         "would_have_stopped",
     )
 
-    def __init__(self, definition: StepDefinition, above: Self | None) -> None:
-        super().__init__()
+    above: Self | None
+    definition: StepDefinition
+    status: Status | None
+    breach: StepBudgetExceeded | None
+    would_have_stopped: str | None
+    refused: int
+    shared: SharedSpending | None
+    tree: Tree
+    _covering_below: tuple[Any, ...]
+    _wants_below: Wants
+    _held: WeakSet[Reservation] | None
+    _last_input: tuple[int, int] | None
+    """What the input of its last call was estimated and measured at."""
+
+    def _take_budget(self, definition: StepDefinition, above: Self | None) -> None:
+        """Be held to what a definition says, below another account."""
+        budget = definition.budget
         self.definition = definition
         self.above = above
-        self.breach: StepBudgetExceeded | None = None
-        self.status: Status | None = None
-        self.would_have_stopped: str | None = None
-        self.refused = 0
-        self._max_picousd: int | None = None
-        self._max_call_picousd: int | None = None
-        if definition.budget.is_limited:
-            self._take_limits()
-        self._is_limited = is_limited = definition.budget.is_limited
-        self._began_s = 0.0 if definition.budget.max_seconds is None else monotonic()
-        self._held: WeakSet[Reservation] | None = None
-        # What the input of its last call was estimated and measured at.
-        self._last_input: tuple[int, int] | None = None
-        around: tuple[Any, ...] = () if above is None else above._covering_below
-        wants = NOTHING_WANTED if above is None else above._wants_below
-        if is_limited:
-            self._coverers, self.wants = (self, *around), wants.also(definition.budget.wants)
+        self._max_picousd = budget.max_picousd
+        self._max_call_picousd = budget.max_call_picousd
+        self._began_s = 0.0 if budget.max_seconds is None else monotonic()
+        coverers: tuple[Any, ...] = ()
+        wants = NOTHING_WANTED
+        if above is None:
+            self.tree = tree_of_root()
         else:
-            self._coverers, self.wants = around, wants
-        if definition.scope == "tree":
-            around, wants = self._coverers, self.wants
-        self._covering_below: tuple[Any, ...] = around
-        self._wants_below: Wants = wants
-        self.is_covered = bool(self._coverers)
-        self.loop_watch: object = None
-        self.shared: SharedSpending | None = None
-        self.tree: Tree = tree_of_root() if above is None else above.tree
+            self.tree = above.tree
+            coverers, wants = above._covering_below, above._wants_below
+        # Of a budget of its own calls alone, those below know nothing.
+        self._covering_below, self._wants_below = coverers, wants
+        self._is_limited = is_limited = budget.is_limited
+        if is_limited:
+            coverers = (self, *coverers)
+            wants = budget.wants if wants is NOTHING_WANTED else wants.also(budget.wants)
+            if definition.scope == "tree":
+                self._covering_below, self._wants_below = coverers, wants
+        self._coverers = coverers
+        self.wants = wants
+        self.is_covered = bool(coverers)
 
     @property
     def whose(self) -> str:
         """Whose budget it is, for messages."""
         return f"{self.kind} `{self.definition.name}`"
-
-    def _take_limits(self) -> None:
-        budget = self.definition.budget
-        self._max_picousd = None if budget.max_usd is None else _limit_picousd(budget.max_usd)
-        self._max_call_picousd = None if budget.max_cost_per_call is None else _limit_picousd(budget.max_cost_per_call)
 
     def lineage(self) -> Iterator[Self]:
         """This account and those above it."""

@@ -10,7 +10,7 @@ the step.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import ref
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
@@ -28,16 +28,7 @@ _left_here: Final[ContextVar[tuple[ref[ActiveStep], ...]]] = ContextVar("otel_ha
 
 def context_of(active: ActiveStep, parent: Context) -> Context:
     """`parent` with `active` as its innermost step."""
-    return set_value(ACTIVE_KEY, active, parent)
-
-
-def step_in(context: Context | None) -> ActiveStep | None:
-    """The innermost step of `context`, or of the current one."""
-    context = get_current() if context is None else context
-    found: ActiveStep | None = context.get(ACTIVE_KEY)  # type: ignore[assignment]  # as `context_of` sets it
-    if found is None or not found.is_left:
-        return found
-    return _nearest_living(found, context, is_current=context is get_current())
+    return Context({**parent, ACTIVE_KEY: active})
 
 
 def leave_context(active: ActiveStep, entered: Context) -> None:
@@ -56,17 +47,18 @@ def leave_context(active: ActiveStep, entered: Context) -> None:
     if not is_reset or now is not entered:
         _remember_left_here(active)  # whatever stands above it, or has kept it, may make it current again
     if not is_reset or (active.parent is not None and active.parent.is_left):
-        step_in(None)
+        now = get_current()
+        nearest_living(cast("ActiveStep | None", now.get(ACTIVE_KEY)), now)
 
 
-def _nearest_living(found: ActiveStep, context: Context, *, is_current: bool) -> ActiveStep | None:
+def nearest_living(found: ActiveStep | None, context: Context) -> ActiveStep | None:
     """The step that is current in place of `found`, which was left: itself where its context was kept by a task.
 
-    Where `is_current`, it is made current.
+    Where `context` is the current one, that step is made current.
     """
-    here = _left_here.get()
+    here, is_current = _left_here.get(), context is get_current()
     through: list[ActiveStep] = []
-    step: ActiveStep | None = found
+    step = found
     while step is not None and step.is_left and (ref(step) in here or (is_current and _was_entered_here(step))):
         through.append(step)
         step = step.parent

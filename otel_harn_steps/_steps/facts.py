@@ -13,9 +13,7 @@ from otel_harn_steps._steps.totals import COUNTERS, SUBTREE_COUNTERS
 from otel_harn_steps._telemetry.record import CompletedStep, completed_step, model_spend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from opentelemetry.trace import SpanContext
+    from collections.abc import Sequence
 
     from otel_harn_steps._steps.active import ActiveStep
     from otel_harn_steps._steps.definition import StepDefinition
@@ -25,42 +23,23 @@ if TYPE_CHECKING:
 _own_counts = attrgetter(*COUNTERS)
 _subtree_counts = attrgetter(*SUBTREE_COUNTERS)
 _TOTALS: Final = tuple(f"total_{counter}" for counter in SUBTREE_COUNTERS)
+_where = attrgetter("definition", "span_context", "_step_id", "path", "agent", "labels", "detail")
+_of_parent = attrgetter("definition", "span_context", "_step_id")
+_spent = attrgetter("own", "subtree", "last_model", "open_calls", "price_book", "budget_events")
 
 
 def facts_of(step: ActiveStep) -> dict[str, Any]:
     """Which step it is, and where: fields of a record."""
-    return _facts(*_where(step))
+    return _facts(_where(step), None if step.parent is None else _of_parent(step.parent), _process.run_id)
 
 
-def _where(step: ActiveStep) -> tuple[Any, ...]:
-    """What `_facts` takes."""
-    parent = step.parent
-    return (
-        step.definition,
-        step.span.get_span_context(),
-        None if parent is None else parent.definition.name,
-        step.path,
-        _process.run_id,
-        step._step_id,
-        None if parent is None else parent.step_id,
-        step.agent,
-        step.labels,
-        step.detail,
-    )
-
-
-def _facts(  # noqa: PLR0917 -- two callers, with one tuple
-    definition: StepDefinition,
-    context: SpanContext,
-    parent_step: str | None,
-    path: str,
-    run_id: str,
-    step_id: str | None,
-    parent_id: str | None,
-    agent: str | None,
-    labels: Mapping[str, str],
-    detail: str | None,
-) -> dict[str, Any]:
+def _facts(where: tuple[Any, ...], parent: tuple[Any, ...] | None, run_id: str) -> dict[str, Any]:
+    definition, context, step_id, path, agent, labels, detail = where
+    parent_step: str | None = None
+    parent_id: str | None = None
+    if parent is not None:
+        of_parent, context_of_parent, parent_id = parent
+        parent_step, parent_id = of_parent.name, parent_id or f"{context_of_parent.span_id:016x}"
     span_id = f"{context.span_id:016x}" if context.is_valid else None
     return {
         "name": definition.name,
@@ -84,36 +63,40 @@ def finished(
     """What makes the record of a step that ends now, whenever that is: what it says is decided now."""
     return partial(
         _record,
-        _where(step),
-        step.own,
-        step.subtree,
+        (_where(step), None if step.parent is None else _of_parent(step.parent), _process.run_id),
+        _spent(step),
         tuple(step.by_model.items()),
-        status=status,
-        error=error,
-        last_model=step.last_model,
-        start_time=start_time_ns,
-        end_time=end_time_ns,
-        breach=None if step.breach is None else step.breach.limit,
-        open_calls=step.open_calls,
-        price_book=step.price_book,
-        budget_events=step.budget_events,
+        status,
+        error,
+        start_time_ns,
+        end_time_ns,
+        None if step.breach is None else step.breach.limit,
     )
 
 
-def _record(
-    where: tuple[Any, ...],
-    own: Tally,
-    subtree: Tally,
+def _record(  # noqa: PLR0917 -- one caller, which runs at the end of every step
+    place: tuple[tuple[Any, ...], tuple[Any, ...] | None, str],
+    spent: tuple[Any, ...],
     by_model: Sequence[tuple[tuple[str, str | None], Tally]],
-    *,
-    last_model: str | None,
-    **facts: Any,
+    status: Status,
+    error: str | None,
+    start_time_ns: int,
+    end_time_ns: int,
+    breach: str | None,
 ) -> CompletedStep:
-    definition: StepDefinition = where[0]
+    own, subtree, last_model, open_calls, price_book, budget_events = spent
+    definition: StepDefinition = place[0][0]
     budget = definition.budget
     return completed_step(
-        **_facts(*where),
-        **facts,
+        **_facts(*place),
+        status=status,
+        error=error,
+        start_time=start_time_ns,
+        end_time=end_time_ns,
+        breach=breach,
+        open_calls=open_calls,
+        price_book=price_book,
+        budget_events=budget_events,
         model=last_model or definition.model,
         cost_usd=to_usd(own.cost_picousd),
         total_cost_usd=to_usd(subtree.cost_picousd),

@@ -12,6 +12,7 @@ from typing import Any
 from otel_harn_steps._steps.calling import begin_step, called_function, looks_like
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.generators import async_generator_step, generator_step, is_awaitable_generator
+from otel_harn_steps._steps.run import StepRun
 from otel_harn_steps._steps.running_on import ended_with
 
 
@@ -33,9 +34,11 @@ def stepped(definition: StepDefinition, function: Callable[..., Any]) -> Callabl
 
 
 def _coroutine_step(definition: StepDefinition, function: Callable[..., Any]) -> Callable[..., Any]:
+    is_made_of_arguments = callable(definition.detail)
+
     @looks_like(function)
     async def run_coroutine(*args: Any, **kwargs: Any) -> Any:
-        run = begin_step(definition, args, kwargs)
+        run = begin_step(definition, args, kwargs) if is_made_of_arguments else StepRun(definition)
         try:
             value = await function(*args, **kwargs)
         except BaseException as error:
@@ -49,9 +52,11 @@ def _coroutine_step(definition: StepDefinition, function: Callable[..., Any]) ->
 
 
 def _plain_step(definition: StepDefinition, function: Callable[..., Any]) -> Callable[..., Any]:
+    is_made_of_arguments = callable(definition.detail)
+
     @looks_like(function)
     def run_function(*args: Any, **kwargs: Any) -> Any:
-        run = begin_step(definition, args, kwargs)
+        run = begin_step(definition, args, kwargs) if is_made_of_arguments else StepRun(definition)
         try:
             value = function(*args, **kwargs)
         except BaseException as error:

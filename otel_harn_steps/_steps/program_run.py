@@ -184,7 +184,8 @@ def current_run() -> Run | None:
 
 def account_around(context: Context | None = None) -> Account | None:
     """What is above an outermost step that is entered here, or in `context`; calls of no step are billed to it."""
-    return account_in(current_capture(context))
+    capture = current_capture(context)
+    return _open if capture is None else account_in(capture)
 
 
 def account_in(capture: Capture | None) -> Account | None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from sys import is_finalizing
 from time import time_ns
-from typing import Final
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
 
-from otel_harn_steps import _process
+from otel_harn_steps import _process, _settings
 from otel_harn_steps._guard import guard, type_name
 from otel_harn_steps._guard.finalisers import finish_freed, freed, from_a_finaliser, is_collecting
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps import hooks
-from otel_harn_steps._steps.active import ActiveStep, current_step
-from otel_harn_steps._steps.boundary import Verdict, decide
-from otel_harn_steps._steps.contexts import context_of, leave_context
+from otel_harn_steps._steps.active import ActiveStep, current_step, running
+from otel_harn_steps._steps.boundary import COMPLETED, Verdict, decide
+from otel_harn_steps._steps.contexts import ACTIVE_KEY, context_of, leave_context
 from otel_harn_steps._steps.definition import StepDefinition
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepEscalated
 from otel_harn_steps._steps.facts import finished
@@ -31,6 +29,7 @@ from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 
 # Made once: they are entered for every step.
 _MAKING, _DELIVERING, _COUNTING = guard("making a record"), guard("delivering a record"), guard("counting a step")
+_INTERNAL = SpanKind.INTERNAL
 _STARTING = guard("starting a step's span", ours=False)
 _DROPPING = guard("leaving a step that was dropped")
 _REPORTING_START = guard("reporting that a step has begun")
@@ -48,10 +47,10 @@ class StepRun:
         "_context",
         "_end_time_ns",
         "_error",
+        "_is_counted",
         "_is_left",
         "_is_quiet",
         "_leaving",
-        "_part",
         "_start_time_ns",
         "_verdict",
         "active",
@@ -62,14 +61,16 @@ class StepRun:
         self._start_time_ns = self._end_time_ns = time_ns()
         self._verdict: Verdict | None = None
         self._leaving: LeavingRecord | None = None
-        self._part = 0
+        self._is_counted = False
         self._error: str | None = None
         if freed:
             finish_freed()
-        parent = current_step()
-        self._context = context = get_current()
-        self.active = ActiveStep(definition, parent, detail)
-        self.active.outer = context
+        context = get_current()
+        parent = current_step(context)
+        if parent is not context.get(ACTIVE_KEY):  # it was looked through, and another context may be current
+            context = get_current()
+        self._context = context
+        self.active = ActiveStep(definition, parent, context, detail)
         self._is_left = self._is_quiet = False
         self.__class__ = _OpenRun  # noqa: PLE0237 -- every object has it
         try:
@@ -84,10 +85,13 @@ class StepRun:
         span: Span | None = None
         if not self._is_quiet:
             # Another processor's `on_start` may raise; the step runs on without a span then.
-            with _STARTING:
+            try:
                 name, attributes = start_of(active)
-                span = tracer().start_span(name, context, SpanKind.INTERNAL, attributes, start_time=self._start_time_ns)
+                span = tracer().start_span(name, context, _INTERNAL, attributes, start_time=self._start_time_ns)
                 context = set_span_in_context(span, context)
+            except Exception as fault:
+                if not _STARTING.drops(fault):
+                    raise
         active.begin(span)
         if delivery.of_starts:
             with _REPORTING_START:
@@ -127,13 +131,22 @@ class StepRun:
             from_a_finaliser(self.leave_freed, raised)
             self._step_aside()
             return Verdict("cancelled", raised, raised)
+        active = self.active
         try:
             try:
-                return self._end(raised)
+                self._is_left = True
+                if freed:
+                    finish_freed()
+                interrupt = active.run_leave_callbacks() if active._on_leave else None
+                return self._conclude(raised if interrupt is None else interrupt)
+            except BaseException as error:
+                active.run_leave_callbacks()
+                self._conclude(error)
+                raise
             finally:
                 self._step_aside()
         finally:
-            if not self.active.is_left:  # the interrupt came at the very line that should have done it
+            if not active.is_left:  # the interrupt came at the very line that should have done it
                 self._step_aside()
             if self._is_left:
                 self.__class__ = StepRun
@@ -143,89 +156,89 @@ class StepRun:
         if not self._is_left:
             self.leave(raised)
 
-    def _end(self, raised: BaseException | None) -> Verdict:
-        active = self.active
-        try:
-            self._is_left = True
-            if freed:
-                finish_freed()
-            interrupt = active.run_leave_callbacks()
-            verdict = self._conclude(raised if interrupt is None else interrupt)
-        except BaseException as error:
-            active.run_leave_callbacks()
-            self._conclude(error)
-            raise
-        return verdict
-
     def _conclude(self, raised: BaseException | None) -> Verdict:
         """Let the boundary decide, and the step end part by part. Called again, it goes on where it was interrupted."""
         active = self.active
         verdict = self._verdict
         if verdict is None:
-            verdict = decide(active, raised)
+            verdict = COMPLETED if raised is None and active.breach is None else decide(active, raised)
             self._end_time_ns = time_ns()
-            self._verdict, self._part = verdict, 0 if active.is_of_this_process else len(_PARTS)
-        for part in _PARTS[self._part :]:
-            part(self, verdict)
-            self._part += 1
+            self._verdict = verdict
+        if active._forks == _process.forks:  # one from before a fork is reported by the process above
+            self._make_record(verdict)
+            self._end_span(verdict)
+            self._count()
         return verdict
 
     def _step_aside(self) -> None:
         active = self.active
         try:
-            active.end()
+            running.pop(active.span_context.span_id, None)
             active.entered_by = None
             leave_context(active, self._context)
         except BaseException:
             leave_context(active, self._context)
-            active.end()
+            running.pop(active.span_context.span_id, None)
             raise
 
-    # -- the parts of a step's end, each with a guard of its own --------------------------------------------------
+    # -- the parts of a step's end, each with a guard of its own. Begun again, none does again what it has done -----
 
     def _make_record(self, verdict: Verdict) -> None:
         active = self.active
         if active.status is None:
             make: Callable[[], CompletedStep] | None = None
             with active.tree.lock:  # a call that ends meanwhile is in the record, or it amends it
-                with _MAKING:
+                try:
                     self._error = None if verdict.cause is None else _error_text(verdict.cause)
                     make = finished(active, verdict.status, self._error, self._start_time_ns, self._end_time_ns)
+                except Exception as fault:
+                    if not _MAKING.drops(fault):
+                        raise
                 self._leaving = LeavingRecord(make)
                 active.status = verdict.status
             if active.tree.waiting:  # for the room of this step's budget, which refuses nothing any more
                 active.tree.changed()
-        if self._leaving is not None:
-            self._leaving.keep()
+        leaving = self._leaving
+        if leaving is not None and not leaving.is_kept:
+            # In one line: an interrupt leaves it kept and marked, or neither.
+            leaving.is_kept = delivery.log(leaving)
 
-    def _show_end(self, verdict: Verdict) -> None:
-        active = self.active
-        if active.span is INVALID_SPAN or not is_recording(active.span):
-            return
-        # Both before `end()`: the SDK drops what is set in a processor's `_on_ending`.
-        with _CLOSING:
-            active.span.set_attributes(end_attributes(active, verdict))
-        if verdict.cause is not None:
-            with _CLOSING:
-                active.span.set_status(Status(StatusCode.ERROR, self._error))
+    def _end_span(self, verdict: Verdict) -> None:
+        active, leaving = self.active, self._leaving
+        span, records = active.span, False
+        if span is not INVALID_SPAN and is_recording(span):
+            records = True
+            # Both before `end()`: the SDK drops what is set in a processor's `_on_ending`.
+            try:
+                span.set_attributes(end_attributes(active, verdict))
+            except Exception as fault:
+                if not _CLOSING.drops(fault):
+                    raise
+            if verdict.cause is not None:
+                with _CLOSING:
+                    span.set_status(Status(StatusCode.ERROR, self._error))
+        if leaving is not None:
+            try:
+                leaving.end_span(span if records else None, self._end_time_ns)
+            except Exception as fault:
+                if not _DELIVERING.drops(fault):
+                    raise
 
-    def _deliver(self, _: Verdict) -> None:
-        if self._leaving is not None:
-            with _DELIVERING:
-                self._leaving.end_span(self.active.span, self._end_time_ns)
-
-    def _count(self, _: Verdict) -> None:
-        self._part = len(_PARTS)  # the last, and never twice
+    def _count(self) -> None:
         leaving, active = self._leaving, self.active
-        if leaving is None:
+        if self._is_counted or leaving is None:
             return
+        self._is_counted = True
         if hooks.ends and leaving.record is not None:
             hooks.step_ends(leaving.record)
-        if not self._is_quiet and settings().metrics:
-            with _COUNTING:
+        if not self._is_quiet and _settings.in_force.metrics:
+            try:
                 if metrics.are_heard() and leaving.record is not None:
                     used = active.budget_used if active.definition.budget.is_limited else None
                     metrics.count(leaving.record, active.by_model, used)
+            except Exception as fault:
+                if not _COUNTING.drops(fault):
+                    raise
 
 
 class _OpenRun(StepRun):
@@ -241,15 +254,6 @@ class _OpenRun(StepRun):
         if not self._is_left and not is_finalizing():
             with _DROPPING:
                 from_a_finaliser(self.leave_freed, GeneratorExit())
-
-
-_PARTS: Final[tuple[Callable[[StepRun, Verdict], None], ...]] = (
-    # One that is interrupted is begun again: what it has done is not done again.
-    StepRun._make_record,
-    StepRun._show_end,
-    StepRun._deliver,
-    StepRun._count,
-)
 
 
 def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
@@ -277,7 +281,7 @@ def _started(active: ActiveStep, start_time_ns: int) -> StartedStep:
 def _error_text(error: BaseException) -> str:
     # The message of an app's exception may quote a prompt; ours holds names and numbers.
     is_ours = isinstance(error, (StepBudgetExceeded, StepEscalated))
-    if settings().redact_errors and not is_ours:
+    if _settings.in_force.redact_errors and not is_ours:
         return type_name(type(error))
     try:
         with _READING_MESSAGE:

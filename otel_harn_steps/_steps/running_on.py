@@ -15,6 +15,7 @@ from weakref import finalize
 
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import from_a_finaliser
+from otel_harn_steps._steps.boundary import COMPLETED
 from otel_harn_steps._steps.generators import continued_async_generator, continued_generator
 from otel_harn_steps._steps.pieces import AsyncPieces, Pieces
 from otel_harn_steps._steps.run import StepRun
@@ -55,7 +56,8 @@ def ended_with(run: StepRun, value: Any, *, is_awaited: bool = False) -> Any:
             made = follow(run, value)
         if made is not _ENDED:
             return made
-    return run.leave(None).settle(value, run.active.definition.fallback)
+    verdict = run.leave(None)
+    return value if verdict is COMPLETED else verdict.settle(value, run.active.definition.fallback)
 
 
 def _continuation(kind: Any) -> _Continue | None:

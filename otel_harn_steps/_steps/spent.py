@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_harn_steps._cost.money import to_usd
-from otel_harn_steps._steps.totals import NOTHING, Tally
+from otel_harn_steps._steps.totals import Tally
 
 
 class Spent:
@@ -16,9 +16,8 @@ class Spent:
 
     __slots__ = ("own", "subtree")
 
-    def __init__(self) -> None:
-        self.own: Tally = NOTHING
-        self.subtree: Tally = NOTHING
+    own: Tally
+    subtree: Tally
 
     @property
     def input_tokens(self) -> int:

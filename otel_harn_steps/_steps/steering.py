@@ -15,7 +15,7 @@ from otel_harn_steps._guard import guard
 from otel_harn_steps._steps.admission import Admission
 from otel_harn_steps._steps.budget import LIMITS, Limits
 from otel_harn_steps._steps.by_label import by_label
-from otel_harn_steps._steps.definition import StepDefinition, StepErrorBoundary, model_of
+from otel_harn_steps._steps.definition import StepErrorBoundary, model_of
 from otel_harn_steps._steps.errors import StepBudgetExceeded
 from otel_harn_steps._steps.hooks import threshold_reached
 from otel_harn_steps._steps.thresholds import Threshold
@@ -99,13 +99,11 @@ class Steered(Admission):
 
     __slots__ = ("_model", "_pause", "_reached", "_tells_from", "budget_events")
 
-    def __init__(self, definition: StepDefinition, above: Any) -> None:
-        super().__init__(definition, above)
-        self.budget_events: tuple[str, ...] = ()
-        self._tells_from: float | None = None
-        self._model: str | None = None
-        self._pause: _Pause | None = None
-        self._reached = 0
+    budget_events: tuple[str, ...]
+    _model: str | None
+    _pause: _Pause | None
+    _reached: int
+    _tells_from: float | None
 
     @property
     def default_model(self) -> str | None:
@@ -159,7 +157,8 @@ class Steered(Admission):
             if self.shared is not None:
                 raise ValueError("raise_budget: the budget of a run is shared by its processes, and cannot be raised")
             self.definition = replace(self.definition, budget=replace(before, **limits))  # type: ignore[arg-type]  # checked
-            self._take_limits()
+            budget = self.definition.budget
+            self._max_picousd, self._max_call_picousd = budget.max_picousd, budget.max_call_picousd
             if self.breach is not None and not self._crosses_still(self.breach):
                 self.breach, self.refused = None, 0
             for name, value in limits.items():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from threading import Lock, RLock
-from typing import Any, Final
+from threading import RLock
+from typing import Final
+from weakref import ref
 
-from otel_harn_steps import _process
 from otel_harn_steps._process import in_forked_child
 
 
@@ -20,26 +20,14 @@ class Tree:
         waiting: what is called when a call has ended.
     """
 
-    __slots__ = ("_forks", "_lock", "unread", "waiting")
-
-    _renewing = Lock()
+    __slots__ = ("__weakref__", "lock", "unread", "waiting")
 
     def __init__(self) -> None:
         # Reentrant, because the garbage collector may settle an abandoned stream in the middle of anything.
-        self._lock: Any = RLock()
-        self._forks = _process.forks
+        self.lock = RLock()
         self.unread: set[Callable[[], None]] = set()
         self.waiting: list[Callable[[], None]] = []
-
-    @property
-    def lock(self) -> Any:
-        """The lock of this process. Whoever held it at a fork is not in the child, and would never let it go."""
-        if self._forks != _process.forks:
-            with Tree._renewing:
-                if self._forks != _process.forks:
-                    self._lock = RLock()
-                    self._forks = _process.forks
-        return self._lock
+        _trees.add(ref(self, _trees.discard))
 
     def when_changed(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` whenever a call has ended. Returns what takes that back."""
@@ -51,13 +39,20 @@ class Tree:
         for call in list(self.waiting):
             call()
 
-    @classmethod
-    def forked(cls) -> None:
-        """Begin anew in a forked child."""
-        cls._renewing = Lock()
+
+_trees: Final[set[ref[Tree]]] = set()
+"""All there are. Not a `WeakSet`, whose functions are in Python: an outermost step has a tree of its own."""
 
 
-in_forked_child(Tree.forked)
+@in_forked_child
+def _forked() -> None:
+    """Whoever held a lock at the fork is not in the child, and would never let it go."""
+    for each in _trees.copy():
+        tree = each()
+        if tree is not None:
+            tree.lock = RLock()
+
+
 COMMON: Final = Tree()
 """The tree of all accounts, where a budget counts what steps spend that are nowhere above each other."""
 _common: Tree | None = None

@@ -16,7 +16,6 @@ from weakref import ref
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import finish_freed
 from otel_harn_steps._process import in_forked_child
-from otel_harn_steps._telemetry.recording import is_recording
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -126,15 +125,19 @@ class LeavingRecord:
     Args:
         make: makes the record, when somebody takes it. What it makes it of does not change any more. None: it cannot be
             made, and nobody gets it. The span ends all the same.
+
+    Attributes:
+        received_by: the receivers that have it.
+        is_kept: whether the in-process log has it, or is not to have it.
     """
 
-    __slots__ = ("_has_ended_span", "_is_kept", "_make", "_record", "received_by")
+    __slots__ = ("_has_ended_span", "_make", "_record", "is_kept", "received_by")
 
     def __init__(self, make: Callable[[], CompletedStep] | None) -> None:
         self._make = make
         self._record: CompletedStep | None = None
         self.received_by: tuple[Receiver, ...] = ()
-        self._is_kept = make is None
+        self.is_kept = make is None
         self._has_ended_span = False
 
     @property
@@ -146,36 +149,30 @@ class LeavingRecord:
             self._make = None
         return self._record
 
-    def keep(self) -> None:
-        """Put it into the in-process log."""
-        if not self._is_kept:
-            # In one line: an interrupt leaves it kept and marked, or neither.
-            self._is_kept = log(self)
+    def end_span(self, span: Span | None, end_time_ns: int) -> None:
+        """End `span`, on which its processors take the record; then hand it to everyone who has not received it so.
 
-    def end_span(self, span: Span, end_time_ns: int) -> None:
-        """End `span`, on which its processors take the record; then hand it to everyone who has not received it so."""
-        try:
-            if not self._has_ended_span:
-                self._end(span, end_time_ns)
-        finally:
-            if of_records:
-                _to_each(iter(of_records), self._hand_to)
-
-    def _end(self, span: Span, end_time_ns: int) -> None:
-        if not is_recording(span):
-            return
+        Args:
+            span: the step's span. None: it does not record.
+            end_time_ns: when the step ended.
+        """
         key: tuple[int, int] | None = None
         try:
-            with _ENDING_SPAN:
+            if span is not None and not self._has_ended_span:
                 if of_records:
                     context = span.get_span_context()
                     key = context.trace_id, context.span_id
                     _leaving[key] = self
                 self._has_ended_span = True
                 span.end(end_time_ns)
+        except Exception as fault:
+            if not _ENDING_SPAN.drops(fault):
+                raise
         finally:
             if key is not None:
                 _leaving.pop(key, None)
+            if of_records:
+                _to_each(iter(of_records), self._hand_to)
 
     def take(self, receiver: Receiver) -> CompletedStep | None:
         """The record, for a receiver that has not had it."""

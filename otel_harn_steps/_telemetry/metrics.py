@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry.context import get_current
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import in_forked_child
@@ -119,8 +120,9 @@ class _Instruments:
 _made: tuple[Settings, _Instruments] | None = None
 
 
-def _instruments(now: Settings) -> _Instruments:
+def _instruments() -> _Instruments:
     global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
+    now = _settings.in_force
     if _made is None or _made[0] is not now:
         from opentelemetry import metrics  # noqa: PLC0415 -- costs as much as all of this package: at the first record
 
@@ -212,12 +214,11 @@ class Spend(Protocol):
 
 def are_heard() -> bool:
     """Whether anybody takes these metrics. Until then, nothing has to be prepared for them."""
-    now = settings()
-    if not now.metrics:
+    if not _settings.in_force.metrics:
         return False
-    counter = _instruments(now).calls
+    calls = _instruments().calls
     # The API hands out counters that wait for an SDK; without that attribute, a counter is taken for a real one.
-    return getattr(counter, "_real_instrument", counter) is not None
+    return getattr(calls, "_real_instrument", calls) is not None
 
 
 def count(
@@ -232,7 +233,7 @@ def count(
         by_model: what the step's own calls spent, by provider and model.
         budget_used: finds the share of its fullest limit that it has used, which takes long. None: it has no limit.
     """
-    made = _instruments(settings())
+    made = _instruments()
     run: dict[str, str] = {names.STEP_NAME: made.step_names.label(record.name), names.STATUS: record.status}
     if made.labels:
         made.label(run, record.labels)
@@ -255,12 +256,12 @@ def count_threshold(step: str, share: float) -> None:
     """Count that a step has spent a share of its budget."""
     if settings().metrics:
         with guard("counting a share of a budget", ours=False):
-            made = _instruments(settings())
+            made = _instruments()
             made.thresholds.add(1, {names.STEP_NAME: made.step_names.label(step), names.BUDGET_SHARE: share})
 
 
 def _add_breaches(number: int, step: str, limit: str) -> None:
-    made = _instruments(settings())
+    made = _instruments()
     made.breaches.add(number, {names.STEP_NAME: made.step_names.label(step), names.BUDGET_LIMIT: limit})
 
 
@@ -268,7 +269,7 @@ def count_spend(
     step: str, status: str, labels: Mapping[str, str], by_model: Mapping[tuple[str, str | None], Spend]
 ) -> None:
     """Count what a step's own calls spent, by provider and model."""
-    _count_spend(_instruments(settings()), step, status, labels, by_model)
+    _count_spend(_instruments(), step, status, labels, by_model)
 
 
 def _count_spend(
@@ -319,7 +320,7 @@ def count_call(  # noqa: PLR0917 -- called once, for every call
     """
     if is_suppressed(get_current()):
         return
-    made = _instruments(settings())
+    made = _instruments()
     attributes = {
         names.STEP_NAME: made.step_names.label(step),
         names.PROVIDER: provider,
@@ -345,4 +346,4 @@ def count_unseen(host: str) -> None:
     """Count a request to a model that no patched client made."""
     if settings().metrics:
         with guard("counting an unseen call", ours=False):
-            _instruments(settings()).unseen.add(1, {names.HOST: host})
+            _instruments().unseen.add(1, {names.HOST: host})
