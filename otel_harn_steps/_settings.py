@@ -48,12 +48,7 @@ class Settings:
 
 _DEFAULTS = Settings()
 in_force = _DEFAULTS
-"""Read where a call more would count, and set by `use_settings` alone."""
-
-
-def settings() -> Settings:
-    """The settings in force."""
-    return in_force
+"""Read as `_settings.in_force`, and set by `use_settings` alone."""
 
 
 def use_settings(new: Settings | None) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.estimate import Generated, generated, output_tokens, request_tokens
 from otel_harn_steps._cost.price_book import dearest_picousd, price_of
 from otel_harn_steps._cost.usage import Usage
 from otel_harn_steps._guard import guard
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.by_label import by_label
 from otel_harn_steps._steps.ledger import bill
 
@@ -123,7 +123,7 @@ def estimated(
         at: when it was sent, in seconds since the epoch.
         host: where.
     """
-    usage, wanted = call.usage, settings()
+    usage, wanted = call.usage, _settings.in_force
     if usage is None or not usage.is_complete:
         if wanted.unmetered != "estimate":
             return call

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.money import to_usd
-from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import names
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def cost_attributes(cost_picousd: int) -> dict[str, AttributeValue]:
     """The attributes of a call's span that say its price, whoever made the span."""
     usd = to_usd(cost_picousd)
     attributes: dict[str, AttributeValue] = {names.CALL_COST_USD: usd}
-    for name in settings().emit:
+    for name in _settings.in_force.emit:
         if name == names.LANGFUSE:
             attributes[names.LANGFUSE_COST] = json.dumps({"total": usd})
         elif name != names.PHOENIX:
@@ -36,7 +36,7 @@ def emitted_attributes(operation: str, model: str | None, usage: Usage | None) -
         usage: what it used. None: unknown.
     """
     attributes: dict[str, AttributeValue] = {}
-    emit = settings().emit
+    emit = _settings.in_force.emit
     if names.LANGFUSE in emit:
         attributes.update(_langfuse_attributes(operation, usage))
     if names.PHOENIX in emit and model is not None:

@@ -7,13 +7,13 @@ from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING
 
+from otel_harn_steps import _settings
 from otel_harn_steps._calls.client import Call, ClientAdapter, Request
 from otel_harn_steps._calls.meter import METER_KEY, Meter
 from otel_harn_steps._calls.projection import projection_of
 from otel_harn_steps._calls.repeating import asked_by
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import finish_freed, freed
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.by_label import by_label
 from otel_harn_steps._steps.errors import StepBudgetExceeded, StepBudgetStop
 from otel_harn_steps._steps.ledger import OpenCall
@@ -149,7 +149,7 @@ def _with_model(active: Account, request: Request) -> Request:
 
 def _prepared(adapter: ClientAdapter, call: Call, request: Request) -> Request:
     try:
-        return adapter.prepare(call, request, ask_usage=settings().stream_usage)
+        return adapter.prepare(call, request, ask_usage=_settings.in_force.stream_usage)
     except Exception as fault:
         if not _PREPARING_REQUEST.drops(fault):
             raise

@@ -6,11 +6,11 @@ from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.estimate import output_cap, request_size
 from otel_harn_steps._cost.list_prices import context_window
 from otel_harn_steps._cost.price_book import card_of, dearest_picousd
 from otel_harn_steps._cost.usage import Usage
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.history import expected_output
 from otel_harn_steps._steps.reservation import Projection
 
@@ -41,7 +41,7 @@ def projection_of(account: Account, request: Request, body: Any) -> Projection:
     cached = input_tokens if size.writes_cache or size.writes_cache_1h else 0
     for_1h = input_tokens if size.writes_cache_1h else 0
     of_input, of_token, is_priced = _prices_of(request, Usage(input_tokens, 0, 0, cached, for_1h))
-    is_refused = not is_priced and settings().unpriced == "refuse" and request.model is not None
+    is_refused = not is_priced and _settings.in_force.unpriced == "refuse" and request.model is not None
     return Projection(
         input_tokens,
         output_tokens,
@@ -63,7 +63,7 @@ def _prices_of(request: Request, usage: Usage) -> tuple[int, int, bool]:
     cost = None if card is None else card.cost_picousd(usage)
     if card is not None and cost is not None:
         return cost, card.output_picousd(usage.input_tokens or 0), True
-    if settings().unpriced != "estimate":
+    if _settings.in_force.unpriced != "estimate":
         return 0, 0, False
     of_input = dearest_picousd(request.provider, usage)
     of_some = dearest_picousd(request.provider, replace(usage, output_tokens=_SOME))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, set_span_in_context
 
+from otel_harn_steps import _settings
 from otel_harn_steps._calls.answers import UNSEEN, Ending, finish_reasons
 from otel_harn_steps._calls.cost_names import cost_attributes, emitted_attributes
 from otel_harn_steps._calls.foreign_spans import call_closed, call_opened, call_void, hold
 from otel_harn_steps._calls.shared_spans import SharedSpan, span_of_call, span_within_call
 from otel_harn_steps._cost.money import PICOUSD_PER_USD, to_usd
 from otel_harn_steps._guard import guard, type_name
-from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import client_metrics, names
 from otel_harn_steps._telemetry.tracer import is_suppressed, tracer
 from otel_harn_steps._telemetry.whose import add_whose
@@ -73,7 +73,7 @@ class CallSpan:
         # What the span begins with. None: the call has a span of somebody else's, or none.
         self._attributes: dict[str, AttributeValue] | None = None
         self._billed = call_opened(active, request.model, context)
-        wanted = settings().call_spans
+        wanted = _settings.in_force.call_spans
         if wanted is not True:
             self.shared = span_of_call(active, request.model, context)
             if self.shared is not None:  # also where its maker suppresses all others
@@ -108,7 +108,7 @@ class CallSpan:
         """Whether the client library has made a span of its own of the call, which is current now: it is the call's."""
         # One that suppresses all others ends its span before a stream has been read; the client's own goes on.
         is_kept = is_whole and self.shared is not None and is_suppressed(self.context)
-        if settings().call_spans is True or is_kept:
+        if _settings.in_force.call_spans is True or is_kept:
             return False
         own = span_within_call(self.context)
         if own is None:
@@ -230,7 +230,7 @@ def _add_answer(
             _add_parts(attributes, usage, call.cache_savings_picousd)
         if cost is not None:
             attributes[names.CALL_COST_USD] = cost / PICOUSD_PER_USD
-    if settings().emit:
+    if _settings.in_force.emit:
         if usage is not None and cost is not None:
             attributes.update(cost_attributes(cost))
         attributes.update(emitted_attributes(request.operation, call.model, usage))
@@ -257,6 +257,6 @@ def _add_ending(attributes: dict[str, AttributeValue], ending: Ending, start_tim
     attributes[names.REQUEST_STREAM] = True
     if ending.first_chunk_ns is not None:
         attributes[names.FIRST_CHUNK_S] = ending.first_chunk_ns / 1e9
-        if names.LANGFUSE in settings().emit:
+        if names.LANGFUSE in _settings.in_force.emit:
             at = datetime.fromtimestamp((start_time_ns + ending.first_chunk_ns) / 1e9, UTC)
             attributes[names.LANGFUSE_FIRST_CHUNK] = at.isoformat().replace("+00:00", "Z")

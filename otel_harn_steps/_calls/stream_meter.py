@@ -8,6 +8,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from weakref import ref
 
+from otel_harn_steps import _settings
 from otel_harn_steps._calls.brake import Brake, may_report_usage, output_so_far
 from otel_harn_steps._calls.budget_estimate import Output, SampledOutput
 from otel_harn_steps._calls.client import NOT_A_CALL
@@ -16,7 +17,6 @@ from otel_harn_steps._calls.repeating import breach_of_loop
 from otel_harn_steps._calls.settlement import Settlement
 from otel_harn_steps._guard import guard
 from otel_harn_steps._guard.finalisers import from_a_finaliser, is_collecting
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.pausing import goes_on, goes_on_async
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class StreamMeter(Settlement):
                 self._brake = Brake(self._active, self._open)
             if self._brake is not None or self._asked is not None:
                 self._output = Output()
-            elif settings().unmetered == "estimate":
+            elif _settings.in_force.unmetered == "estimate":
                 self._output = SampledOutput(self._adapter.content)
 
     def _dropped(self, _: object) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.hosts import is_known, is_local
 from otel_harn_steps._cost.list_prices import dearest_rates, knows_model, knows_provider, list_card
 from otel_harn_steps._cost.money import PICOUSD_PER_USD
 from otel_harn_steps._cost.rate_card import FREE, PRICE_KEYS, Prices, RateCard, compile_card
 from otel_harn_steps._cost.usage import Terms, Usage
 from otel_harn_steps._cost.vendors import is_in_ollamas_cloud, vendor_of
-from otel_harn_steps._settings import Rates, settings
+from otel_harn_steps._settings import Rates
 
 _logger = logging.getLogger("otel_harn_steps")
 
@@ -157,7 +158,7 @@ def _cards_add(key: _Key, at: float) -> RateCard | None:
 
 def _make_card(provider: str | None, model: str, terms: Terms, host: str | None, at: float) -> RateCard | None:
     known_as = _known_as(provider, model)
-    given = given_card(settings().prices, provider, model, known_as)
+    given = given_card(_settings.in_force.prices, provider, model, known_as)
     if given is not None:
         return given
     is_elsewhere = provider == _OLLAMA if host is None else not is_known(host)
@@ -184,7 +185,7 @@ def _card_elsewhere(provider: str | None, model: str, terms: Terms, host: str | 
 
 def _known_as(provider: str | None, model: str) -> str:
     """The model behind a deployment's name or an inference profile, by the user's own map."""
-    models = settings().models
+    models = _settings.in_force.models
     return models.get(f"{provider}:{model}") or models.get(model) or model
 
 
@@ -219,7 +220,7 @@ def given_card(
 
 
 def _assumed_card() -> RateCard | None:
-    assumed = settings().unpriced
+    assumed = _settings.in_force.unpriced
     return None if isinstance(assumed, str) else compile_card(checked_rates("unpriced", assumed), book="unpriced")
 
 
@@ -234,7 +235,7 @@ def _warn_unpriced(provider: str | None, model: str) -> None:
     if (provider, model) in _warned or len(_warned) >= _MOST_CARDS:
         return
     _warned.add((provider, model))
-    policy = settings().unpriced
+    policy = _settings.in_force.unpriced
     _logger.warning(
         "the price of model %r of provider %r is not known for what a call used: its tokens are counted, its cost is "
         "not, and %s (unpriced=%r); give a price with instrument(prices={%r: {'input_mtok': ..., 'output_mtok': ...}})",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.context import get_current
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.facts import facts_of
 from otel_harn_steps._steps.totals import COUNTERS, NOTHING, ModelCall, Tally
 from otel_harn_steps._telemetry import metrics
@@ -44,7 +44,7 @@ def amend(step: ActiveStep, call: ModelCall, replaces: ModelCall | None, breache
             with _AMENDING:
                 deliver(_amendment(step, call, replaces, total, breached, is_own=is_own))
         raise
-    if settings().metrics and not is_suppressed(get_current()):
+    if _settings.in_force.metrics and not is_suppressed(get_current()):
         with _COUNTING:
             if is_own:
                 by_model = {(call.provider, call.model): total}

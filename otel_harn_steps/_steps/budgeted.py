@@ -7,8 +7,8 @@ from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from otel_harn_steps import _settings
 from otel_harn_steps._cost.money import to_usd
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.budget import NOTHING_WANTED, Wants
 from otel_harn_steps._steps.by_label import UNLABELLED, ByLabel
 from otel_harn_steps._steps.errors import BudgetOf, StepBudgetExceeded, loop_detail, unmetered_detail, unpriced_detail
@@ -219,12 +219,12 @@ class Budgeted(Spent):
     def _unknown(self, call: ModelCall, response: object) -> StepBudgetExceeded | None:
         """The breach that a call of unknown usage or price is where the settings refuse it."""
         usage = call.usage
-        if (usage is None or not usage.is_complete) and settings().unmetered == "refuse":
+        if (usage is None or not usage.is_complete) and _settings.in_force.unmetered == "refuse":
             limit = "max_tokens" if self.definition.budget.max_tokens is not None else "max_usd"
             return self._exceeded(limit, response, unmetered_detail(self.whose, call.model, limit))
         if self._max_picousd is None or usage is None or call.cost_picousd is not None:
             return None
-        if settings().unpriced == "refuse":
+        if _settings.in_force.unpriced == "refuse":
             return self._exceeded("max_usd", response, self._unpriced_detail(call.model))
         return None
 

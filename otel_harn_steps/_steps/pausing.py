@@ -15,9 +15,9 @@ from inspect import isawaitable
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from otel_harn_steps import _settings
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import PAUSE, TERMINAL
-from otel_harn_steps._settings import settings
 from otel_harn_steps._steps.event_loops import is_in_a_loop, tell
 from otel_harn_steps._steps.hooks import pause_hook
 from otel_harn_steps._steps.steering import DECIDING, Asker, Steered
@@ -176,7 +176,7 @@ def _decider_of(account: Steered) -> _Decider:
     hook = pause_hook(account.definition.name)
     if hook is not None:
         return _Decider("hook", hook, blocks=False)
-    folder = settings().pause_folder
+    folder = _settings.in_force.pause_folder
     if folder is not None:
         from otel_harn_steps._steps.deciders import ask_in_folder  # noqa: PLC0415 -- only where somebody is asked there
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from otel_harn_steps import _settings
 from otel_harn_steps._process import in_forked_child
-from otel_harn_steps._settings import Settings, settings
+from otel_harn_steps._settings import Settings
 from otel_harn_steps._telemetry import names
 from otel_harn_steps._telemetry.counts_after_fork import begin_at_zero
 from otel_harn_steps._version import __version__
@@ -51,7 +52,7 @@ _made: tuple[Settings, _Instruments] | None = None
 
 def are_heard() -> bool:
     """Whether anybody takes these metrics. Until then, nothing has to be prepared for them."""
-    now = settings()
+    now = _settings.in_force
     if not now.metrics:
         return False
     counter = _instruments(now).input_tokens
@@ -96,7 +97,7 @@ def count_client_call(
         usage: what it used. None: unknown, or none.
         error_type: of the error that it ended in.
     """
-    made = _instruments(settings())
+    made = _instruments(_settings.in_force)
     attributes = {name: value for name in _OF_A_CALL if (value := span.get(name)) is not None}
     made.duration.record(duration_s, attributes if error_type is None else {**attributes, names.ERROR_TYPE: error_type})
     if usage is None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final
 
+from otel_harn_steps import _settings
 from otel_harn_steps._guard import guard
-from otel_harn_steps._settings import settings
 
 EXPORT_S: Final = 1.0
 """How long the end of a process may take for exports that nobody takes."""
@@ -27,7 +27,7 @@ def tracer_provider() -> Any:
 
 def providers() -> list[Any]:
     """The providers of an SDK that spans, metrics and log events of ours go to."""
-    now = settings()
+    now = _settings.in_force
     metrics: Any = sys.modules.get("opentelemetry.metrics")
     logs: Any = sys.modules.get("opentelemetry._logs")
     found = (

@@ -13,7 +13,7 @@ from otel_harn_steps import _settings
 from otel_harn_steps._cost.money import to_usd
 from otel_harn_steps._guard import guard
 from otel_harn_steps._process import in_forked_child
-from otel_harn_steps._settings import Settings, settings
+from otel_harn_steps._settings import Settings
 from otel_harn_steps._telemetry import names
 from otel_harn_steps._telemetry.call_row import NO_STEP
 from otel_harn_steps._telemetry.counts_after_fork import begin_at_zero
@@ -171,7 +171,7 @@ def start_at_zero(step: str, limit: str) -> None:
     Only this counter can. Which model will answer, of which provider, is not known before it has: the other counters'
     series would be guesses.
     """
-    if settings().metrics:
+    if _settings.in_force.metrics:
         with guard("starting a counter at zero", ours=False):
             _add_breaches(0, step, limit)
 
@@ -254,7 +254,7 @@ def count_breach(step: str, limit: str) -> None:
 
 def count_threshold(step: str, share: float) -> None:
     """Count that a step has spent a share of its budget."""
-    if settings().metrics:
+    if _settings.in_force.metrics:
         with guard("counting a share of a budget", ours=False):
             made = _instruments()
             made.thresholds.add(1, {names.STEP_NAME: made.step_names.label(step), names.BUDGET_SHARE: share})
@@ -344,6 +344,6 @@ def count_call(  # noqa: PLR0917 -- called once, for every call
 
 def count_unseen(host: str) -> None:
     """Count a request to a model that no patched client made."""
-    if settings().metrics:
+    if _settings.in_force.metrics:
         with guard("counting an unseen call", ours=False):
             _instruments().unseen.add(1, {names.HOST: host})

@@ -9,9 +9,9 @@ from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+from otel_harn_steps import _settings
 from otel_harn_steps._arguments import path as checked_path
 from otel_harn_steps._arguments import provider_or_none
-from otel_harn_steps._settings import settings
 from otel_harn_steps._telemetry import names
 from otel_harn_steps._telemetry.line_file import LineFile
 from otel_harn_steps._telemetry.record import CompletedStep
@@ -62,7 +62,7 @@ class LogEventSink:
         """Emit `record`, unless telemetry is suppressed here."""
         if is_suppressed(get_current()):
             return
-        provider = self._logger_provider or settings().logger_provider
+        provider = self._logger_provider or _settings.in_force.logger_provider
         severity = SeverityNumber.INFO if record.status == "completed" else SeverityNumber.WARN
         values = record.to_dict()
         labels = values.pop("labels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otel_harn_steps._settings import settings
+from otel_harn_steps import _settings
 from otel_harn_steps._telemetry import names
 
 if TYPE_CHECKING:
@@ -19,6 +19,6 @@ def add_whose(attributes: dict[str, AttributeValue], agent: str | None, labels: 
         attributes[names.AGENT_NAME] = agent
     if labels:
         attributes.update(names.of_labels(labels))
-        conversation = labels.get(settings().conversation_label)
+        conversation = labels.get(_settings.in_force.conversation_label)
         if conversation is not None:
             attributes[names.CONVERSATION_ID] = conversation
