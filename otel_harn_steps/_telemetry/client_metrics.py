@@ -52,16 +52,16 @@ _made: tuple[Settings, _Instruments] | None = None
 
 def are_heard() -> bool:
     """Whether anybody takes these metrics. Until then, nothing has to be prepared for them."""
-    now = _settings.in_force
-    if not now.metrics:
+    if not _settings.in_force.metrics:
         return False
-    counter = _instruments(now).input_tokens
+    counter = _instruments().input_tokens
     # As in `metrics`: the API hands out counters that wait for an SDK.
     return getattr(counter, "_real_instrument", counter) is not None
 
 
-def _instruments(now: Settings) -> _Instruments:
+def _instruments() -> _Instruments:
     global _made  # noqa: PLW0603 -- one set for the settings in force, made again when they change
+    now = _settings.in_force
     if _made is None or _made[0] is not now:
         from opentelemetry import metrics  # noqa: PLC0415 -- costs as much as all of this package: at the first call
 
@@ -97,7 +97,7 @@ def count_client_call(
         usage: what it used. None: unknown, or none.
         error_type: of the error that it ended in.
     """
-    made = _instruments(_settings.in_force)
+    made = _instruments()
     attributes = {name: value for name in _OF_A_CALL if (value := span.get(name)) is not None}
     made.duration.record(duration_s, attributes if error_type is None else {**attributes, names.ERROR_TYPE: error_type})
     if usage is None:
