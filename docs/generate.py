@@ -109,10 +109,9 @@ def page() -> str:
             "## The step span",
             (
                 "Kind `INTERNAL`, name `step {name}`. One span for each run of a step. An attribute that has no value "
-                "is left out, and so is a zero. Where a step made calls of its own, their tokens, dollars and number "
-                "are all there, zeros included (a free model's calls cost 0); where it made none, none of them is. A "
-                "query has to hold where an attribute is absent. `gen_ai.usage.*` is never on a step span: backends "
-                "sum it over spans, and would count every token twice."
+                "is left out, and so is a zero, but for the tokens, dollars and calls of the step itself: a query has "
+                "to hold where an attribute is absent. `gen_ai.usage.*` is never on a step span: backends sum it over "
+                "spans, and would count every token twice."
             ),
             table(
                 ("Attribute", "Type", "Set at", "Meaning"),

@@ -110,7 +110,7 @@ def _label(span: ReadableSpan) -> Text:
     facts = span.attributes or {}
     if "harn.step.status" in facts:
         status = str(facts["harn.step.status"])
-        own = _number(facts.get("harn.step.cost_usd"))
+        own = _number(facts["harn.step.cost_usd"])
         total = _number(facts.get("harn.step.total.cost_usd", own))
         spent = f"${usd(own)}" if own == total else f"${usd(own)}, with nested steps ${usd(total)}"
         return Text.assemble((span.name, "bold"), f"  {spent}  ", (status, STYLES[status]))

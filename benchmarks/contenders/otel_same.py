@@ -1,6 +1,7 @@
 """As otel_floor, with as many attributes on each span as otel_harn_steps writes, at the same moments and nothing behind them.
 
-A step: 3 at its start, 5 after each call, its status at its end. A call: 5 at its start, 6 at its end. (A nested step of ours has one more at its start: its path.)
+A step: 3 at its start, 5 after each call, its status at its end, with 4 zeros where it made no call. A call: 5 at its start, 6
+at its end. (A nested step of ours has one more at its start: its path.)
 """
 import functools
 import inspect
@@ -11,6 +12,7 @@ from opentelemetry import trace
 START = {"step.name": "bench", "step.max_tokens": 10**12, "step.max_usd": 1e9}
 SPENT = ("step.input", "step.output", "step.calls")
 ENDED = {"step.status": "completed"}
+ENDED_WITHOUT_CALLS = {**dict.fromkeys(SPENT, 0), "step.cost": 0.0, **ENDED}
 
 
 def request_attributes(request):
@@ -33,7 +35,7 @@ class C(floor.C):
         tracer = self.tracer
 
         def end(span):
-            span.set_attributes(ENDED)
+            span.set_attributes(ENDED if "step.cost" in span.attributes else ENDED_WITHOUT_CALLS)
 
         def decorate(fn):
             if inspect.iscoroutinefunction(fn):

@@ -1,7 +1,7 @@
 """What a step's span shows: at its start, after every call, and at its end. It shows the totals and decides nothing.
 
-What is zero is left out. Where a step has made calls, their tokens, dollars and number are all there, zeros included:
-a free model's calls cost 0, and a step without calls says nothing.
+What is zero is left out, but for tokens, dollars and calls of its own: to look for those, one has not to unfold twenty
+lines.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from otel_harn_steps._telemetry import names
 from otel_harn_steps._telemetry.whose import add_whose
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.util.types import AttributeValue
 
     from otel_harn_steps._steps.active import ActiveStep
@@ -110,8 +112,10 @@ def _add_further(news: dict[str, AttributeValue], own: Tally, before: Tally) -> 
 
 
 def end_attributes(active: ActiveStep, verdict: Verdict) -> dict[str, AttributeValue]:
-    """What a step's span shows at its end: how it ended, and what is nested in it."""
+    """What a step's span shows at its end: how it ended, that it spent nothing of its own, and what is nested in it."""
     attributes: dict[str, AttributeValue] = {names.STATUS: verdict.status}
+    if active.shown.own is NOTHING:
+        attributes.update(_NOTHING_SPENT)
     subtree = active.subtree
     if subtree is not active.own and subtree != active.own:
         attributes[names.TOTAL_INPUT_TOKENS] = subtree.input_tokens
@@ -125,3 +129,11 @@ def end_attributes(active: ActiveStep, verdict: Verdict) -> dict[str, AttributeV
     if verdict.cause is not None:
         attributes[names.ERROR_TYPE] = type_name(type(verdict.cause))
     return attributes
+
+
+_NOTHING_SPENT: Final[Mapping[str, AttributeValue]] = {
+    names.INPUT_TOKENS: 0,
+    names.OUTPUT_TOKENS: 0,
+    names.COST_USD: 0.0,
+    names.LLM_CALLS: 0,
+}

@@ -40,9 +40,6 @@ _WASTED = f'{STATUS}!="completed"'
 _NOT_THE_PROVIDERS = f'{CERTAINTY}=~"estimated|unknown"'
 _LABELLED = f'{LABELLED_TENANT}!=""'
 _SPEND = of("SUM", names.COST_USD)
-# A run without calls of its own has neither on its span. It counts as one of 0, as in the app's metrics.
-_OWN_USD = {"name": "own_usd", "expression": f"COALESCE(${names.COST_USD}, 0)"}
-_OWN_CALLS = {"name": "own_calls", "expression": f"COALESCE(${names.LLM_CALLS}, 0)"}
 _NOT_COMPLETED = {"column": names.STATUS, "op": "!=", "value": "completed"}
 _BREACHED = {"column": names.BUDGET_EXCEEDED, "op": "=", "value": True}
 # The smallest dollar amount and the smallest count are both above it.
@@ -181,12 +178,7 @@ PANELS = (
             Series(lambda ask: f"{ask.total(CALLS, by=(STEP,))} / {ask.total(RUNS, by=(STEP,))}", "Calls per run"),
         ),
         honeycomb=spans_query(
-            _SPEND,
-            COUNT,
-            of("AVG", _OWN_USD["name"]),
-            of("AVG", _OWN_CALLS["name"]),
-            by=(names.STEP_NAME,),
-            calculated_fields=[_OWN_USD, _OWN_CALLS],
+            _SPEND, COUNT, of("AVG", names.COST_USD), of("AVG", names.LLM_CALLS), by=(names.STEP_NAME,)
         ),
     ),
     Panel(
@@ -202,11 +194,10 @@ PANELS = (
             Series(lambda ask: ask.quantile(0.5, RUN_COST), f"p50 {{{{{STEP}}}}}"),
         ),
         honeycomb=spans_query(
-            of("P95", _OWN_USD["name"]),
-            of("P50", _OWN_USD["name"]),
-            of("HEATMAP", _OWN_USD["name"]),
+            of("P95", names.COST_USD),
+            of("P50", names.COST_USD),
+            of("HEATMAP", names.COST_USD),
             by=(names.STEP_NAME,),
-            calculated_fields=[_OWN_USD],
         ),
     ),
     Panel(

@@ -97,12 +97,13 @@ def test_a_finished_span_shows_the_numbers_of_the_record_but_few_zeros_and_no_ge
     for name in (*ALWAYS, "cache_read_tokens"):
         assert span.attributes[f"harn.step.{name}"] == getattr(record, name)
     for name in ALWAYS:
-        assert f"harn.step.{name}" not in idle.attributes
+        assert idle.attributes[f"harn.step.{name}"] == 0
     zeros = ("cache_write_tokens", "reasoning_tokens", "unpriced_calls", "unmetered_calls", "observed_calls")
     nested = tuple(f"total.{name}" for name in ALWAYS)
     for name in (*zeros, *nested, "budget.exceeded", "estimated_tokens", "estimated_cost_usd"):
         assert f"harn.step.{name}" not in span.attributes
         assert f"harn.step.{name}" not in idle.attributes
+    assert isinstance(idle.attributes["harn.step.cost_usd"], float)
     assert not [name for each in (span, idle) for name in each.attributes if name.startswith("gen_ai.")]
 
 

@@ -270,7 +270,7 @@ def _is_ours(span: Span) -> bool:
 
 def _is_step(span: Span) -> bool:
     """Whether a span is a step's. The span of a call names its step, too."""
-    return any(name in span.attributes for name in (names.STATUS, names.STEP_PATH, names.LLM_CALLS))
+    return names.STEP_PATH in span.attributes or names.LLM_CALLS in span.attributes
 
 
 def _is_call(span: Span) -> bool:
@@ -278,8 +278,8 @@ def _is_call(span: Span) -> bool:
 
 
 def _spent(step: Span) -> Sum | None:
-    """What a step's span has counted of its own calls: nothing is not on it. None: it does not say."""
-    if names.STATUS not in step.attributes and names.LLM_CALLS not in step.attributes:
+    """What a step's span has counted of its own calls. None: it does not say."""
+    if names.LLM_CALLS not in step.attributes:
         return None
     return Sum(
         **{name: _count(step, attribute) for name, attribute in _OWN.items()},
