@@ -207,13 +207,6 @@ def join_run() -> Run | None:
         return _open
 
 
-def forget_run() -> None:
-    """Close whatever run is open (tests)."""
-    with _lock:
-        if _open is not None:
-            _close_run(_open)
-
-
 def _open_run(name: str, run_id: str, budget: RunBudget | None = None) -> Run:
     global _open  # noqa: PLW0603 -- the one place that holds it
     _open = Run(name, run_id, budget)

@@ -12,7 +12,6 @@ from otel_harn_steps.cli._text_table import Line
 DEFAULT_WIDTH: Final = 80
 
 Color = Literal["auto", "always", "never"]
-COLORS: Final[tuple[Color, ...]] = ("auto", "always", "never")
 
 
 def terminal_width(stream: TextIO | None = None) -> int:
